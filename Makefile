@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, herd.llama_cpp contributors
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# What a person may want to set on the command line.
+INVENTORY ?= inventories/lab
+ANSIBLE_ARGS ?=
+PYTEST_ARGS ?=
+
+# The tools come from .venv and nowhere else; a world-writable checkout would lose its ansible.cfg without the second line.
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
+	@printf '\nSettings: INVENTORY=%s ANSIBLE_ARGS=... PYTEST_ARGS=... PYTHON=/path/to/python3\n' '$(INVENTORY)'
+
+.PHONY: setup
+setup: ## Install the tools into .venv (nothing to do when they are there)
+	@tools/setup
+
+.PHONY: deploy
+deploy: setup ## From nothing to an answered question: tools, machines, llama.cpp, model, services
+	@ansible-playbook playbooks/deploy.yml -i '$(INVENTORY)' $(ANSIBLE_ARGS)
+
+.PHONY: teardown
+teardown: setup ## Remove what deploy made, without asking
+	@ansible-playbook playbooks/teardown.yml -i '$(INVENTORY)' -e teardown_confirm=true $(ANSIBLE_ARGS)
+
+.PHONY: test
+test: setup ## Run every test
+	@python tools/run_tests.py lint unit repo sanity versions molecule
+
+.PHONY: test-lint
+test-lint: setup ## ansible-lint, yamllint, changelog fragments
+	@ANSIBLE_COLLECTIONS_PATH='$(CURDIR)/playbooks/collections' ansible-lint --offline --strict -q
+	@yamllint --strict .
+	@antsibull-changelog lint
+
+.PHONY: test-unit
+test-unit: setup ## Unit tests of the plugins
+	@pytest $(PYTEST_ARGS)
+
+.PHONY: test-repo
+test-repo: setup ## The collection as a whole: argument specs, docs, links, the built tarball
+	@pytest tests/repo $(PYTEST_ARGS)
+
+.PHONY: test-sanity
+test-sanity: setup ## ansible-test sanity on an installed copy
+	@python tools/run_sanity.py
+
+.PHONY: test-versions
+test-versions: setup ## Unit and repository tests with every other supported Python and ansible-core found here
+	@tools/test-versions
+
+.PHONY: test-molecule
+test-molecule: setup ## Molecule scenarios on virtual machines (needs root); SCENARIO=name runs one
+	@tools/test-molecule $(SCENARIO)
+
+.PHONY: build
+build: setup ## Build the collection's tarball
+	@ansible-galaxy collection build --force
+
+.PHONY: changelog
+changelog: setup ## Write CHANGELOG.md's entry of the version in galaxy.yml from the fragments
+	@antsibull-changelog release --use-ansible-doc --update-existing --refresh --reload-plugins
+
+.PHONY: clean
+clean: ## Remove what make left in the checkout: .venv, caches, tarballs
+	@rm -rf .venv .ansible .cache .pytest_cache .hypothesis herd-llama_cpp-*.tar.gz changelogs/.plugin-cache.yaml
+	@find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, herd.llama_cpp contributors
+"""Run the named parts (`make test-NAME` each), show their output as it comes, and close with one table.
+
+A part that fails does not stop the next: one run says all that is wrong.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+_CLOSING = re.compile(r"^=+ (?P<counts>.*\b\d+ (?:passed|failed|error|skipped|xfailed).*) in [\d.]+s.*=+$")
+_QUIET_CLOSING = re.compile(r"^(?P<counts>\d+ (?:passed|failed|error|skipped)[\w ,]*) in [\d.]+s")
+_COUNT = re.compile(r"(\d+) (passed|failed|errors?|skipped)")
+_SANITY = re.compile(r"^sanity: (\d+) checks, (.*)")
+_SANITY_FAILED = re.compile(r"^FATAL: The (\d+) sanity test\(s\)")
+_ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
+
+
+@dataclass
+class Part:
+    """What one part came to."""
+
+    name: str
+    rc: int = 0
+    seconds: float = 0.0
+    counts: dict[str, int] = field(default_factory=lambda: {"passed": 0, "failed": 0, "skipped": 0})
+    remarks: list[str] = field(default_factory=list)
+
+    def read(self, line: str) -> None:
+        """Take what the line says about the number of tests."""
+        text = _ESCAPES.sub("", line).strip()
+        closing = _CLOSING.match(text) or _QUIET_CLOSING.match(text)
+        if closing:
+            for number, kind in _COUNT.findall(closing["counts"]):
+                self.counts["failed" if kind.startswith("error") else kind] += int(number)
+        elif match := _SANITY_FAILED.match(text):
+            self.counts["failed"] += int(match[1])
+        elif match := _SANITY.match(text):
+            self.counts["passed"] += int(match[1]) - self.counts["failed"]
+        elif " skipped: " in text and text.endswith("."):
+            self.counts["skipped"] += 1
+            self.remarks.append(text)
+        elif text.startswith("== molecule scenario ") and " passed in " in text:
+            self.counts["passed"] += 1
+        elif text.startswith("== molecule scenario ") and " failed after " in text:
+            self.counts["failed"] += 1
+
+    def close(self, rc: int, seconds: float) -> None:
+        """A part without numbers of its own counts as one test; one that ended badly has failed, whatever it counted."""
+        self.rc, self.seconds = rc, seconds
+        if rc and not self.counts["failed"]:
+            self.counts["failed"] += 1
+        elif not any(self.counts.values()):
+            self.counts["passed"] += 1
+
+
+def run(name: str) -> Part:
+    """Run one part and pass its output on."""
+    part = Part(name)
+    began = time.monotonic()
+    print(f"\n==== make test-{name}", flush=True)
+    process = subprocess.Popen(
+        ["make", f"test-{name}"],
+        cwd=ROOT,
+        # An outer make's job server is of no use to these.
+        env={key: value for key, value in os.environ.items() if key not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        part.read(line)
+        sys.stdout.write(line)
+        sys.stdout.flush()
+    part.close(process.wait(), time.monotonic() - began)
+    return part
+
+
+def main() -> int:
+    """Run them all; 0 when nothing failed."""
+    parts = [run(name) for name in sys.argv[1:]]
+    print("\n==== summary")
+    for part in parts:
+        counts = ", ".join(f"{number} {kind}" for kind, number in part.counts.items() if number)
+        print(f"  test-{part.name:<10} {'FAILED' if part.rc else 'ok':<7} {counts:<36} {part.seconds:6.0f} s")
+        for remark in part.remarks:
+            print(f"      {remark}")
+    total = {kind: sum(part.counts[kind] for part in parts) for kind in ("passed", "failed", "skipped")}
+    print(f"\n{total['passed']} passed, {total['failed']} failed, {total['skipped']} skipped in {sum(part.seconds for part in parts):.0f} s")
+    return 1 if any(part.rc for part in parts) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
