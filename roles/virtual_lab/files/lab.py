@@ -260,20 +260,37 @@ def device_of(lab: Dict[str, Any], name: str) -> str:
     return "vb-" + nspawn_name(lab, name)
 
 
-def leader(root: str) -> Optional[int]:
-    """The process id of the systemd-nspawn that runs the machine with this root directory."""
-    wanted = ("--directory=" + root).encode()
+def processes(root: str) -> Tuple[List[int], List[int]]:
+    """The systemd-nspawn that runs the machine with this root directory, and the machine's own process 1.
+
+    Both, because a machine outlives its systemd-nspawn when that is killed, and would go on holding the disk.
+    """
+    directory, mark = ("--directory=" + root).encode(), ("VIRTUAL_LAB_ROOT=" + root).encode()
+    supervisors, inits = [], []
     for entry in os.listdir("/proc"):
         if not entry.isdigit():
             continue
         try:
             with open("/proc/%s/cmdline" % entry, "rb") as handle:
                 argv = handle.read().split(b"\0")
+            if os.path.basename(argv[0]) == b"systemd-nspawn":
+                if directory in argv:
+                    supervisors.append(int(entry))
+                continue
+            # The last number is the process id in the innermost name space.
+            inside = re.search(r"^NSpid:\s+\d+\s.*?(\d+)$", read("/proc/%s/status" % entry), re.MULTILINE)
+            if not inside or inside.group(1) != "1":
+                continue
+            with open("/proc/%s/environ" % entry, "rb") as handle:
+                if mark in handle.read().split(b"\0"):
+                    inits.append(int(entry))
         except OSError:
             continue
-        if os.path.basename(argv[0]) == b"systemd-nspawn" and wanted in argv:
-            return int(entry)
-    return None
+    return supervisors, inits
+
+
+def running(root: str) -> bool:
+    return bool(processes(root)[0])
 
 
 def bridge_state(lab: Dict[str, Any]) -> Dict[str, Any]:
@@ -417,8 +434,9 @@ def look(lab: Dict[str, Any]) -> Dict[str, Any]:
     answer.update(
         gateway=gateway(lab), mtu=uplink()[1], bridge=bridge_state(lab),
         table=bool(shutil.which("nft")) and run("nft", "list", "table", "ip", lab["table"], check=False).returncode == 0,
+        missing=sorted(package for package, command in lab["tools"].items() if not shutil.which(command)),
         apt_lists=bool(glob.glob("/var/lib/apt/lists/*_Packages*")),
-        machines={name: leader(os.path.join(machine_dir(lab, name), "root")) is not None for name in machines_made(lab)},
+        machines={name: running(os.path.join(machine_dir(lab, name), "root")) for name in machines_made(lab)},
     )
     return answer
 
@@ -582,6 +600,22 @@ def cgroup_dirs(lab: Dict[str, Any], name: str) -> List[str]:
     return found
 
 
+def remove_cgroups(groups: List[str]) -> None:
+    """Remove a stopped machine's control groups with whatever is left in them, frozen or not."""
+    for group in groups:
+        with contextlib.suppress(OSError):
+            with open(os.path.join(group, "cgroup.kill"), "w", encoding="ascii") as handle:
+                handle.write("1")
+        # The kernel calls a group busy until it has buried the last process.
+        deadline = time.monotonic() + 5
+        while os.path.isdir(group) and time.monotonic() < deadline:
+            for inner, _dirs, _files in os.walk(group, topdown=False):
+                with contextlib.suppress(OSError):
+                    os.rmdir(inner)
+            if os.path.isdir(group):
+                time.sleep(0.2)
+
+
 def unit_of(lab: Dict[str, Any], name: str) -> str:
     return "virtual-lab-%s-%s.service" % (lab["name"], name)
 
@@ -596,7 +630,7 @@ def start(lab: Dict[str, Any], machine: Dict[str, Any], root: str) -> None:
     argv = [
         "systemd-nspawn", "--quiet", "--settings=no", "--boot", "--directory=" + root, "--machine=" + nspawn_name(lab, name),
         "--hostname=" + name, "--register=no", "--keep-unit", "--network-bridge=" + lab["bridge"], "--resolv-conf=off",
-        "--timezone=off", "--link-journal=no", "--private-users=no", "--console=pipe",
+        "--timezone=off", "--link-journal=no", "--setenv=VIRTUAL_LAB_ROOT=" + root, "--private-users=no", "--console=pipe",
     ]
     for source, target in shared_dirs_of(lab, name):
         os.makedirs(source, exist_ok=True)
@@ -639,7 +673,7 @@ def answers(lab: Dict[str, Any], machine: Dict[str, Any], root: str, seconds: fl
     grace = time.monotonic() + 3
     said = "it did not answer"
     while time.monotonic() < deadline:
-        if leader(root) is None and time.monotonic() > grace:
+        if time.monotonic() > grace and not running(root):
             lines = read(os.path.join(machine_dir(lab, machine["name"]), "console.log")).strip().splitlines()
             return "it stopped while starting: %s" % (lines[-1] if lines else "without a word")
         try:
@@ -676,27 +710,33 @@ def sweep(lab: Dict[str, Any], name: str) -> None:
     for path in glob.glob("/run/systemd/nspawn/*/" + nspawn_name(lab, name)):
         with contextlib.suppress(OSError):
             os.rmdir(path)
-    for group in cgroup_dirs(lab, name):
-        for inner, _dirs, _files in os.walk(group, topdown=False):
-            with contextlib.suppress(OSError):
-                os.rmdir(inner)
+    remove_cgroups(cgroup_dirs(lab, name))
 
 
 def stop(lab: Dict[str, Any], name: str) -> bool:
-    """Power the machine off cleanly, within bounds; then end its own leader and, with it, all that is in it."""
+    """Power the machine off cleanly, within bounds; then end its systemd-nspawn and its process 1, and so all that is in it."""
     root = os.path.join(machine_dir(lab, name), "root")
-    pid = leader(root)
-    if pid is None:
+    supervisors, inits = processes(root)
+    if not supervisors and not inits:
         return False
-    for number, seconds in ((signal.SIGTERM, STOP_TIMEOUT_S), (signal.SIGKILL, 10)):
+    # systemd-nspawn hands SIGTERM on as a power-off; a machine without it is asked itself, in systemd's own way.
+    gentle = [(pid, signal.SIGTERM) for pid in supervisors] or [(pid, signal.SIGRTMIN + 3) for pid in inits]
+    if end(root, gentle, STOP_TIMEOUT_S) or end(root, [(pid, signal.SIGKILL) for pid in inits + supervisors], 10):
+        return True
+    raise LabError("the machine %s (processes %s) does not stop" % (name, ", ".join(str(pid) for pid in inits + supervisors)))
+
+
+def end(root: str, signals: List[Tuple[int, int]], seconds: float) -> bool:
+    """Send the signals and wait until nothing of the machine runs."""
+    for pid, number in signals:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            if leader(root) is None:
-                return True
-            time.sleep(0.1)
-    raise LabError("the machine %s (process %d) does not stop" % (name, pid))
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if processes(root) == ([], []):
+            return True
+        time.sleep(0.2)
+    return False
 
 
 def wanted_of(lab: Dict[str, Any], machine: Dict[str, Any], made: Dict[str, Any]) -> Dict[str, Any]:
@@ -719,18 +759,18 @@ def up_one(lab: Dict[str, Any], machine: Dict[str, Any]) -> List[str]:
         stop(lab, name)
         made = {}
     wanted = wanted_of(lab, machine, made)
-    pid = leader(root)
-    if pid is not None and made != wanted:
+    alive = running(root)
+    if alive and made != wanted:
         stop(lab, name)
-        pid = None
-    if pid is not None:
+        alive = False
+    if alive:
         if attach(lab, name):
             done.append("put back on the bridge")
         if answers(lab, machine, root, ANSWER_TIMEOUT_S):
-            stop(lab, name)
-            pid = None
+            alive = False
             done.append("did not answer")
-    if pid is None:
+    if not alive:
+        stop(lab, name)
         sweep(lab, name)
         if not made:
             for path in (marker, upper, work, root):
@@ -747,7 +787,7 @@ def up_one(lab: Dict[str, Any], machine: Dict[str, Any]) -> List[str]:
     for path, text in files_of(lab, machine).items():
         if write(os.path.join(root, path), text):
             done.append(path + " brought up to date")
-    if pid is None:
+    if not alive:
         start(lab, machine, root)
         wrong = answers(lab, machine, root, START_TIMEOUT_S)
         if wrong:
@@ -766,7 +806,7 @@ def up(lab: Dict[str, Any], check: bool) -> Dict[str, Any]:
         for machine in lab["machines"]:
             folder = machine_dir(lab, machine["name"])
             made = json.loads(read(os.path.join(folder, "machine.json")) or "{}")
-            if leader(os.path.join(folder, "root")) is None or made != wanted_of(lab, machine, made):
+            if not running(os.path.join(folder, "root")) or made != wanted_of(lab, machine, made):
                 waiting[machine["name"]] = ["would be started"]
         return {"changed": bool(waiting), "done": waiting}
     os.makedirs(lab["state_dir"], mode=0o755, exist_ok=True)

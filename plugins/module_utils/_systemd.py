@@ -1,0 +1,261 @@
+# -*- coding: utf-8 -*-
+# Copyright: (c) 2026, herd.llama_cpp contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What systemd and /proc know of a service and its process: parsing, quoting, and noticing that a unit died.
+
+Nothing here runs a command; callers pass the text that systemctl and journalctl printed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import typing as t
+from dataclasses import dataclass
+
+SHOW_PROPERTIES = (
+    "Id",
+    "LoadState",
+    "ActiveState",
+    "SubState",
+    "UnitFileState",
+    "MainPID",
+    "NRestarts",
+    "NeedDaemonReload",
+    "Result",
+    "ExecMainCode",
+    "ExecMainStatus",
+    "InvocationID",
+)
+
+# ExecMainCode is the CLD_* code of waitid(2).
+_EXIT_CODES = {1: "exited", 2: "killed", 3: "dumped"}
+
+
+class SystemdError(ValueError):
+    """The output of a systemd tool is not what it should be."""
+
+
+@dataclass(frozen=True)
+class UnitState:
+    """A service unit at one moment."""
+
+    unit: str
+    load_state: str = "not-found"
+    active_state: str = "inactive"
+    sub_state: str = "dead"
+    unit_file_state: str = ""
+    main_pid: int = 0
+    restarts: int = 0
+    need_daemon_reload: bool = False
+    result: str = ""
+    exit_code: str = ""
+    exit_status: int = 0
+    invocation_id: str = ""
+
+    @property
+    def running(self) -> bool:
+        return self.active_state in ("active", "reloading") and self.main_pid > 0
+
+    @property
+    def how_it_ended(self) -> str:
+        """How the main process ended, for a sentence: ``exited with code 0``, ``was killed by signal 9``."""
+        if self.exit_code == "exited":
+            return "exited with code %d" % self.exit_status
+        if self.exit_code in ("killed", "dumped"):
+            return "was killed by signal %d" % self.exit_status
+        return "ended (%s)" % (self.result or "no reason given")
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isdigit() else 0
+
+
+def parse_show(text: str) -> t.List[UnitState]:
+    """The units in the output of ``systemctl show --property=... UNIT...``, in its order."""
+    units = []
+    for block in text.split("\n\n"):
+        values = {}
+        for line in block.splitlines():
+            name, equals, value = line.partition("=")
+            if equals:
+                values[name] = value
+        if not values:
+            continue
+        if "Id" not in values:
+            raise SystemdError("systemctl show printed a unit without its name: %r" % block[:120])
+        code = _number(values.get("ExecMainCode", ""))
+        units.append(
+            UnitState(
+                unit=values["Id"],
+                load_state=values.get("LoadState", ""),
+                active_state=values.get("ActiveState", ""),
+                sub_state=values.get("SubState", ""),
+                unit_file_state=values.get("UnitFileState", ""),
+                main_pid=_number(values.get("MainPID", "")),
+                restarts=_number(values.get("NRestarts", "")),
+                need_daemon_reload=values.get("NeedDaemonReload") == "yes",
+                result=values.get("Result", ""),
+                exit_code=_EXIT_CODES.get(code, ""),
+                exit_status=_number(values.get("ExecMainStatus", "")),
+                invocation_id=values.get("InvocationID", ""),
+            )
+        )
+    return units
+
+
+def unit_of_cgroup(text: str) -> str:
+    """The unit that /proc/PID/cgroup's text puts a process in; empty when it is in none.
+
+    The unified hierarchy's line counts first, then systemd's own of the old ones.
+    """
+    paths = {}
+    for line in text.splitlines():
+        fields = line.split(":", 2)
+        if len(fields) == 3:
+            paths[fields[1]] = fields[2]
+    for hierarchy in ("", "name=systemd"):
+        for part in reversed(paths.get(hierarchy, "").split("/")):
+            # A name that would clash with a cgroup attribute is written with a leading underscore.
+            name = part[1:] if part.startswith("_") else part
+            if name.endswith((".service", ".scope")):
+                return name
+    return ""
+
+
+def read_unit_of_process(pid: int, proc: str = "/proc") -> str:
+    """The unit of a process; empty when it has none or is gone."""
+    try:
+        with open(os.path.join(proc, str(pid), "cgroup"), encoding="utf-8", errors="replace") as stream:
+            return unit_of_cgroup(stream.read())
+    except OSError:
+        return ""
+
+
+@dataclass(frozen=True)
+class ProcessFacts:
+    """What a running process really is, whatever its unit file says by now."""
+
+    name: str
+    executable: str
+    executable_deleted: bool
+    environment: t.Dict[str, str]
+
+
+def read_process(pid: int, environment: t.Collection[str] = (), proc: str = "/proc") -> t.Optional[ProcessFacts]:
+    """Name, executable and the *named* environment variables of a process; None when it is gone.
+
+    Only the variables asked for are returned: others may be secret.
+    """
+    base = os.path.join(proc, str(pid))
+    try:
+        with open(os.path.join(base, "comm"), encoding="utf-8", errors="replace") as stream:
+            name = stream.read().rstrip("\n")
+        executable = os.readlink(os.path.join(base, "exe"))
+        with open(os.path.join(base, "environ"), "rb") as stream:
+            pairs = stream.read().split(b"\0")
+    except OSError:
+        return None
+    deleted = executable.endswith(" (deleted)")
+    found = {}
+    for pair in pairs:
+        key, equals, value = pair.decode("utf-8", "replace").partition("=")
+        if equals and key in environment:
+            found[key] = value
+    return ProcessFacts(
+        name=name,
+        executable=executable[: -len(" (deleted)")] if deleted else executable,
+        executable_deleted=deleted,
+        environment=found,
+    )
+
+
+class UnitWatch:
+    """Notices that a unit which was just started died, also when ``Restart=always`` brings it back at once.
+
+    An rpc-server whose port is taken exits with code 0, and systemd has started the next one a moment later: its state alone
+    never says "failed".
+    """
+
+    def __init__(self) -> None:
+        self._first: t.Optional[UnitState] = None
+        self._pid = 0
+
+    def death(self, state: UnitState) -> str:
+        """Why the unit counts as dead, as the end of a sentence that begins with its name; empty while it lives."""
+        if state.load_state == "not-found":
+            return "does not exist on this machine"
+        if state.load_state in ("bad-setting", "error", "masked"):
+            return "cannot be started (systemd's load state is %s)" % state.load_state
+        if self._first is None:
+            self._first = state
+        if state.active_state in ("failed", "inactive") or state.sub_state == "auto-restart":
+            return "does not stay up: its process %s" % state.how_it_ended
+        if state.restarts > self._first.restarts:
+            return "does not stay up: systemd had to start it again"
+        if state.main_pid:
+            if self._pid and state.main_pid != self._pid:
+                return "does not stay up: its process was replaced by another"
+            self._pid = state.main_pid
+        return ""
+
+
+@dataclass(frozen=True)
+class JournalRun:
+    """What one start of a unit wrote to the journal, and what systemd wrote about it."""
+
+    invocation_id: str
+    text: str
+    about: str
+
+
+def parse_journal(text: str) -> t.List[JournalRun]:
+    """The starts of a unit in the output of ``journalctl -o json``, the oldest first.
+
+    Each line carries the start it belongs to; one that carries none belongs to the start of the line before it.
+    """
+    own: t.Dict[str, t.List[str]] = {}
+    about: t.Dict[str, t.List[str]] = {}
+    key = ""
+    for line in text.splitlines():
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue
+        message = entry.get("MESSAGE") if isinstance(entry, dict) else None
+        if isinstance(message, list):
+            # What is not UTF-8, or has control characters in it, comes as a list of bytes.
+            message = bytes(value & 0xFF for value in message if isinstance(value, int)).decode("utf-8", "replace")
+        if not isinstance(message, str):
+            continue
+        by_systemd = entry.get("_PID") == "1"
+        # systemd's own lines about a unit name its start in another field: their own is the start of PID 1.
+        key = entry.get("INVOCATION_ID" if by_systemd else "_SYSTEMD_INVOCATION_ID") or key
+        own.setdefault(key, [])
+        about.setdefault(key, [])
+        (about if by_systemd else own)[key].append(message)
+    return [JournalRun(start, "\n".join(own[start]), "\n".join(about[start])) for start in own]
+
+
+def quote_exec(argument: str) -> str:
+    """One argument of a unit's ``Exec...=`` line, to be taken by systemd exactly as it is.
+
+    systemd.service(5), "Command lines": C-style escapes in double quotes, ``%`` for specifiers, ``$`` for variables.
+    """
+    text = argument.replace("%", "%%").replace("$", "$$")
+    if text and all(c.isalnum() or c in "_@%$+=:,./-" for c in text):
+        return text
+    return _double_quoted(text)
+
+
+def quote_environment(name: str, value: str) -> str:
+    """One assignment of an ``Environment=`` line, where ``%`` is special and ``$`` is not."""
+    return _double_quoted("%s=%s" % (name, value.replace("%", "%%")))
+
+
+def _double_quoted(text: str) -> str:
+    if "\0" in text:
+        raise SystemdError("a unit file cannot hold a NUL character")
+    escapes = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r"}
+    return '"%s"' % "".join(escapes.get(c, c if c.isprintable() else "".join("\\x%02x" % b for b in c.encode())) for c in text)

@@ -1,0 +1,52 @@
+#!/usr/bin/python
+# -*- coding: utf-8 -*-
+# Copyright: (c) 2026, herd.llama_cpp contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: show_text
+short_description: Print text in the terminal exactly as it is
+version_added: 0.1.0
+author:
+  - herd.llama_cpp contributors (@herd)
+description:
+  - Prints text without indentation, quotes or escapes, whatever result format the user has set, so that a table stays aligned
+    and an example can be pasted. M(ansible.builtin.debug) shows text as part of a result, indented.
+  - It runs on the control node and needs no connection.
+options:
+  text:
+    description: The text.
+    type: str
+    required: true
+attributes:
+  action:
+    description: It is an action plugin.
+    support: full
+  check_mode:
+    description: It prints in check mode too.
+    support: full
+  diff_mode:
+    description: It changes nothing, so there is nothing to show.
+    support: none
+seealso:
+  - module: ansible.builtin.debug
+"""
+
+EXAMPLES = r"""
+- name: Show where the cluster is
+  herd.llama_cpp.show_text:
+    text: |
+      URL       http://192.168.1.100:8080/v1
+      API key   in /etc/llama-server/api-key on the head
+"""
+
+RETURN = r"""
+text:
+  description: The text.
+  returned: success
+  type: str
+  sample: URL http://192.168.1.100:8080/v1
+"""

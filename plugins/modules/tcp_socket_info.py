@@ -1,0 +1,199 @@
+#!/usr/bin/python
+# -*- coding: utf-8 -*-
+# Copyright: (c) 2026, herd.llama_cpp contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: tcp_socket_info
+short_description: Who listens on a port, who is connected, and how much went through
+version_added: 0.1.0
+author:
+  - herd.llama_cpp contributors (@herd)
+description:
+  - Returns a machine's TCP sockets with the process and the systemd unit that hold them and, for
+    connections, the bytes sent and received so far.
+  - It opens no connection. An rpc-server serves one client at a time and can be ended by a probe that gives up, so its state is
+    judged from here.
+  - The kernel tells only root which process holds another user's socket. Without root such a socket comes without a process.
+requirements:
+  - C(ss) from iproute2 on the managed machine
+options:
+  ports:
+    description: Return only the sockets on these ports. Empty returns all.
+    type: list
+    elements: int
+    default: []
+  match:
+    description: Which end of a socket must be on one of O(ports).
+    type: str
+    choices: [local, remote, either]
+    default: local
+  states:
+    description:
+      - Return only the sockets in these states. V(abandoned) is a connection whose other end is gone, which the program here has
+        not noticed yet.
+    type: list
+    elements: str
+    choices: [listening, established, abandoned]
+    default: [listening, established]
+attributes:
+  check_mode:
+    description: The module changes nothing, so check mode makes no difference.
+    support: full
+  diff_mode:
+    description: The module changes nothing, so there is nothing to show.
+    support: none
+seealso:
+  - module: herd.llama_cpp.tcp_probe_info
+  - module: herd.llama_cpp.unit_process_info
+"""
+
+EXAMPLES = r"""
+- name: See who has the RPC port and who is connected to it
+  herd.llama_cpp.tcp_socket_info:
+    ports: [50052]
+  register: rpc_sockets
+
+- name: Stop when another program has the port
+  ansible.builtin.assert:
+    that: rpc_sockets.sockets | selectattr('state', 'equalto', 'listening')
+      | rejectattr('unit', 'equalto', 'llama-rpc-server@0.service') | length == 0
+"""
+
+RETURN = r"""
+sockets:
+  description: The sockets, in the order in which the kernel lists them.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    state:
+      description: V(listening), V(established) or V(abandoned).
+      type: str
+      sample: established
+    local_address:
+      description:
+        - The machine's own address. V(0.0.0.0) is every IPv4 address, V(::) every IPv6 address, and V(*) every address of both.
+      type: str
+      sample: 192.168.1.101
+    local_port:
+      description: The machine's own port.
+      type: int
+      sample: 50052
+    remote_address:
+      description: The other end's address. V(0.0.0.0), V(::) or V(*) for a listening socket.
+      type: str
+      sample: 192.168.1.100
+    remote_port:
+      description: The other end's port, V(0) for a listening socket.
+      type: int
+      sample: 39390
+    process:
+      description: Name of the process that holds the socket, the one with the lowest id when there are several. Empty when unknown.
+      type: str
+      sample: ggml-rpc-server
+    pid:
+      description: Id of that process, V(0) when unknown.
+      type: int
+      sample: 812
+    unit:
+      description: The systemd unit that process belongs to. Empty when there is none or it is unknown.
+      type: str
+      sample: llama-rpc-server@0.service
+    processes:
+      description: Every process that holds the socket.
+      type: list
+      elements: dict
+      contains:
+        name:
+          description: Name of the process.
+          type: str
+          sample: ggml-rpc-server
+        pid:
+          description: Id of the process.
+          type: int
+          sample: 812
+    bytes_sent:
+      description: Bytes sent since the connection was made. Null for a listening socket.
+      type: int
+      sample: 3489
+    bytes_received:
+      description: Bytes received since the connection was made. Null for a listening socket.
+      type: int
+      sample: 35443221
+    receive_queue:
+      description:
+        - Bytes that the program has not read yet. For a listening socket, connections it has not accepted yet.
+      type: int
+      sample: 0
+    send_queue:
+      description:
+        - Bytes that the other end has not acknowledged yet. For a listening socket, how many connections may wait.
+      type: int
+      sample: 0
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.herd.llama_cpp.plugins.module_utils._sockets import (
+    SS_ARGUMENTS,
+    SocketsError,
+    TcpSocket,
+    parse_ss,
+    select_sockets,
+)
+from ansible_collections.herd.llama_cpp.plugins.module_utils._systemd import read_unit_of_process
+
+
+def as_result(socket: TcpSocket) -> dict:
+    """A socket as this module returns it."""
+    first = socket.processes[0] if socket.processes else None
+    return {
+        "state": socket.state,
+        "local_address": socket.local_address,
+        "local_port": socket.local_port,
+        "remote_address": socket.remote_address,
+        "remote_port": socket.remote_port,
+        "process": first.name if first else "",
+        "pid": first.pid if first else 0,
+        "unit": read_unit_of_process(first.pid) if first else "",
+        "processes": [{"name": process.name, "pid": process.pid} for process in socket.processes],
+        "bytes_sent": socket.bytes_sent,
+        "bytes_received": socket.bytes_received,
+        "receive_queue": socket.receive_queue,
+        "send_queue": socket.send_queue,
+    }
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "ports": {"type": "list", "elements": "int", "default": []},
+            "match": {"type": "str", "choices": ["local", "remote", "either"], "default": "local"},
+            "states": {
+                "type": "list",
+                "elements": "str",
+                "choices": ["listening", "established", "abandoned"],
+                "default": ["listening", "established"],
+            },
+        },
+        supports_check_mode=True,
+    )
+    ss = module.get_bin_path("ss", opt_dirs=["/usr/sbin", "/sbin"])
+    if ss is None:
+        module.fail_json(msg="The command ss is not on this machine; install iproute2.")
+    rc, out, err = module.run_command([ss, *SS_ARGUMENTS])
+    if rc != 0:
+        module.fail_json(msg="ss could not list the machine's sockets: %s" % (err.strip() or "exit code %d" % rc))
+    try:
+        sockets = select_sockets(parse_ss(out), module.params["ports"], module.params["match"], module.params["states"])
+    except SocketsError as error:
+        module.fail_json(msg="The machine's sockets cannot be read: %s." % error)
+    module.exit_json(changed=False, sockets=[as_result(socket) for socket in sockets])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,185 @@
+#!/usr/bin/python
+# -*- coding: utf-8 -*-
+# Copyright: (c) 2026, herd.llama_cpp contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: unit_process_info
+short_description: What a systemd service is really running
+version_added: 0.1.0
+author:
+  - herd.llama_cpp contributors (@herd)
+description:
+  - Returns the state of service units and, for each that runs, what its main process really is. That is the executable it was started
+    from, whether that file still exists, and chosen variables of its environment.
+  - A unit file says what the next start will run. Comparing it with the process tells whether a restart is due, also after a
+    play that was interrupted between writing the file and restarting.
+options:
+  units:
+    description:
+      - Names of the units. One with a wildcard, such as C(llama-rpc-server@*.service), stands for those that systemd has loaded.
+      - A unit that does not exist is returned with RV(units[].load_state=not-found).
+    type: list
+    elements: str
+    required: true
+  environment:
+    description:
+      - Names of the environment variables to return. Others are not read out, because they may be secret.
+    type: list
+    elements: str
+    default: []
+attributes:
+  check_mode:
+    description: The module changes nothing, so check mode makes no difference.
+    support: full
+  diff_mode:
+    description: The module changes nothing, so there is nothing to show.
+    support: none
+seealso:
+  - module: herd.llama_cpp.tcp_socket_info
+"""
+
+EXAMPLES = r"""
+- name: See what llama-server runs
+  herd.llama_cpp.unit_process_info:
+    units: [llama-server.service]
+    environment: [HERD_CONFIG_ID]
+  register: head
+
+- name: Show the build it was started from
+  ansible.builtin.debug:
+    msg: "{{ head.units[0].executable }}"
+"""
+
+RETURN = r"""
+systemd:
+  description: Whether the machine runs systemd. If not, RV(units) is empty.
+  returned: success
+  type: bool
+  sample: true
+units:
+  description: The units, each once.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    unit:
+      description: Name of the unit.
+      type: str
+      sample: llama-server.service
+    load_state:
+      description: systemd's load state.
+      type: str
+      sample: loaded
+    active_state:
+      description: systemd's active state.
+      type: str
+      sample: active
+    sub_state:
+      description: systemd's state within the active state.
+      type: str
+      sample: running
+    enabled:
+      description: Whether it starts at boot.
+      type: bool
+      sample: true
+    need_daemon_reload:
+      description: Whether its file changed since systemd read it.
+      type: bool
+      sample: false
+    restarts:
+      description: How often systemd started it again by itself.
+      type: int
+      sample: 0
+    running:
+      description: Whether its main process runs.
+      type: bool
+      sample: true
+    main_pid:
+      description: Id of its main process, V(0) when there is none.
+      type: int
+      sample: 812
+    process:
+      description: Name of the main process.
+      type: str
+      sample: llama-server
+    executable:
+      description: The file the process was started from, with links resolved at that time.
+      type: str
+      sample: /opt/llama.cpp/builds/4f2a9c/bin/llama-server
+    executable_deleted:
+      description: Whether that file has been removed or replaced since.
+      type: bool
+      sample: false
+    environment:
+      description: The variables named in O(environment) that the process has.
+      type: dict
+      sample:
+        HERD_CONFIG_ID: 9b1c
+"""
+
+import os
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.herd.llama_cpp.plugins.module_utils._systemd import (
+    SHOW_PROPERTIES,
+    SystemdError,
+    UnitState,
+    parse_show,
+    read_process,
+)
+
+
+def as_result(state: UnitState, environment: list) -> dict:
+    """A unit as this module returns it."""
+    process = read_process(state.main_pid, environment) if state.main_pid else None
+    return {
+        "unit": state.unit,
+        "load_state": state.load_state,
+        "active_state": state.active_state,
+        "sub_state": state.sub_state,
+        "enabled": state.unit_file_state == "enabled",
+        "need_daemon_reload": state.need_daemon_reload,
+        "restarts": state.restarts,
+        "running": state.running and process is not None,
+        "main_pid": state.main_pid,
+        "process": process.name if process else "",
+        "executable": process.executable if process else "",
+        "executable_deleted": process.executable_deleted if process else False,
+        "environment": process.environment if process else {},
+    }
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "units": {"type": "list", "elements": "str", "required": True},
+            "environment": {"type": "list", "elements": "str", "default": []},
+        },
+        supports_check_mode=True,
+    )
+    systemctl = module.get_bin_path("systemctl")
+    # sd_booted(3): systemd may be installed without being what runs the machine.
+    if systemctl is None or not os.path.isdir("/run/systemd/system"):
+        module.exit_json(changed=False, systemd=False, units=[])
+    command = [systemctl, "--no-pager", "show", "--property=" + ",".join(SHOW_PROPERTIES), "--", *module.params["units"]]
+    rc, out, err = module.run_command(command)
+    if rc != 0:
+        module.fail_json(msg="systemctl could not show the units: %s" % (err.strip() or "exit code %d" % rc))
+    try:
+        states = {state.unit: state for state in parse_show(out)}
+    except SystemdError as error:
+        module.fail_json(msg="The units' state cannot be read: %s." % error)
+    module.exit_json(
+        changed=False,
+        systemd=True,
+        units=[as_result(state, module.params["environment"]) for state in states.values()],
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,153 @@
+#!/usr/bin/env python3
+# Copyright: (c) 2026, herd.llama_cpp contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a cluster costs: deploys with 2, 4 and 8 workers, and tokens/s against the same binaries started by hand.
+
+Runs on virtual machines of its own (lab `herdbench`) and removes them. Prints
+one JSON object at the end; ratios compare runs on the same machine, minutes apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
+import openai
+from playbook_run import ROOT, PlaybookRun, run_playbook
+
+STATE = Path("/var/lib/herd.llama_cpp/lab-bench")
+HEAD = "198.18.3.10"
+BIN = "/opt/llama.cpp/current/bin"
+MODEL = "/var/lib/llama.cpp/models/SmolLM2-135M-Instruct.Q4_1.gguf"
+QUESTION = [{"role": "user", "content": "Write a long story about a river and the people who live beside it."}]
+
+
+def write_inventory(directory: Path, workers: int) -> Path:
+    """The lab of inventories/lab with `workers` workers, under a name and network of its own."""
+    inventory = directory / "inventory"
+    shutil.rmtree(inventory, ignore_errors=True)
+    variables = inventory / "group_vars" / "all"
+    variables.mkdir(parents=True)
+    shutil.copy(ROOT / "inventories" / "lab" / "group_vars" / "all.yml", variables / "lab.yml")
+    overrides = {
+        "virtual_lab_name": "herdbench",
+        "virtual_lab_network": "198.18.3.0/24",
+        "virtual_lab_state_dir": str(STATE),
+    }
+    (variables / "scenario.yml").write_text(json.dumps(overrides), encoding="utf-8")
+    rpc = {f"worker{i}": {"ansible_host": f"198.18.3.{10 + i}"} for i in range(1, workers + 1)}
+    hosts = {
+        "all": {
+            "children": {
+                "llama_host": {"hosts": {"head": {"ansible_host": HEAD}}},
+                "llama_rpc": {"hosts": rpc},
+                "virtual_lab": {"children": {"llama_host": {}, "llama_rpc": {}}},
+            }
+        }
+    }
+    (inventory / "hosts.yml").write_text(json.dumps(hosts), encoding="utf-8")
+    return inventory
+
+
+def timed(playbook: str, inventory: Path, *arguments: str) -> tuple[float, PlaybookRun]:
+    """Seconds a playbook took, which must have passed."""
+    start = time.monotonic()
+    run = run_playbook(playbook, inventory, *arguments)
+    seconds = round(time.monotonic() - start, 1)
+    if run.rc != 0:
+        sys.exit(run.output[-4000:])
+    return seconds, run
+
+
+def on(address: str, command: str) -> str:
+    """Run a command on a machine of the lab."""
+    ssh = ["ssh", "-n", "-i", str(STATE / "ssh/id_ed25519"), "-o", f"UserKnownHostsFile={STATE / 'ssh/known_hosts'}"]
+    return subprocess.run([*ssh, f"root@{address}", command], check=True, capture_output=True, text=True, timeout=120).stdout
+
+
+def tokens_per_second(port: int, key: str, rounds: int) -> list[float]:
+    """Generation speed as llama-server itself reports it, after one unmeasured round."""
+    client = openai.OpenAI(base_url=f"http://{HEAD}:{port}/v1", api_key=key, timeout=120, max_retries=2)
+    speeds = []
+    for _round in range(rounds + 1):
+        answer = client.chat.completions.create(model="any", messages=QUESTION, temperature=0, max_tokens=128)
+        speeds.append(answer.model_extra["timings"]["predicted_per_second"])
+    return speeds[1:]
+
+
+def by_hand(workers: list[str], rounds: int) -> list[float]:
+    """The guide's commands on the same machines: rpc-server -H -p, llama-server -c -ngl 99 --rpc."""
+    units = []
+    for address in workers:
+        on(address, f"systemd-run --quiet --collect --unit=by-hand {BIN}/ggml-rpc-server -H {address} -p 50070")
+        units.append(address)
+    try:
+        rpc = ",".join(f"{address}:50070" for address in workers)
+        command = f"{BIN}/llama-server -m {MODEL} -c 2048 -ngl 99 --rpc {rpc} --host {HEAD} --port 50001"
+        on(HEAD, f"systemd-run --quiet --collect --unit=by-hand {command}")
+        units.append(HEAD)
+        for _attempt in range(60):
+            ready = subprocess.run(["curl", "-sf", "-m", "2", f"http://{HEAD}:50001/health"], check=False, capture_output=True)
+            if ready.returncode == 0:
+                break
+            time.sleep(1)
+        return tokens_per_second(50001, "none", rounds)
+    finally:
+        for address in reversed(units):
+            on(address, "systemctl stop by-hand || true")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--workers", default="2,4,8", help="numbers of workers, smallest first (default %(default)s)")
+    parser.add_argument("--rounds", type=int, default=5, help="answers to time each way (default %(default)s)")
+    arguments = parser.parse_args()
+    counts = [int(count) for count in arguments.workers.split(",")]
+    figures: dict[str, object] = {"deploys": {}}
+    with tempfile.TemporaryDirectory() as directory:
+        inventory = write_inventory(Path(directory), counts[0])
+        try:
+            for count in counts:
+                inventory = write_inventory(Path(directory), count)
+                lab_s, _run = timed("lab.yml", inventory)
+                first_s, _run = timed("deploy.yml", inventory)
+                second_s, second = timed("deploy.yml", inventory)
+                figures["deploys"][count] = {
+                    "lab_s": lab_s,
+                    "deploy_s": first_s,
+                    "second_deploy_s": second_s,
+                    "second_deploy_changed": second.changed,
+                }
+                print(count, "workers:", figures["deploys"][count], flush=True)
+                if count == counts[0]:
+                    key = on(HEAD, "cat /etc/llama-server/api-key").strip()
+                    ours = tokens_per_second(8080, key, arguments.rounds)
+                    workers = [f"198.18.3.{10 + i}" for i in range(1, count + 1)]
+                    on(HEAD, "systemctl stop llama-server")
+                    hand = by_hand(workers, arguments.rounds)
+                    on(HEAD, "systemctl start llama-server")
+                    figures["tokens_per_second"] = {
+                        "ours": ours,
+                        "by_hand": hand,
+                        "ratio": round(statistics.median(ours) / statistics.median(hand), 3),
+                    }
+                    print("tokens/s:", figures["tokens_per_second"], flush=True)
+            few, many = figures["deploys"][counts[0]], figures["deploys"][counts[-1]]
+            if len(counts) > 1:
+                added = counts[-1] - counts[0]
+                figures["second_deploy_s_per_added_worker"] = round((many["second_deploy_s"] - few["second_deploy_s"]) / added, 2)
+        finally:
+            run_playbook("teardown.yml", inventory, "-e", "teardown_confirm=true")
+    print(json.dumps(figures, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, herd.llama_cpp contributors
+"""The checkout holds together: licence lines, links in documents, playbooks, inventories."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).absolute().parents[2]
+SOURCE = {".py", ".yml", ".yaml", ".j2", ".sh", ".cfg", ".toml", ".svg"}
+SKIPPED = {".git", ".venv", ".ansible", ".cache", ".pytest_cache", "collections", "fixtures", "LICENSES", "__pycache__", ".hypothesis"}
+PLAYBOOKS = sorted((ROOT / "playbooks").glob("*.yml"))
+INVENTORIES = sorted(path for path in (ROOT / "inventories").iterdir() if path.is_dir())
+
+
+def files(*suffixes: str) -> list[Path]:
+    """All files of the checkout with one of the suffixes, without what is generated and without following the link."""
+    found, folders = [], [ROOT]
+    while folders:
+        for path in sorted(folders.pop().iterdir()):
+            if path.name in SKIPPED or path.is_symlink():
+                continue
+            if path.is_dir():
+                folders.append(path)
+            elif path.suffix in suffixes:
+                found.append(path)
+    return found
+
+
+def test_every_source_file_names_its_licence() -> None:
+    line = "SPDX-License-Identifier: " + "GPL-3.0-or-later"
+    # antsibull-changelog writes the one that is left out.
+    missing = [
+        path.relative_to(ROOT)
+        for path in files(*SOURCE)
+        if line not in "".join(path.read_text(encoding="utf-8").splitlines(keepends=True)[:12]) and path.name != "changelog.yaml"
+    ]
+    assert not missing, f"no licence line: {', '.join(map(str, missing))}"
+
+
+def test_links_in_documents_lead_somewhere() -> None:
+    broken = []
+    for document in files(".md"):
+        text = re.sub(r"```.*?```", "", document.read_text(encoding="utf-8"), flags=re.DOTALL)
+        for target in re.findall(r"\]\(([^)\s]+)\)|(?:src|srcset)=\"([^\"]+)\"", text):
+            link = (target[0] or target[1]).partition("#")[0]
+            if link and not re.match(r"[a-z]+:", link) and not (document.parent / link).exists():
+                broken.append(f"{document.relative_to(ROOT)}: {link}")
+    assert not broken, "\n".join(broken)
+
+
+def test_readme_lists_every_role() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    missing = [path.name for path in sorted((ROOT / "roles").iterdir()) if f"](roles/{path.name}/README.md)" not in text]
+    assert not missing, f"not in README.md: {missing}"
+
+
+def test_readme_lists_every_plugin(tool: Any) -> None:
+    result = tool("python", "tools/readme_tables.py", "--check")
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_changelog_knows_every_plugin() -> None:
+    text = (ROOT / "changelogs" / "changelog.yaml").read_text(encoding="utf-8")
+    plugins = [path.stem for folder in ("modules", "filter") for path in sorted((ROOT / "plugins" / folder).glob("*.py"))]
+    missing = [name for name in plugins if not re.search(rf"name: {name}$", text, flags=re.MULTILINE)]
+    assert not missing, f"run `make docs`: it lacks {missing}"
+
+
+@pytest.mark.parametrize("playbook", PLAYBOOKS, ids=[path.stem for path in PLAYBOOKS])
+def test_playbook_syntax(playbook: Path, tool: Any) -> None:
+    result = tool("ansible-playbook", "--syntax-check", "-i", "inventories/lab", playbook.relative_to(ROOT))
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("inventory", INVENTORIES, ids=[path.name for path in INVENTORIES])
+def test_inventory_has_one_head(inventory: Path, tool: Any) -> None:
+    result = tool("ansible-inventory", "-i", inventory, "--list")
+    assert result.returncode == 0, result.stderr
+    groups = json.loads(result.stdout)
+    assert len(groups["llama_host"]["hosts"]) == 1
+    assert groups["llama_rpc"]["hosts"]
+
+
+def test_collection_link_leads_to_the_checkout() -> None:
+    link = ROOT / "playbooks" / "collections" / "ansible_collections" / "herd" / "llama_cpp"
+    assert link.is_symlink()
+    assert link.readlink() == Path("../../../..")
+    assert link.samefile(ROOT)

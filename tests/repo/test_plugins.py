@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, herd.llama_cpp contributors
+"""Every plugin's documentation renders and is whole."""
+
+from __future__ import annotations
+
+import ast
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).absolute().parents[2]
+FOLDERS = {"module": "modules", "filter": "filter", "lookup": "lookup", "test": "test"}
+PLUGINS = [
+    (kind, path.stem)
+    for kind, folder in FOLDERS.items()
+    for path in sorted((ROOT / "plugins" / folder).glob("*.py"))
+    if not path.stem.startswith("_")
+]
+UTILS = sorted((ROOT / "plugins" / "module_utils").glob("*.py"))
+
+each_plugin = pytest.mark.parametrize(("kind", "name"), PLUGINS, ids=[plugin[1] for plugin in PLUGINS])
+
+
+@pytest.fixture(scope="session")
+def documents(tool: Any) -> dict[str, Any]:
+    """What ansible-doc makes of all plugins, asked once a kind."""
+    found = {}
+    for kind in FOLDERS:
+        names = [f"herd.llama_cpp.{name}" for this, name in PLUGINS if this == kind]
+        if names:
+            result = tool("ansible-doc", "-t", kind, "-j", *names)
+            assert result.returncode == 0, result.stderr
+            found.update(json.loads(result.stdout))
+    return found
+
+
+@each_plugin
+def test_documentation_renders(kind: str, name: str, documents: dict[str, Any]) -> None:
+    document = documents[f"herd.llama_cpp.{name}"]
+    assert document.get("doc", {}).get("short_description")
+    assert document["doc"].get("version_added"), "no version_added"
+    assert document.get("examples"), "no EXAMPLES"
+    assert document.get("return"), "no RETURN"
+    assert f"herd.llama_cpp.{name}" in document["examples"], "its examples do not use its full name"
+
+
+@pytest.mark.parametrize("name", [name for kind, name in PLUGINS if kind == "module"])
+def test_modules_say_what_check_and_diff_mode_do(name: str, documents: dict[str, Any]) -> None:
+    attributes = documents[f"herd.llama_cpp.{name}"]["doc"].get("attributes", {})
+    assert {"check_mode", "diff_mode"} <= set(attributes)
+    if name.endswith("_info"):
+        assert attributes["check_mode"]["support"] == "full"
+
+
+@pytest.mark.parametrize("util", UTILS, ids=[path.stem for path in UTILS])
+def test_module_utils_are_private_and_free_of_ansible(util: Path) -> None:
+    assert util.stem.startswith("_"), "not private"
+    tree = ast.parse(util.read_text(encoding="utf-8"))
+    imported = [
+        module
+        for node in ast.walk(tree)
+        if isinstance(node, (ast.Import, ast.ImportFrom))
+        for module in ([node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names])
+    ]
+    assert not [module for module in imported if module == "ansible" or module.startswith("ansible.")]

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, herd.llama_cpp contributors
+"""Every role is documented, and what it documents is what it does."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).absolute().parents[2]
+ROLES = sorted(path for path in (ROOT / "roles").iterdir() if path.is_dir())
+IDS = [role.name for role in ROLES]
+INSTALLING = [role for role in ROLES if any((role / "tasks" / f"{step}.yml").is_file() for step in ("install", "configure", "service"))]
+
+# What a value in defaults/main.yml must be for each type of an argument spec.
+KINDS: dict[str, tuple[type, ...]] = {
+    "bool": (bool,),
+    "int": (int,),
+    "float": (int, float),
+    "str": (str,),
+    "path": (str,),
+    "raw": (object,),
+    "list": (list,),
+    "dict": (dict,),
+}
+
+each_role = pytest.mark.parametrize("role", ROLES, ids=IDS)
+
+
+def load(path: Path) -> dict[str, Any]:
+    return (yaml.safe_load(path.read_text(encoding="utf-8")) or {}) if path.exists() else {}
+
+
+def specs_of(role: Path) -> dict[str, Any]:
+    return load(role / "meta" / "argument_specs.yml").get("argument_specs", {})
+
+
+def is_template(value: object) -> bool:
+    return isinstance(value, str) and "{{" in value
+
+
+def plain(value: object) -> object:
+    """A template may be folded over lines differently in the two files."""
+    return " ".join(value.split()) if is_template(value) and isinstance(value, str) else value
+
+
+def sub_options(options: dict[str, Any], path: str = "") -> list[tuple[str, dict[str, Any]]]:
+    """All options, those inside dicts and lists of dicts too, with a readable path."""
+    found = []
+    for name, option in options.items():
+        found.append((path + name, option))
+        found += sub_options(option.get("options", {}), f"{path}{name}.")
+    return found
+
+
+@each_role
+@pytest.mark.parametrize("file", ["README.md", "defaults/main.yml", "meta/argument_specs.yml", "meta/main.yml", "tasks/main.yml"])
+def test_has_the_files_of_a_role(role: Path, file: str) -> None:
+    assert (role / file).is_file(), f"{role.name} has no {file}"
+
+
+@each_role
+def test_argument_specs_equal_defaults(role: Path) -> None:
+    options = specs_of(role).get("main", {}).get("options", {})
+    defaults = load(role / "defaults" / "main.yml")
+    wrong = []
+    for name, value in defaults.items():
+        if name not in options:
+            wrong.append(f"{name} has a default and no argument spec")
+        elif options[name].get("required"):
+            wrong.append(f"{name} is required and has a default")
+        elif value is None:
+            if options[name].get("default") is not None:
+                wrong.append(f"{name}: default null, argument spec {options[name]['default']!r}")
+        elif "default" not in options[name]:
+            wrong.append(f"{name}: default {value!r}, argument spec without one")
+        elif plain(options[name]["default"]) != plain(value) or type(options[name]["default"]) is not type(value):
+            wrong.append(f"{name}: default {value!r}, argument spec {options[name]['default']!r}")
+    for name, option in options.items():
+        if name not in defaults and "default" in option:
+            wrong.append(f"{name}: argument spec says default {option['default']!r}, defaults/main.yml has none")
+    assert not wrong, "\n".join(wrong)
+
+
+@each_role
+def test_other_entry_points_agree_with_defaults(role: Path) -> None:
+    defaults = load(role / "defaults" / "main.yml")
+    wrong = [
+        f"{entry}: {name} says {option['default']!r}, defaults/main.yml {defaults.get(name)!r}"
+        for entry, spec in specs_of(role).items()
+        for name, option in (spec.get("options") or {}).items()
+        if "default" in option and plain(option["default"]) != plain(defaults.get(name))
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+@each_role
+def test_defaults_are_of_the_type_they_claim(role: Path) -> None:
+    options = specs_of(role).get("main", {}).get("options", {})
+    wrong = []
+    for name, value in load(role / "defaults" / "main.yml").items():
+        claimed = options.get(name, {}).get("type", "raw")
+        kinds = KINDS[claimed]
+        right = isinstance(value, kinds) and not (isinstance(value, bool) and bool not in kinds and kinds != (object,))
+        if value is not None and not is_template(value) and not right:
+            wrong.append(f"{name} is {type(value).__name__}, its argument spec says {claimed}")
+    assert not wrong, "\n".join(wrong)
+
+
+@each_role
+def test_argument_specs_are_complete(role: Path) -> None:
+    wrong = []
+    for entry, spec in specs_of(role).items():
+        if not spec.get("short_description"):
+            wrong.append(f"{entry}: no short_description")
+        if not any((role / "tasks" / f"{entry}{suffix}").is_file() for suffix in (".yml", ".yaml")):
+            wrong.append(f"{entry}: no tasks/{entry}.yml")
+        for name, option in sub_options(spec.get("options") or {}):
+            wrong += [f"{entry}: {name} has no {key}" for key in ("type", "description") if not option.get(key)]
+            if option.get("type") == "list" and "elements" not in option:
+                wrong.append(f"{entry}: {name} is a list and does not say of what")
+            unknown = option.get("default") not in option["choices"] if "choices" in option and "default" in option else False
+            if unknown and not is_template(option["default"]) and option.get("type") != "list":
+                wrong.append(f"{entry}: {name}'s default {option['default']!r} is none of its choices")
+    assert not wrong, "\n".join(wrong)
+
+
+@each_role
+def test_public_variables_carry_the_roles_name(role: Path) -> None:
+    names = set(load(role / "defaults" / "main.yml")) | {name for spec in specs_of(role).values() for name in spec.get("options") or {}}
+    assert not [name for name in sorted(names) if not name.startswith(f"{role.name}_")]
+
+
+@each_role
+def test_readme_knows_only_variables_that_exist(role: Path) -> None:
+    known = {name for spec in specs_of(role).values() for name in spec.get("options") or {}}
+    text = (role / "README.md").read_text(encoding="utf-8")
+    # The first column of a table is where a README claims that a variable exists.
+    claimed = set(re.findall(rf"^\|\s*`({role.name}_\w+)`", text, flags=re.MULTILINE))
+    tasks = "".join(path.read_text(encoding="utf-8") for path in sorted((role / "tasks").glob("*.yml")))
+    facts = set(re.findall(rf"^\s+({role.name}_\w+):", tasks, flags=re.MULTILINE))
+    assert not claimed - known - facts, f"in the README's tables and nowhere else: {sorted(claimed - known - facts)}"
+
+
+@pytest.mark.parametrize("role", INSTALLING, ids=[role.name for role in INSTALLING])
+def test_what_it_installs_it_can_remove(role: Path) -> None:
+    assert (role / "tasks" / "remove.yml").is_file()
+    assert "remove" in specs_of(role), "its remove entry point is not in the argument specs"

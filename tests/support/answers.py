@@ -1,0 +1,20 @@
+# Copyright: (c) 2026, herd.llama_cpp contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Ask a deployed llama-server, with the key it keeps on its own machine."""
+
+from __future__ import annotations
+
+import openai
+
+MESSAGES = [
+    {"role": "system", "content": "You are a helpful assistant."},
+    {"role": "user", "content": "What is the capital of France?"},
+]
+
+
+def capital_of_france(head, address: str, port: int) -> str:
+    """The model's answer from http://address:port; `head` is the testinfra host that runs llama-server."""
+    key = head.file("/etc/llama-server/api-key").content_string.strip()
+    client = openai.OpenAI(base_url=f"http://{address}:{port}/v1", api_key=key, timeout=60, max_retries=0)
+    answer = client.chat.completions.create(model="any", messages=MESSAGES, temperature=0, max_tokens=32)
+    return answer.choices[0].message.content or ""

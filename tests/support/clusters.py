@@ -1,0 +1,45 @@
+# Copyright: (c) 2026, herd.llama_cpp contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The clusters that the molecule scenarios make: where they are and how to get at their machines."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import testinfra
+from playbook_run import ROOT
+
+API_PORT = 8080
+RPC_PORT = 50052
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A scenario's machines, by name."""
+
+    inventory: Path
+    addresses: dict[str, str]
+
+    def machine(self, name: str):
+        """The testinfra host of a machine."""
+        return testinfra.get_host(f"ansible://{name}", ansible_inventory=str(self.inventory))
+
+    @property
+    def api_key(self) -> str:
+        return self.machine("head").file("/etc/llama-server/api-key").content_string.strip()
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.addresses['head']}:{API_PORT}"
+
+
+def scenario(name: str) -> Cluster:
+    """The cluster of molecule/NAME, as its inventory describes it."""
+    inventory = ROOT / "molecule" / name / "inventory"
+    command = [str(Path(sys.executable).parent / "ansible-inventory"), "-i", str(inventory), "--list"]
+    listing = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return Cluster(inventory, {machine: facts["ansible_host"] for machine, facts in listing["_meta"]["hostvars"].items()})

@@ -1,0 +1,199 @@
+# Copyright: (c) 2026, herd.llama_cpp contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A web server for tests of model downloads: plain files with Range, misbehaviour on request, and a stand-in for the hub.
+
+    python tests/support/model_server.py --directory DIR [--address 127.0.0.1] [--port 0] [--token SECRET]
+
+It serves
+
+    /files/NAME             the file, with Range
+    /plain/NAME             the file, without Range
+    /cut/BYTES/NAME         closes the connection after that many bytes of an answer
+    /cut-once/BYTES/NAME    the same, but only the first time the file is asked for
+    /html/NAME              an HTML page with status 200, as a login page would be
+    /error/STATUS/NAME      that status
+    /api/models/OWNER/REPO/revision/REV, /OWNER/REPO/resolve/REV/FILE
+                            what the hf client needs to download from DIR/OWNER/REPO/; with --token only with it
+
+and prints its address on its first line. Every request is a line on standard error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import re
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+
+class ModelServer(ThreadingHTTPServer):
+    """Serves one directory until shut down; remembers what was asked for."""
+
+    daemon_threads = True
+
+    def __init__(self, directory: Path, address: str = "127.0.0.1", port: int = 0, token: str = "") -> None:
+        super().__init__((address, port), Handler)
+        self.directory = directory
+        self.token = token
+        self.requests: list[tuple[str, str, str]] = []
+        self.cut: set[str] = set()
+        self.lock = threading.Lock()
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.server_address[0]}:{self.server_address[1]}"
+
+    def asked(self, method: str, part: str) -> list[str]:
+        """The Range headers of the requests with that method whose path contains the part."""
+        with self.lock:
+            return [range_ for kind, path, range_ in self.requests if kind == method and part in path]
+
+    def start(self) -> ModelServer:
+        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        return self
+
+
+class Handler(BaseHTTPRequestHandler):
+    """One request."""
+
+    protocol_version = "HTTP/1.1"
+    server: ModelServer
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        print(f"{self.command} {self.path} {self.headers.get('Range', '-')}", file=sys.stderr, flush=True)
+
+    def do_HEAD(self) -> None:
+        self.answer()
+
+    def do_GET(self) -> None:
+        self.answer()
+
+    def answer(self) -> None:
+        path = unquote(urlsplit(self.path).path)
+        with self.server.lock:
+            self.server.requests.append((self.command, path, self.headers.get("Range", "")))
+        kind, _, rest = path.lstrip("/").partition("/")
+        if kind in ("files", "plain"):
+            self.send_path(rest, ranges=kind == "files")
+        elif kind in ("cut", "cut-once"):
+            size, _, name = rest.partition("/")
+            # The size of the file must be askable without using up the only cut.
+            with self.server.lock:
+                first = path not in self.server.cut
+                if self.command == "GET":
+                    self.server.cut.add(path)
+            self.send_path(name, ranges=True, limit=int(size) if kind == "cut" or first else None)
+        elif kind == "html":
+            self.send_bytes(200, b"<!DOCTYPE html><html><title>Sign in</title></html>\n", "text/html")
+        elif kind == "error":
+            self.send_bytes(int(rest.partition("/")[0]), b"no\n", "text/plain")
+        else:
+            self.hub(path)
+
+    def hub(self, path: str) -> None:
+        if self.server.token and self.headers.get("Authorization") != f"Bearer {self.server.token}":
+            self.send_bytes(401, b'{"error":"Invalid username or password."}', "application/json", {"X-Error-Code": "RepoNotFound"})
+            return
+        api = re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/revision/([^/]+))?", path)
+        file = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path)
+        match = api or file
+        repository = self.server.directory / match.group(1) if match else None
+        commit = hashlib.sha1(match.group(1).encode()).hexdigest() if match else ""
+        if not match or not repository or not repository.is_dir() or match.group(2) not in (None, "main", commit):
+            code = "RevisionNotFound" if repository and repository.is_dir() else "RepoNotFound"
+            self.send_bytes(404, b'{"error":"not found"}', "application/json", {"X-Error-Code": code})
+            return
+        if api:
+            siblings = [
+                {
+                    "rfilename": str(item.relative_to(repository)),
+                    "size": item.stat().st_size,
+                    "lfs": {"sha256": sha256(item), "size": item.stat().st_size, "pointerSize": 134},
+                }
+                for item in sorted(repository.rglob("*"))
+                if item.is_file()
+            ]
+            body = {"id": match.group(1), "sha": commit, "private": False, "gated": False, "siblings": siblings}
+            self.send_bytes(200, json.dumps(body).encode(), "application/json")
+            return
+        wanted = repository / match.group(3)
+        if not wanted.is_file():
+            self.send_bytes(404, b"Entry not found", "text/plain", {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": commit})
+            return
+        extra = {"X-Repo-Commit": commit, "ETag": f'"{sha256(wanted)}"', "X-Linked-Etag": f'"{sha256(wanted)}"'}
+        extra["X-Linked-Size"] = str(wanted.stat().st_size)
+        self.send_path(str(wanted.relative_to(self.server.directory)), ranges=True, extra=extra)
+
+    def send_bytes(self, status: int, body: bytes, kind: str, extra: dict[str, str] | None = None) -> None:
+        self.send_response(status)
+        for key, value in {"Content-Type": kind, "Content-Length": str(len(body)), **(extra or {})}.items():
+            self.send_header(key, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def send_path(self, name: str, ranges: bool, limit: int | None = None, extra: dict[str, str] | None = None) -> None:
+        path = self.server.directory / name
+        if not path.is_file() or ".." in name:
+            self.send_bytes(404, b"Not Found\n", "text/plain")
+            return
+        size = path.stat().st_size
+        start, end = 0, size
+        asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", "")) if ranges else None
+        if asked:
+            start = int(asked.group(1))
+            end = min(size, int(asked.group(2)) + 1) if asked.group(2) else size
+            if start >= size:
+                self.send_bytes(416, b"", "text/plain", {"Content-Range": f"bytes */{size}"})
+                return
+        self.send_response(206 if asked else 200)
+        headers = {"Content-Type": "application/octet-stream", "Content-Length": str(end - start), **(extra or {})}
+        if ranges:
+            headers["Accept-Ranges"] = "bytes"
+        if asked:
+            headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
+        for key, value in headers.items():
+            self.send_header(key, value)
+        self.end_headers()
+        if self.command == "HEAD":
+            return
+        with path.open("rb") as file:
+            file.seek(start)
+            left = end - start if limit is None else min(limit, end - start)
+            while left > 0:
+                piece = file.read(min(left, 1 << 16))
+                if not piece:
+                    break
+                self.wfile.write(piece)
+                left -= len(piece)
+        if limit is not None and limit < end - start:
+            self.close_connection = True
+
+
+def sha256(path: Path) -> str:
+    """The checksum of a small file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="A web server for tests of model downloads.")
+    parser.add_argument("--directory", type=Path, required=True)
+    parser.add_argument("--address", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--token", default="")
+    options = parser.parse_args()
+    server = ModelServer(options.directory, options.address, options.port, options.token)
+    print(server.url, flush=True)
+    try:
+        server.serve_forever()
+    except KeyboardInterrupt:
+        pass
+
+
+if __name__ == "__main__":
+    main()
