@@ -270,6 +270,14 @@ _RULES = (
     _rule("no_permission", r": Permission denied", "the build may not write or run something", "Check the owner of the build directory"),
 )
 
+# One of these is in every line that a rule matches; a build's log has thousands of lines with none.
+_WORDS = (
+    "error", "fatal", "***", "not found", "NOT find", "cannot find", "could be found", "unable to find", "CMAKE_", "CUDA", "Failed", "FAILED",
+    "failed", "nsupported", "No ", "no ", "Value '", "undefined", "died", "terminated", "exhausted", "memory", "bad_alloc", "Killed",
+    "resolve host", "exceeded", "is required", "directory", "oes not match", "exception spec", "interrupted", "denied", "returned", "ninja: ",
+    "cache", "incomplete",
+)  # fmt: skip
+
 _CMAKE_ERROR = re.compile(r"^CMake Error(?: at (\S+:\d+) \((\w+)\)| in (\S+?)|)(?::\s*(.*))?$")
 _LATER_RULES = (
     _rule("link_error", r"ld returned \d+ exit status|linker command failed", "linking failed", "Look at the lines around it"),
@@ -299,6 +307,8 @@ def _by_rules(lines: t.Sequence[str], rules: t.Sequence[_Rule]) -> t.Optional[Bu
     for index, line in enumerate(lines):
         # CMake's own notes ("-- Performing Test X - Failed", "-- Could NOT find NCCL") are no failures.
         if line.startswith("-- ") and not line.startswith("-- Configuring incomplete"):
+            continue
+        if not any(word in line for word in _WORDS):
             continue
         for rule in rules:
             match = rule.pattern.search(line)

@@ -181,7 +181,15 @@ def _lines(text: str) -> t.List[_Line]:
 
 
 # A start that says so itself. Builds without one are cut where their clock jumps back.
-_HEAD_BEGINS = re.compile(r"srv\s+llama_server: initializing \.\.\.|^build: \d+ \(|^main: build = \d+|^build_info: ")
+_HEAD_BEGINS = re.compile(
+    r"srv\s+llama_server: initializing \.\.\.|^build: \d+ \(|^main: build = \d+|^build_info: "
+)
+# 0.5.0 reads its arguments, and meets its workers, before it says anything; what it says of them has no time. After a head that
+# listened or left, such a line is of the next one.
+_HEAD_BEGINS_BADLY = re.compile(
+    r"^error: invalid argument: |^error while handling (?:argument|environment variable) "
+    r"|ggml-rpc\.cpp:\d+: (?:Failed to connect to|Failed to parse endpoint|RPC handshake failed)"
+)
 
 
 def _last_head_start(lines: t.List[_Line]) -> t.List[_Line]:
@@ -194,6 +202,8 @@ def _last_head_start(lines: t.List[_Line]) -> t.List[_Line]:
             clock = line.time_us
         if _HEAD_BEGINS.search(line.text) and not _same_start(lines, begin, index):
             begin = index
+        elif _HEAD_BEGINS_BADLY.search(line.text) and any(_HEAD_OVER.search(item.text) for item in lines[begin:index]):
+            begin = index
     return lines[begin:]
 
 
@@ -204,6 +214,7 @@ def _same_start(lines: t.List[_Line], begin: int, index: int) -> bool:
     )
 
 
+_HEAD_OVER = re.compile(r"listening on|cleaning up before exit|exiting due to")
 _HEAD_FAR = re.compile(r"listening on|load_tensors:|cleaning up before exit|exiting due to|common_param")
 
 # What a worker prints before its banner, on stderr and so at once: a run of these lines after others is a new start.
@@ -855,7 +866,7 @@ _LISTENING = (
     re.compile(r"listening on ((?:https?|unix)://\S+)"),
     re.compile(r"server is listening on ([\w.:\[\]-]+:\d+)"),
     re.compile(r"HTTP server (?:is )?listening, hostname: (\S+), port: (\d+)"),
-    re.compile(r"HTTP server listening.*? hostname=\"(\S+?)\".*? port=\"(\d+)\""),
+    re.compile(r"HTTP server listening \|(?=.{0,200}? hostname=\"([^\"]+)\")(?=.{0,200}? port=\"(\d+)\")"),
 )
 _FIT_SHRANK = re.compile(r"context size reduced from (\d+) to (\d+)")
 _KEYS = re.compile(r"api_keys: (?:\*\*\*\*|(\d+) keys loaded)")
@@ -1131,10 +1142,11 @@ class _Head:
             name = self.assigned[max(self.assigned)]
         elif self.log.offloaded_layers is None or not self.weights:
             return
-        elif self.log.offloaded_layers == 0 or not self.used:
+        elif self.log.offloaded_layers == 0 or all(device.host for device in devices):
             name = "CPU"
         else:
-            # The output is the slot after the last layer, so it is on the last device in order that got any weights.
+            # The output is the slot after the last layer, so it is on the last device in order that got any weights. Builds that do
+            # not print the order leave it open.
             with_weights = [device for device in self.used if device.weights_mib]
             if not with_weights:
                 return
@@ -1231,7 +1243,9 @@ def check_head(
             "llama-server keeps %d layers on the head's CPU" % on_cpu,
             "Give it all layers (-ngl all, --fit off) and devices with room for them",
         )
-    context = log.n_ctx if log.n_ctx is not None else log.n_ctx_slot
+    context = log.n_ctx
+    if context is None and log.n_ctx_slot is not None:
+        context = log.n_ctx_slot * (1 if log.kv_unified else log.n_slots or 1)
     if expect_context_size is not None and context is not None and context < expect_context_size:
         lines = [item.line for item in log.warnings if item.kind == "context_shrunk"]
         return Failure(

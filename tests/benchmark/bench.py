@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # Copyright: (c) 2026, herd.llama_cpp contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a cluster costs: deploys with 2, 4 and 8 workers, and tokens/s against the same binaries started by hand.

@@ -146,7 +146,7 @@ def test_the_guides_head():
         "CUDA0": (None, 39, None, 18821.56, 1248.0, 1088.0),
         "RPC[192.168.1.101:50052]": ("192.168.1.101:50052", 41, None, 19142.56, 1312.0, 1104.0),
         "CPU": (None, 0, None, 563.62, None, 32.01),
-    } or placed(found)["CUDA0"][1] == 39
+    }
     assert found.listening_url == "http://192.168.1.100:50001"
     assert (found.n_layer, found.n_ctx, found.offloaded_layers, found.offloadable_layers) == (80, 8192, 81, 81)
     assert log.check_head(found, ["192.168.1.101:50052"], 8192) is None
@@ -187,15 +187,14 @@ def test_recurrent_state_counts_the_layers_without_a_cache():
     "line",
     [
         "main: HTTP server is listening, hostname: 10.0.0.1, port: 8080, http threads: 7",
-        'INFO [ main] HTTP server listening | tid="1" timestamp=1 n_threads_http="7" port="8080" hostname="10.0.0.1"',
+        'INFO [                    main] HTTP server listening | tid="1" timestamp=1 n_threads_http="7" port="8080" hostname="10.0.0.1"',
+        'INFO [                    main] HTTP server listening | tid="1" timestamp=1 hostname="10.0.0.1" port="8080"',
         "main: server is listening on http://10.0.0.1:8080",
         "main: server is listening on 10.0.0.1:8080 - starting the main loop",
         "0.00.895.857 I srv  llama_server: listening on http://10.0.0.1:8080",
     ],
 )
 def test_every_way_to_say_where_it_listens(line):
-    if "tid=" in line:
-        pytest.skip("the order of the fields differs between those builds; the address is not read from them")
     assert log.parse_head(line).listening_url == "http://10.0.0.1:8080"
 
 
@@ -370,12 +369,11 @@ def test_a_failed_start_before_the_last_does_not_count(first):
 @pytest.mark.parametrize("last", sorted(set(HEAD_FAILURES) - {"documented_b9095_worker_down", "documented_cuda_out_of_memory"}))
 def test_the_last_start_counts_after_a_good_one(last):
     """Also where the last start got no further than its arguments, which have no time."""
-    failure = log.parse_head(text_of("head/2workers") + text_of("head/" + last)).failure
-    if failure is None:
-        # A start that wrote a line without a time and nothing else cannot be told from the end of the one before it.
-        assert "srv" not in text_of("head/" + last)
-        return
-    assert failure.kind == HEAD_FAILURES[last][0]
+    found = log.parse_head(text_of("head/2workers") + text_of("head/" + last))
+    assert found.failure.kind == HEAD_FAILURES[last][0]
+    assert [device.name for device in found.devices if device.kv_mib] == [
+        device.name for device in head(last).devices if device.kv_mib
+    ]
 
 
 def test_starts_without_a_first_line_are_told_by_their_clock():
@@ -501,7 +499,7 @@ def test_any_lines_in_any_order(lines):
 def test_lost_and_damaged_lines(name):
     chance = random.Random(name)
     lines = text_of("head/" + name).splitlines()
-    for _round in range(200):
+    for _round in range(40):
         left = [line for line in lines if chance.random() > 0.1]
         for _cut in range(chance.randrange(4)):
             where = chance.randrange(len(left))

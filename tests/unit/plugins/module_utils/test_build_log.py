@@ -1,0 +1,347 @@
+# Copyright: (c) 2026, herd.llama_cpp contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The logs of CMake, Make, Ninja and the compilers, on real ones (tests/fixtures/logs) and on damaged ones."""
+
+from __future__ import annotations
+
+import pathlib
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ansible_collections.herd.llama_cpp.plugins.module_utils import _build_log as log
+
+LOGS = pathlib.Path(__file__).parents[3] / "fixtures" / "logs"
+
+
+def text_of(name):
+    return (LOGS / (name + ".txt")).read_text(encoding="utf-8")
+
+
+def parsed(name):
+    return log.parse_build(text_of(name))
+
+
+def names(directory):
+    return ["%s/%s" % (directory, path.stem) for path in sorted((LOGS / directory).glob("*.txt"))]
+
+
+# -- facts
+
+
+def test_configuration_the_guides_way():
+    found = parsed("configure/guide_make")
+    assert (found.configure_ok, found.build_ok, found.failure) == (True, None, None)
+    assert (found.backends, found.cpu_variants) == (["CPU", "RPC"], ["ggml-cpu"])
+    assert (found.llama_cpp_version, found.ggml_version, found.commit) == ("0.5.0-dev", "0.25.3", "0c1e570-dirty")
+    assert found.build_dir == "/build"
+    assert found.compilers == {"C": "GNU 12.2.0", "CXX": "GNU 12.2.0", "ASM": "GNU"}
+    assert found.compiler_paths == {"C": "/usr/bin/cc", "CXX": "/usr/bin/c++"}
+    assert (found.rdma, found.openmp, found.ccache, found.cuda_found) == (False, True, None, None)
+
+
+def test_what_was_switched_off_or_not_found():
+    assert parsed("configure/cpu_ninja").ccache is True
+    assert parsed("configure/cpu_noomp").openmp is None
+    assert parsed("configure/cpu_norpc").rdma is None
+    assert log.parse_build("-- Warning: ccache not found - consider installing it").ccache is False
+    assert log.parse_build("--   RDMA transport enabled (auto-detected)").rdma is True
+    assert log.parse_build("CMake Warning at ggml/src/CMakeLists.txt:347 (message):\n  OpenMP not found").cmake_warnings == 1
+    assert log.parse_build("-- Could NOT find OpenMP_C (missing: OpenMP_C_FLAGS)").openmp is False
+
+
+def test_cuda_configuration():
+    found = parsed("configure/cuda_ok")
+    assert (found.configure_ok, found.failure, found.cuda_found, found.cuda_version) == (True, None, True, "13.0.88")
+    assert (found.cuda_include_dir, found.cuda_compiler) == ("/usr/local/cuda-13.0/include", "/usr/local/bin/nvcc")
+    assert (found.cuda_architectures, found.cuda_host_compiler) == (["86"], "GNU 12.2.0")
+    assert (found.backends, found.build_type) == (["CPU", "CUDA", "RPC"], "Release")
+    assert found.evidence["backend_CUDA"] == "-- Including CUDA backend"
+    assert parsed("configure/cuda_ok_make").cuda_architectures == ["86", "89"]
+
+
+def test_the_lines_the_guide_shows():
+    found = parsed("configure/documented_guide_cuda")
+    assert (found.configure_ok, found.cuda_found, found.cuda_version, found.backends) == (True, True, "12.0.76", ["CUDA", "RPC"])
+    build = log.check_build(found, ["CUDA", "RPC"])
+    assert build is None
+    steps = parsed("build/documented_guide_cuda")
+    assert (steps.generator, steps.percent_done, steps.n_cuda_objects, steps.build_ok) == ("Unix Makefiles", 10, 4, False)
+    assert log.check_build(steps, finished=False) is None
+    assert log.check_build(steps).kind == "interrupted"
+
+
+def test_native_architecture_is_named_by_what_it_came_to():
+    line = "-- Using CMAKE_CUDA_ARCHITECTURES=native CMAKE_CUDA_ARCHITECTURES_NATIVE=86-real;89-real"
+    assert log.parse_build(line).cuda_architectures == ["86-real", "89-real"]
+
+
+def test_builds():
+    make = parsed("build/guide_make")
+    assert (make.generator, make.build_ok, make.failure, make.percent_done) == ("Unix Makefiles", True, None, 100)
+    assert make.steps_done == make.steps_total > 0 and make.n_objects > 0
+    ninja = parsed("build/ninja_218")
+    assert (ninja.generator, ninja.build_ok, ninja.failure) == ("Ninja", True, None)
+    assert (ninja.steps_done, ninja.steps_total, ninja.percent_done, ninja.warnings) == (218, 218, 100, 1)
+    assert ninja.last_step == "Linking CXX executable bin/llama-server"
+    cuda = parsed("build/cuda_ninja")
+    assert (cuda.build_ok, cuda.n_objects, cuda.n_cuda_objects) == (True, 2, 2)
+
+
+def test_a_growing_log_tells_how_far_it_is():
+    text = "\n".join(text_of("build/ninja_218").splitlines()[:12])
+    found = log.parse_build(text)
+    assert (found.steps_done, found.steps_total, found.percent_done) == (12, 218, 5)
+    assert log.check_build(found, finished=False) is None
+    failure = log.check_build(found)
+    assert failure.kind == "interrupted" and "5 %" in failure.problem
+
+
+def test_nothing_to_do_is_a_good_build():
+    found = log.parse_build("ninja: no work to do.\n")
+    assert (found.generator, found.build_ok, log.check_build(found)) == ("Ninja", True, None)
+
+
+def test_version_of_the_program():
+    found = log.parse_build("version: 11434 (0c1e570)\nbuilt with GNU 12.2.0 for Linux x86_64\n")
+    assert (found.build_number, found.commit) == (11434, "0c1e570")
+
+
+# -- failures: each log gives exactly one kind
+
+FAILURES = {
+    "configure/bad_option": ("configure_failed", "GGML_CPU_ALL_VARIANTS requires GGML_BACKEND_DL"),
+    "configure/cuda_bad_arch": ("unknown_architecture", "architecture 30"),
+    "configure/cuda_bad_compiler": ("nvcc_missing", "where it was told to look"),
+    "configure/cuda_host_compiler": ("host_compiler_unsupported", "(GNU, newest supported: 15)"),
+    "configure/cuda_missing": ("cuda_toolkit_missing", "no CUDA toolkit"),
+    "configure/cuda_no_cublas": ("cuda_library_missing", "cublas"),
+    "configure/cuda_no_gpu": ("unknown_architecture", "CMake sees none"),
+    "configure/documented_cmake_too_old": ("cmake_too_old", "CMake 3.16.3 is too old"),
+    "configure/documented_no_cuda_compiler": ("nvcc_missing", "nvcc"),
+    "configure/no_cc": ("compiler_missing", "no C compiler"),
+    "configure/no_cxx": ("compiler_missing", "no CXX compiler"),
+    "configure/no_ninja": ("build_tool_missing", "Ninja"),
+    "configure/no_source": ("no_source", "/src/empty"),
+    "build/cicc_killed": ("out_of_memory", "a compiler was killed"),
+    "build/disk_full": ("no_space", "disk is full"),
+    "build/documented_cicc_signal": ("out_of_memory", "a compiler was killed"),
+    "build/documented_guide_cuda": (None, ""),
+    "build/documented_host_compiler": ("host_compiler_unsupported", "(GNU, newest supported: 12)"),
+    "build/documented_ice_killed": ("out_of_memory", "a compiler was killed"),
+    "build/documented_native_no_gpu": ("unknown_architecture", "CMake sees none"),
+    "build/error_make": ("compile_error", "/src/tiny/broken.cpp:6 does not compile: ‘undeclared_name’ was not declared in this scope"),
+    "build/error_ninja": ("compile_error", "/src/tiny/broken.cpp:6 does not compile: ‘undeclared_name’ was not declared in this scope"),
+    "build/interrupted_make": ("interrupted", "interrupted"),
+    "build/interrupted_ninja": ("interrupted", "interrupted"),
+    "build/killed_make": ("out_of_memory", "a compiler was killed"),
+    "build/killed_ninja": ("out_of_memory", "a compiler was killed"),
+    "build/lcuda_make": ("cuda_driver_stub_missing", "libcuda.so"),
+    "build/lcuda_ninja": ("cuda_driver_stub_missing", "libcuda.so"),
+    "build/no_memory": ("out_of_memory", "a compiler was killed"),
+    "build/undefined_reference": ("undefined_reference", "missing_function"),
+}
+
+
+@pytest.mark.parametrize("name", names("configure") + names("build"))
+def test_each_log_gives_exactly_its_failure(name):
+    found = parsed(name)
+    kind, words = FAILURES.get(name, (None, ""))
+    if kind is None:
+        assert found.failure is None
+        return
+    failure = found.failure
+    assert failure.kind == kind
+    assert words in failure.problem
+    assert failure.remedy and not failure.remedy.endswith(".") and not failure.problem.endswith("\n")
+    assert "{" not in failure.problem + failure.remedy
+    assert (found.build_ok if name.startswith("build/") else found.configure_ok) is False
+    # The quoted line is the log's, but for CMake's wrapping.
+    assert " ".join(failure.line.split()) in " ".join(text_of(name).split())
+    assert 1 <= len(failure.context) <= 11
+    assert any(part.strip() and part.strip() in failure.line or failure.line in part for part in failure.context)
+
+
+@pytest.mark.parametrize("name", sorted(name for name, (kind, _words) in FAILURES.items() if kind))
+def test_a_good_end_outweighs_an_earlier_failure_in_the_same_file(name):
+    if name.startswith("build/"):
+        found = log.parse_build(text_of(name) + text_of("build/ninja_218"))
+    else:
+        found = log.parse_build(text_of(name) + text_of("configure/cpu_ninja"))
+    assert found.failure is None
+
+
+@pytest.mark.parametrize("name", sorted(name for name, (kind, _words) in FAILURES.items() if kind and name.startswith("build/")))
+def test_a_good_configuration_before_it_changes_nothing(name):
+    found = log.parse_build(text_of("configure/cuda_ok") + text_of(name))
+    assert found.failure.kind == FAILURES[name][0]
+    assert found.configure_ok is True
+
+
+def test_the_quoted_line_is_whole_where_cmake_breaks_it():
+    assert parsed("configure/cuda_bad_compiler").failure.line == (
+        "The CMAKE_CUDA_COMPILER: /opt/cuda/bin/nvcc is not a full path to an existing compiler tool."
+    )
+    assert parsed("configure/cuda_no_cublas").failure.line == (
+        'Target "ggml-cuda" links to: CUDA::cublas but the target was not found.  Possible reasons include:'
+    )
+
+
+def test_ten_lines_around_a_compile_error():
+    failure = parsed("build/error_ninja").failure
+    assert len(failure.context) == 11
+    assert failure.context[5].strip() == failure.line
+
+
+def test_a_line_of_thousands_is_cut():
+    failure = log.parse_build("[1/2] Building CXX object a.o\nFAILED: a.o\n" + "g++ " + "-DX=1 " * 5000 + "\na.cpp:1:1: error: " + "x" * 9999).failure
+    assert failure.kind == "compile_error"
+    assert max(len(line) for line in failure.context) < 500 and len(failure.line) < 500
+
+
+@pytest.mark.parametrize(
+    "line, kind",
+    [
+        ("/s/a.cu(12): error: identifier \"x\" is undefined", "compile_error"),
+        ("/s/a.cu(12): error #20: identifier \"x\" is undefined", "compile_error"),
+        ("a.cpp:3:10: fatal error: cublas_v2.h: No such file or directory", "header_missing"),
+        ("/tmp/x.s: Error: can't write 4 bytes: No space left on device", "no_space"),
+        ("nvcc fatal   : Unsupported gpu architecture 'compute_120'", "unknown_architecture"),
+        ("ggml-cuda.cu:(.text+0x5): undefined reference to `cuMemCreate'", "cuda_driver_stub_missing"),
+        ("/usr/bin/ld: cannot find -lcudart", "library_missing"),
+        ("/usr/bin/ld: cannot find -lcuda", "cuda_driver_stub_missing"),
+        ("c++: fatal error: Killed signal terminated program cc1plus", "out_of_memory"),
+        ("cc1plus: out of memory allocating 65536 bytes after a total of 12345678 bytes", "out_of_memory"),
+        ("collect2: fatal error: ld terminated with signal 9 [Killed]", "out_of_memory"),
+        ("a.cpp:1:1: internal compiler error: Segmentation fault", "compiler_crashed"),
+        ("nvcc error   : 'cudafe++' died due to signal 11 (Invalid memory reference)", "compiler_crashed"),
+        ("ninja: error: unknown target 'rpc-server'", "unknown_target"),
+        ("make: *** No rule to make target 'rpc-server'.  Stop.", "unknown_target"),
+        ("ninja: error: loading 'build.ninja': No such file or directory", "not_configured"),
+        ("bash: cmake: command not found", "cmake_missing"),
+        ("CMake Error: The current CMakeCache.txt directory /a is different than the directory /b where CMakeCache.txt was created.", "stale_build_dir"),
+        ("/usr/include/bits/mathcalls.h(79): error: exception specification is incompatible with that of previous function \"cospi\"", "glibc_too_new"),
+        ("collect2: error: ld returned 1 exit status", "link_error"),
+        ("gmake: *** [Makefile:91: all] Error 2", "build_failed"),
+        ("CMake Error at CMakeLists.txt:7 (foo):\n  Unknown CMake command \"foo\".\n", "configure_failed"),
+    ],
+)
+def test_single_lines(line, kind):
+    assert log.parse_build(line).failure.kind == kind
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "-- Performing Test GGML_COMPILER_SUPPORTS_X - Failed",
+        "-- Could NOT find NCCL (missing: NCCL_LIBRARY NCCL_INCLUDE_DIR)",
+        '-- Unable to find cublas_v2.h in either "/usr/include" or "/usr/math_libs/include"',
+        "a.cpp:1:1: warning: unused variable 'error'",
+        "[ 10%] Building CXX object src/CMakeFiles/x.dir/error.cpp.o",
+    ],
+)
+def test_what_only_sounds_like_a_failure(line):
+    assert log.parse_build(line).failure is None
+
+
+def test_the_first_cause_wins_over_what_follows():
+    text = (
+        "[3/9] Building CUDA object acc.cu.o\nFAILED: acc.cu.o\n/env/bin/nvcc -c acc.cu\nnvcc error   : 'cicc' died due to signal 9 (Kill signal)\n"
+        "[4/9] Building CXX object a.o\na.cpp:3:1: error: broken\n"
+        "ninja: build stopped: subcommand failed.\n"
+    )
+    assert log.parse_build(text).failure.kind == "out_of_memory"
+
+
+# -- the build that was meant
+
+
+def test_expected_backends():
+    found = parsed("configure/cpu_norpc")
+    assert log.check_build(found, ["CPU"]) is None
+    failure = log.check_build(found, ["CPU", "RPC"])
+    assert (failure.kind, failure.line) == ("backend_missing", "-- Including CPU backend")
+    assert "RPC" in failure.problem and "GGML_RPC=ON" in failure.remedy
+    assert log.check_build(found, ["CUDA"]).kind == "cuda_toolkit_missing"
+    assert log.check_build(parsed("configure/cuda_ok"), ["cuda", "rpc", "cpu"]) is None
+
+
+def test_another_nvcc_on_the_path():
+    """The toolkit lies where it should, the compiler elsewhere; both ways round."""
+    found = parsed("configure/cuda_ok")
+    failure = log.check_build(found, ["CUDA"], ["/usr/local/cuda-13.0"])
+    assert failure.kind == "cuda_elsewhere" and "/usr/local/bin/nvcc" in failure.problem
+    assert failure.line == "-- Check for working CUDA compiler: /usr/local/bin/nvcc - skipped"
+    failure = log.check_build(found, ["CUDA"], ["/usr/local/bin"])
+    assert failure.kind == "cuda_elsewhere" and "/usr/local/cuda-13.0/include" in failure.problem
+    assert log.check_build(found, ["CUDA"], ["/usr/local/"]) is None
+    assert log.check_build(found, ["CUDA"], ["/usr/loc"]).kind == "cuda_elsewhere"
+    assert log.check_build(found, ["CUDA"], ["/env", "/usr/local"]) is None
+
+
+def test_cuda_version():
+    found = parsed("configure/cuda_ok")
+    assert log.check_build(found, min_cuda_version="12.0") is None
+    assert log.check_build(found, min_cuda_version="13.0.88") is None
+    assert log.check_build(found, min_cuda_version="13.1").kind == "cuda_too_old"
+    assert log.check_build(parsed("configure/documented_guide_cuda"), min_cuda_version="12.1").kind == "cuda_too_old"
+
+
+def test_a_second_configuration_does_not_say_and_is_not_believed():
+    text = "\n".join(line for line in text_of("configure/cuda_ok").splitlines() if "Found CUDAToolkit" not in line and "compiler" not in line)
+    assert log.check_build(log.parse_build(text), ["CUDA"]) is None
+    assert log.check_build(log.parse_build(text), ["CUDA"], ["/usr/local"]).kind == "cuda_unknown"
+    assert log.check_build(log.parse_build(text), min_cuda_version="12.0").kind == "cuda_unknown"
+
+
+def test_a_build_log_alone_says_nothing_of_backends():
+    assert log.check_build(parsed("build/ninja_218"), ["RPC"]).kind == "no_configure_log"
+    assert log.check_build(parsed("build/ninja_218"), ["RPC"], finished=False) is None
+    assert log.check_build(log.parse_build("")).kind == "not_configured"
+
+
+def test_no_cuda_object_is_no_cuda_build():
+    both = text_of("configure/cuda_ok") + text_of("build/ninja_218")
+    assert log.check_build(log.parse_build(both), ["CUDA"]).kind == "no_cuda_objects"
+    both = text_of("configure/cuda_ok") + text_of("build/cuda_ninja")
+    assert log.check_build(log.parse_build(both), ["CUDA"]) is None
+
+
+# -- whatever the text, there is an answer
+
+
+@given(st.text())
+def test_any_text(text):
+    log.check_build(log.parse_build(text), ["CUDA"], ["/x"], "12.0")
+
+
+LINES = sorted({line for name in names("configure") + names("build") for line in text_of(name).splitlines()})
+
+
+@given(st.lists(st.one_of(st.sampled_from(LINES), st.text(max_size=80)), max_size=40))
+def test_any_lines_in_any_order(lines):
+    found = log.parse_build("\n".join(lines))
+    failure = log.check_build(found, ["CUDA", "RPC"], ["/usr/local"], "12.0")
+    if failure:
+        assert failure.kind and failure.problem and failure.remedy
+    found.to_dict()
+
+
+@pytest.mark.parametrize("name", ["build/error_make", "configure/cuda_host_compiler", "build/ninja_218"])
+def test_lost_and_damaged_lines(name):
+    chance = random.Random(name)
+    lines = text_of(name).splitlines()
+    for _round in range(60):
+        left = [line for line in lines if chance.random() > 0.1] or lines
+        where = chance.randrange(len(left))
+        left[where] = left[where][: chance.randrange(len(left[where]) + 1)] + chance.choice(["", "\x00", "[9999999999/1]", "((((", "\udcff"])
+        log.check_build(log.parse_build("\n".join(left)), ["CUDA"], ["/x"], "x")
+
+
+def test_a_long_log_takes_no_time():
+    noise = "\n".join("/src/a.cpp:%d:1: note: candidate template ignored: %s" % (i, "x" * 300) for i in range(20_000))
+    assert log.parse_build("[1/2] Building CXX object a.o\n" + noise + "\na.cpp:1:2: error: broken").failure.kind == "compile_error"
+    log.parse_build("x" * 1_000_000)
+    log.parse_build(("(" * 1000 + ":" * 1000) * 50)
