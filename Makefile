@@ -10,6 +10,7 @@ MAKEFLAGS += --no-print-directory
 INVENTORY ?= inventories/lab
 ANSIBLE_ARGS ?=
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 
 # The tools come from .venv and nowhere else; a world-writable checkout would lose its ansible.cfg without the second line.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -62,12 +63,17 @@ test-versions: setup ## Unit and repository tests with every other supported Pyt
 test-molecule: setup ## Molecule scenarios on virtual machines (needs root); SCENARIO=name runs one
 	@tools/test-molecule $(SCENARIO)
 
+.PHONY: bench
+bench: setup ## Measure deploys with 2, 4 and 8 workers, and tokens/s (needs root, takes long); BENCH_ARGS=...
+	@python tests/benchmark/bench.py $(BENCH_ARGS)
+
 .PHONY: build
 build: setup ## Build the collection's tarball
 	@ansible-galaxy collection build --force
 
-.PHONY: changelog
-changelog: setup ## Write CHANGELOG.md's entry of the version in galaxy.yml from the fragments
+.PHONY: docs
+docs: setup ## Write what is generated: README.md's tables of plugins, CHANGELOG.md's entry of this version
+	@python tools/readme_tables.py
 	@antsibull-changelog release --use-ansible-doc --update-existing --refresh --reload-plugins
 
 .PHONY: clean

@@ -11,6 +11,7 @@ really there before it is used, and nothing is allocated by a number alone. The 
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import struct
@@ -890,6 +891,6 @@ def _plain(value: t.Any) -> t.Any:
         return {"string_of_bytes": value.length_bytes}
     if isinstance(value, list):
         return [_plain(item) for item in value]
-    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+    if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     return value

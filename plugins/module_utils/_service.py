@@ -64,7 +64,15 @@ class Machine:
         """What the unit's last starts wrote, the newest last; nothing where the journal cannot be read."""
         try:
             out = self._output(
-                ["journalctl", "--no-pager", "--quiet", "--output=json", "--lines=%d" % _JOURNAL_LINES, "--unit=" + unit]
+                [
+                    "journalctl",
+                    "--no-pager",
+                    "--quiet",
+                    "--output=json",
+                    "--output-fields=MESSAGE,INVOCATION_ID,_SYSTEMD_INVOCATION_ID,_PID",
+                    "--lines=%d" % _JOURNAL_LINES,
+                    "--unit=" + unit,
+                ]
             )
         except ServiceError:
             return []

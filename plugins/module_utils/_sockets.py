@@ -22,8 +22,9 @@ ANY_IPV4 = frozenset(("0.0.0.0", "*"))
 
 # CLOSE-WAIT: the other end is gone and this one's program has not noticed yet.
 _STATES = {"LISTEN": "listening", "ESTAB": "established", "CLOSE-WAIT": "abandoned"}
-_USERS = re.compile(r'users:\((?P<list>\(".*?"(?:,\w+=\d+)+\)(?:,\(".*?"(?:,\w+=\d+)+\))*)\)')
-_USER = re.compile(r'\("(?P<name>.*?)",pid=(?P<pid>\d+)(?:,\w+=\d+)*\)')
+# A process can give itself any name, quotes and pid=1 included, but ss ends it at a closing parenthesis: the last pid counts.
+_USERS = re.compile(r'\busers:\((?P<list>(?:\("[^)]*"(?:,\w+=\d+)+\),?)+)\)')
+_USER = re.compile(r'\("(?P<name>[^)]*)",pid=(?P<pid>\d+)(?:,\w+=\d+)*\)')
 _COUNTER = re.compile(r"\b(bytes_sent|bytes_acked|bytes_received):(\d+)")
 _HAS_TCP_INFO = re.compile(r"\bcwnd:\d")
 

@@ -692,7 +692,13 @@ _LAST_RESORT = (
         when_running=True,
     ),
     _rule("crashed", r"[Ss]egmentation fault|status=11/SEGV", "{program} crashed", "Report it to llama.cpp with the whole log", when_running=True),
-    _rule("killed", r"code=killed, status=9/KILL", "{program} was killed", "See the kernel's log (dmesg): out of memory is the usual reason", when_running=True),
+    _rule(
+        "killed",
+        r"code=killed, status=9/KILL",
+        "{program} was killed",
+        "See the kernel's log (dmesg): out of memory is the usual reason",
+        when_running=True,
+    ),
     _rule(
         "not_started",
         r"error loading model|failed to load model|failed to initialize the context|failed to create_context|exiting due to"

@@ -143,7 +143,7 @@ class Cases:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=900,
+            timeout=1800,
             check=False,
         )
         self.output = done.stdout
@@ -307,7 +307,10 @@ def bad_cases(shop: Path, server: ModelServer, closed: ModelServer, wheel: Path)
             ["short.gguf is cut off: its header describes", "missing)"],
         ),
         "url_absent": ({**url, "gguf_model_url": f"{server.url}/files/absent.gguf"}, ["the server answers with HTTP status 404"]),
-        "url_server_error": ({**url, "gguf_model_url": f"{server.url}/error/503/model.gguf"}, ["cannot be downloaded from", "503"]),
+        "url_server_error": (
+            {**url, "gguf_model_url": f"{server.url}/error/503/model.gguf", "gguf_model_download_retries": 1},
+            ["cannot be downloaded from", "503"],
+        ),
         "url_keeps_breaking": (
             {
                 **url,

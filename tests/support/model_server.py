@@ -77,11 +77,11 @@ class Handler(BaseHTTPRequestHandler):
         path = unquote(urlsplit(self.path).path)
         with self.server.lock:
             self.server.requests.append((self.command, path, self.headers.get("Range", "")))
-        kind, _, rest = path.lstrip("/").partition("/")
+        kind, slash, rest = path.lstrip("/").partition("/")
         if kind in ("files", "plain"):
             self.send_path(rest, ranges=kind == "files")
         elif kind in ("cut", "cut-once"):
-            size, _, name = rest.partition("/")
+            size, slash, name = rest.partition("/")
             # The size of the file must be askable without using up the only cut.
             with self.server.lock:
                 first = path not in self.server.cut

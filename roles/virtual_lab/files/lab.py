@@ -38,7 +38,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
-START_TIMEOUT_S = 60
+START_TIMEOUT_S = 120
 STOP_TIMEOUT_S = 20
 # Root's PATH lacks these where root came from a plain "su".
 SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
@@ -249,6 +249,11 @@ def machines_made(lab: Dict[str, Any]) -> List[str]:
     return sorted(os.path.basename(path) for path in glob.glob(machine_dir(lab, "*")) if os.path.isdir(path))
 
 
+def owner(lab: Dict[str, Any]) -> str:
+    """The name of the lab whose state directory this is."""
+    return str(json.loads(read(os.path.join(lab["state_dir"], "lab.json")) or "{}").get("name", lab["name"]))
+
+
 def nspawn_name(lab: Dict[str, Any], name: str) -> str:
     """The machine's name on this computer, where labs are side by side and a device's name ends after 15 characters."""
     whole = "%s-%s" % (lab["name"], name)
@@ -320,7 +325,9 @@ def range_users(lab: Dict[str, Any]) -> List[str]:
     for route in json.loads(run("ip", "-json", "-4", "route", check=False).stdout or "[]"):
         if route.get("dst") in (None, "default") or route.get("dev") == lab["bridge"]:
             continue
-        if ipaddress.ip_network(route["dst"], strict=False).overlaps(wanted):
+        other = ipaddress.ip_network(route["dst"], strict=False)
+        # The halves of the whole Internet that a VPN routes are no use of this network.
+        if other.prefixlen >= 8 and other.overlaps(wanted):
             users.append(route.get("dev", route["dst"]))
     return sorted(set(users))
 
@@ -372,10 +379,9 @@ def problems(lab: Dict[str, Any]) -> List[Tuple[str, str]]:
                 "set virtual_lab_state_dir and virtual_lab_cache_dir to absolute paths without spaces, commas and colons",
             ))
     found.extend(inventory_problems(lab))
-    owner = json.loads(read(os.path.join(lab["state_dir"], "lab.json")) or "{}").get("name", lab["name"])
-    if owner != lab["name"]:
+    if owner(lab) != lab["name"]:
         found.append((
-            "%s belongs to another virtual lab, %s" % (lab["state_dir"], owner),
+            "%s belongs to another virtual lab, %s" % (lab["state_dir"], owner(lab)),
             "give each lab its own virtual_lab_state_dir",
         ))
     if shutil.which("ip"):
@@ -394,8 +400,10 @@ def problems(lab: Dict[str, Any]) -> List[Tuple[str, str]]:
 
 
 def inventory_problems(lab: Dict[str, Any]) -> List[Tuple[str, str]]:
-    """What is wrong with the machines asked for."""
+    """What is wrong with the names and addresses asked for."""
     found = []
+    if not MACHINE_NAME.match(lab["name"]):
+        found.append(("%s is no name for a virtual lab" % lab["name"], "set virtual_lab_name to lower-case letters, digits and hyphens"))
     addresses: Dict[str, str] = {}
     for machine in lab["machines"]:
         name, address = machine["name"], str(machine.get("address") or "")
@@ -450,7 +458,7 @@ def image(lab: Dict[str, Any], check: bool) -> Dict[str, Any]:
     if os.path.isdir(target) or check:
         return {"changed": not os.path.isdir(target)}
     folder = os.path.dirname(target)
-    # An interrupted run can leave debootstrap running: it holds the lock until it ends.
+    # What an interrupted run left running inside the unfinished image holds the lock until it ends.
     with locked(os.path.join(folder, ".lock"), timeout=900) as lock:
         if os.path.isdir(target):
             return {"changed": False}
@@ -462,7 +470,8 @@ def image(lab: Dict[str, Any], check: bool) -> Dict[str, Any]:
         with open(log, "w", encoding="utf-8") as output:
             # debootstrap's own default keyring is right when the suite is of this distribution; Debian's is named for the rest.
             keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
-            argv = ["debootstrap", "--variant=minbase", "--include=" + ",".join(lab["packages"])]
+            # Should this run be killed, debootstrap goes too; what it started ends by itself and gives the lock free.
+            argv = ["setpriv", "--pdeathsig", "KILL", "debootstrap", "--variant=minbase", "--include=" + ",".join(lab["packages"])]
             argv += ["--keyring=" + keyring] if os.path.exists(keyring) else []
             done = subprocess.run(
                 argv + [suite, building, sources[suite]], stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
@@ -824,6 +833,8 @@ def up(lab: Dict[str, Any], check: bool) -> Dict[str, Any]:
 
 def down(lab: Dict[str, Any], check: bool) -> Dict[str, Any]:
     """Stop and forget every machine the state directory knows, whatever the inventory says now."""
+    if owner(lab) != lab["name"]:
+        raise LabError("%s belongs to another virtual lab, %s; nothing was removed" % (lab["state_dir"], owner(lab)))
     names = machines_made(lab)
     if names and not check:
         with locked(os.path.join(lab["state_dir"], "lock"), timeout=300):

@@ -337,10 +337,36 @@ def test_an_old_head_that_went_on_without_a_worker_failed_all_the_same():
         ("srv  llama_server: exiting due to model loading error", "not_started"),
         ('error while handling argument "--rpc": RPC not supported in this build', "rpc_not_built"),
         ("V cache quantization requires flash_attn", "bad_flash_attention"),
+        ("llama-server.service: Main process exited, code=dumped, status=4/ILL", "wrong_processor"),
+        ("llama-server.service: Main process exited, code=dumped, status=11/SEGV", "crashed"),
+        ("ggml_backend_cuda_buffer_type_alloc_buffer: allocating 1.00 MiB on device 0: cudaMalloc failed: out of memory", "out_of_memory"),
+        ("llama_model_load: error loading model: unable to allocate CUDA0 buffer", "out_of_memory"),
+        ("ggml_aligned_malloc: insufficient memory (attempted to allocate 2880.00 MB)", "out_of_memory"),
+        ("terminate called after throwing an instance of 'std::bad_alloc'", "out_of_memory"),
+        ("error loading model: illegal split file idx: 1 (file: /m/b.gguf), model must be loaded with the first split", "model_incomplete"),
+        ("error loading model: error loading model vocabulary: unknown pre-tokenizer type: 'foo'", "model_unsupported"),
+        ("llama_model_load: error loading model: missing tensor 'token_embd.weight'", "model_invalid"),
+        ("llama_model_load_from_file_impl: no backends are loaded. hint: use ggml_backend_load()", "no_backend"),
     ],
 )
 def test_single_lines(line, kind):
     failure = log.parse_head(line).failure
+    assert (failure.kind if failure else None) == kind
+
+
+@pytest.mark.parametrize(
+    "line, kind",
+    [
+        ("No devices found", "no_device"),
+        ("error: invalid number of threads: 0", "bad_argument"),
+        ("Failed to find RPC backend", "rpc_not_built"),
+        ("Failed to create backend for device CUDA0", "device_failed"),
+        ("ggml_backend_cuda_init: invalid device 3", "unknown_device"),
+        ("Accepted client connection", None),
+    ],
+)
+def test_single_lines_of_a_worker(line, kind):
+    failure = log.parse_worker(line).failure
     assert (failure.kind if failure else None) == kind
 
 

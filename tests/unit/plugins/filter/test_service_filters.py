@@ -1,0 +1,40 @@
+# Copyright: (c) 2026, herd.llama_cpp contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The filters that the service roles decide with."""
+
+from __future__ import annotations
+
+import pytest
+from ansible.errors import AnsibleFilterError
+from ansible_collections.herd.llama_cpp.plugins.filter.outdated_units import outdated_units
+from ansible_collections.herd.llama_cpp.plugins.filter.rpc_server_instances import rpc_server_instances
+from ansible_collections.herd.llama_cpp.plugins.filter.systemd_quote import systemd_quote
+
+
+def test_command_line_and_environment():
+    assert systemd_quote(["/usr/bin/printf", "%s", "a b", "$HOME", 3]) == '/usr/bin/printf %%s "a b" $$HOME 3'
+    assert systemd_quote({"N": 3, "A": "good day"}) == ['"A=good day"', '"N=3"']
+    assert systemd_quote("a b") == '"a b"'
+
+
+@pytest.mark.parametrize("value", [None, True, [None], [["nested"]], {"A": None}, {"not a name": "x"}, {1: "x"}, "a\0b"])
+def test_what_cannot_be_written_is_refused(value):
+    with pytest.raises(AnsibleFilterError):
+        systemd_quote(value)
+
+
+def test_instances():
+    assert rpc_server_instances(["CPU"], "m", "10.0.0.1", "50052")[0]["endpoint"] == "10.0.0.1:50052"
+    with pytest.raises(AnsibleFilterError, match="list"):
+        rpc_server_instances("CPU", "m", "10.0.0.1", 1)
+    with pytest.raises(AnsibleFilterError, match="port"):
+        rpc_server_instances(["CPU"], "m", "10.0.0.1", "many")
+
+
+def test_outdated_units_checks_its_input():
+    assert outdated_units([], {"a.service": "1"}, "/bin/x") == ["a.service"]
+    with pytest.raises(AnsibleFilterError):
+        outdated_units("nonsense", {}, "/bin/x")
+    with pytest.raises(AnsibleFilterError):
+        outdated_units([{"unit": "a.service"}], {"a.service": "1"}, "/bin/x")

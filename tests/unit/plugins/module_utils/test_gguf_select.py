@@ -1,0 +1,72 @@
+# Copyright: (c) 2026, herd.llama_cpp contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Choosing the one model that a name or pattern means."""
+
+from __future__ import annotations
+
+import pytest
+from ansible.errors import AnsibleFilterError
+
+from ansible_collections.herd.llama_cpp.plugins.filter.gguf_hub_files import FilterModule as HubFiles
+from ansible_collections.herd.llama_cpp.plugins.filter.gguf_shards import FilterModule as Shards
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf_select import SelectError, select_model
+
+SPLIT = [f"Q8_0/big-{number:05d}-of-00003.gguf" for number in (1, 2, 3)]
+NAMES = ["README.md", "small.Q4_K_M.gguf", "small.Q4_K_S.gguf", "mmproj-small.gguf", *SPLIT]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "chosen"),
+    [
+        ("small.Q4_K_M.gguf", ["small.Q4_K_M.gguf"]),
+        ("*Q4_K_S*", ["small.Q4_K_S.gguf"]),
+        ("Q8_0/*", SPLIT),
+        (SPLIT[2], SPLIT),
+        # Without its folder.
+        ("big-00001-of-00003.gguf", SPLIT),
+        ("big-*", SPLIT),
+    ],
+)
+def test_one_model(pattern, chosen):
+    assert select_model(NAMES, pattern, "here") == chosen
+
+
+@pytest.mark.parametrize(
+    ("names", "pattern", "words"),
+    [
+        (NAMES, "*Q4_K*", r"'\*Q4_K\*' means 2 models of here: small.Q4_K_M.gguf, small.Q4_K_S.gguf"),
+        (NAMES, "absent.gguf", "here has no file 'absent.gguf'; it has Q8_0/big-00001-of-00003.gguf, .* and 1 more"),
+        (NAMES, "README.md", "here has no file 'README.md'"),
+        (["README.md"], "*", "here has no .gguf file"),
+        (SPLIT[:2], "*", "in here, part big-00003-of-00003.gguf of a model in 3 files is missing"),
+        # The very part that was asked for is the missing one.
+        (SPLIT[1:], SPLIT[0], "in here, part big-00001-of-00003.gguf of a model in 3 files is missing"),
+    ],
+)
+def test_not_one_whole_model(names, pattern, words):
+    with pytest.raises(SelectError, match=words):
+        select_model(names, pattern, "here")
+
+
+def test_gguf_shards():
+    shards = Shards().filters()["gguf_shards"]
+    assert shards("https://host/a-00002-of-00002.gguf?download=true") == [
+        "https://host/a-00001-of-00002.gguf?download=true",
+        "https://host/a-00002-of-00002.gguf?download=true",
+    ]
+    assert shards("model.gguf") == ["model.gguf"]
+    with pytest.raises(AnsibleFilterError, match="not a list"):
+        shards([])
+
+
+def test_gguf_hub_files():
+    files = HubFiles().filters()["gguf_hub_files"]
+    large = {"sha256": "ab" * 32, "size": 7, "pointerSize": 134}
+    answer = {"sha": "c0", "siblings": [{"rfilename": "a.gguf", "size": 7, "lfs": large}, {"rfilename": "b.gguf"}, "odd", {"x": 1}]}
+    assert files(answer, "a.gguf") == {"files": [{"name": "a.gguf", "size_bytes": 7, "sha256": "ab" * 32}], "problem": ""}
+    assert files(answer, "b.gguf")["files"] == [{"name": "b.gguf", "size_bytes": 0, "sha256": ""}]
+    assert files(answer, "c.gguf", "owner/repo")["problem"] == "owner/repo has no file 'c.gguf'; it has a.gguf, b.gguf"
+    for odd in ({}, {"siblings": None}, {"siblings": "x"}):
+        assert files(odd, "*") == {"files": [], "problem": "the repository has no .gguf file"}
+    with pytest.raises(AnsibleFilterError, match="not a str"):
+        files("no", "*")

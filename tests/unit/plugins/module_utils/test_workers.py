@@ -1,0 +1,59 @@
+# Copyright: (c) 2026, herd.llama_cpp contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Which worker services a machine has, and which units do not run what they should."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.herd.llama_cpp.plugins.module_utils._workers import outdated_units, worker_instances
+
+
+def test_one_instance_for_each_device():
+    instances = worker_instances(["CUDA0", "CUDA1"], "node1", "10.0.0.1", 50052)
+    assert [(i["unit"], i["endpoint"], i["device"]) for i in instances] == [
+        ("llama-rpc-server@0.service", "10.0.0.1:50052", "CUDA0"),
+        ("llama-rpc-server@1.service", "10.0.0.1:50053", "CUDA1"),
+    ]
+
+
+def test_one_instance_without_a_device():
+    assert [i["device"] for i in worker_instances([], "node1", "10.0.0.1", 50052)] == [""]
+
+
+EXECUTABLE = "/opt/llama.cpp/builds/1/bin/llama-server"
+
+
+def unit(**values):
+    return {
+        "unit": "u.service",
+        "running": True,
+        "environment": {"HERD_CONFIG_ID": "1"},
+        "executable": EXECUTABLE,
+        "executable_deleted": False,
+        **values,
+    }
+
+
+def test_what_runs_as_configured_is_left_alone():
+    assert outdated_units([unit()], {"u.service": "1"}, EXECUTABLE) == []
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"running": False},
+        {"environment": {"HERD_CONFIG_ID": "2"}},
+        {"environment": {}},
+        {"executable": "/opt/llama.cpp/builds/2/bin/llama-server"},
+        {"executable_deleted": True},
+        {"unit": "other.service"},
+    ],
+    ids=str,
+)
+def test_any_difference_calls_for_a_restart(values):
+    assert outdated_units([unit(**values)], {"u.service": "1"}, EXECUTABLE) == ["u.service"]
+
+
+def test_units_that_are_not_wanted_do_not_matter():
+    assert outdated_units([unit(), unit(unit="old.service", running=False)], {"u.service": "1"}, EXECUTABLE) == []

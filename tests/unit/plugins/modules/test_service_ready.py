@@ -1,0 +1,165 @@
+# Copyright: (c) 2026, herd.llama_cpp contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Waiting for services: a machine that is played, and a real HTTP server on the loopback interface for the head."""
+
+from __future__ import annotations
+
+import dataclasses
+import http.server
+import itertools
+import json
+import threading
+import time
+
+import pytest
+from ansible_collections.herd.llama_cpp.plugins.module_utils import _service
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service import StartFailed
+from ansible_collections.herd.llama_cpp.plugins.module_utils._sockets import SocketProcess, TcpSocket
+from ansible_collections.herd.llama_cpp.plugins.module_utils._systemd import JournalRun, UnitState
+from ansible_collections.herd.llama_cpp.plugins.modules import llama_server_ready, rpc_server_ready
+
+UNIT = "u.service"
+ALIVE = UnitState(UNIT, "loaded", "active", "running", main_pid=10)
+DEAD = dataclasses.replace(ALIVE, active_state="activating", sub_state="auto-restart", main_pid=0, exit_code="exited")
+
+
+class Played:
+    """A machine whose unit goes through the states given, the last of which stays."""
+
+    def __init__(self, states, sockets, log=""):
+        self._states = itertools.chain(states, itertools.repeat(states[-1]))
+        self._sockets = sockets
+        self._log = log
+
+    def units(self, names):
+        return {name: dataclasses.replace(next(self._states), unit=name) for name in names}
+
+    def unit(self, name):
+        return self.units([name])[name]
+
+    def sockets(self):
+        return self._sockets
+
+    def runs(self, unit):
+        return [JournalRun("a", self._log, "")]
+
+
+def listener(address, port, pid=10, name="ggml-rpc-server"):
+    return TcpSocket("listening", address, port, "0.0.0.0", 0, 0, 1, (SocketProcess(name, pid),))
+
+
+@pytest.fixture(autouse=True)
+def units_of_processes(monkeypatch):
+    monkeypatch.setattr(_service, "read_unit_of_process", lambda pid: UNIT if pid == 10 else "")
+
+
+INSTANCE = {"unit": UNIT, "address": "10.0.0.1", "port": 50052}
+
+
+def wait_for_worker(machine, timeout_s=1.0, stable_s=0.3):
+    return rpc_server_ready.wait(machine, [INSTANCE], timeout_s, stable_s)
+
+
+def test_worker_that_listens_and_stays():
+    begin = time.monotonic()
+    assert wait_for_worker(Played([ALIVE], [listener("10.0.0.1", 50052)])) == [10]
+    assert time.monotonic() - begin >= 0.3
+
+
+def test_worker_that_listens_and_goes_again():
+    machine = Played([ALIVE, ALIVE, DEAD], [listener("10.0.0.1", 50052)], "error: unknown device: CUDA0")
+    with pytest.raises(StartFailed, match="CUDA0") as caught:
+        wait_for_worker(machine, stable_s=5)
+    assert caught.value.failure["kind"] == "unknown_device"
+
+
+def test_worker_whose_port_is_taken_names_who_has_it():
+    machine = Played([DEAD], [listener("0.0.0.0", 50052, 7, "python3")], "Failed to create server socket")
+    with pytest.raises(StartFailed, match=r"port 50052 on 10\.0\.0\.1 is taken by python3 \(pid 7") as caught:
+        wait_for_worker(machine)
+    assert caught.value.failure["line"] == "Failed to create server socket"
+
+
+def test_worker_that_never_listens():
+    with pytest.raises(StartFailed, match="does not listen on 10.0.0.1:50052"):
+        wait_for_worker(Played([ALIVE], []), timeout_s=0.3)
+
+
+class Api(http.server.BaseHTTPRequestHandler):
+    """What llama-server answers, by the attributes of its server."""
+
+    def answer(self, status, body):
+        self.send_response(status)
+        self.end_headers()
+        self.wfile.write(json.dumps(body).encode())
+
+    def do_GET(self):
+        self.answer(self.server.health.pop(0) if len(self.server.health) > 1 else self.server.health[0], {})
+
+    def do_POST(self):
+        self.server.asked.append((self.headers.get("Authorization"), json.loads(self.rfile.read(int(self.headers["Content-Length"])))))
+        time.sleep(self.server.delay_s)
+        try:
+            self.answer(self.server.status, {"choices": [{"text": "!"}]} if self.server.status == 200 else {"error": "no"})
+        except OSError:
+            pass
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def api():
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Api)
+    server.health, server.status, server.delay_s, server.asked = [200], 200, 0, []
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def head(api, states=(ALIVE,), log="", pid=10):
+    port = api.server_address[1]
+    machine = Played(list(states), [listener("127.0.0.1", port, pid, "llama-server")], log)
+    return llama_server_ready.Head(machine, UNIT, "127.0.0.1", port, "secret", "default")
+
+
+def test_head_is_ready_once_a_token_came(api):
+    api.health = [503, 200]
+    server = head(api)
+    server.wait(10)
+    assert server.pid == 10 and server.attempts >= 2
+    assert [(key, body["max_tokens"]) for key, body in api.asked] == [("Bearer secret", 1)]
+
+
+def test_head_whose_worker_hangs_is_not_ready(api):
+    api.delay_s = 3
+    with pytest.raises(StartFailed, match="completed no token"):
+        head(api).wait(1)
+
+
+def test_head_that_dies_at_the_question(api):
+    api.delay_s = 3
+    log = "ggml-rpc.cpp:547: Failed to connect to 198.18.7.12:50052"
+    with pytest.raises(StartFailed, match="198.18.7.12:50052"):
+        head(api, [ALIVE, ALIVE, DEAD], log).wait(10)
+
+
+def test_head_that_refuses_its_key(api):
+    api.status = 401
+    with pytest.raises(StartFailed, match="API key"):
+        head(api).wait(5)
+
+
+def test_head_that_answers_with_an_error(api):
+    api.status = 500
+    with pytest.raises(StartFailed, match="status 500"):
+        head(api).wait(1)
+
+
+def test_the_key_is_not_sent_to_another_program(api):
+    with pytest.raises(StartFailed, match="is taken by llama-server"):
+        head(api, pid=77).wait(1)
+    assert api.asked == []
