@@ -33,9 +33,11 @@ def write_inventory(directory: Path, workers: int) -> Path:
     """The lab of inventories/lab with `workers` workers, under a name and network of its own."""
     inventory = directory / "inventory"
     shutil.rmtree(inventory, ignore_errors=True)
+    lab = ROOT / "inventories" / "lab" / "group_vars"
     variables = inventory / "group_vars" / "all"
     variables.mkdir(parents=True)
-    shutil.copy(ROOT / "inventories" / "lab" / "group_vars" / "all.yml", variables / "lab.yml")
+    shutil.copy(lab / "all.yml", variables / "lab.yml")
+    shutil.copy(lab / "virtual_lab.yml", inventory / "group_vars" / "virtual_lab.yml")
     overrides = {
         "virtual_lab_name": "herdbench",
         "virtual_lab_network": "198.18.3.0/24",

@@ -36,7 +36,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Tuple
 
 START_TIMEOUT_S = 120
 STOP_TIMEOUT_S = 20
@@ -44,8 +44,6 @@ STOP_TIMEOUT_S = 20
 SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
 # A machine that runs but no longer answers is given this long before it is started afresh.
 ANSWER_TIMEOUT_S = 15
-DEBIAN_MIRROR = "http://deb.debian.org/debian"
-DEBIAN_SECURITY_MIRROR = "http://deb.debian.org/debian-security"
 # In /run, because the kernel's setting too is gone after a reboot; shared by all labs, because the setting is.
 FORWARD_DIR = "/run/herd.llama_cpp/ip_forward"
 FORWARD_SWITCH = "/proc/sys/net/ipv4/ip_forward"
@@ -155,20 +153,21 @@ def delete_tree(path: str) -> None:
 
 
 def apt_sources(suite: str, mirror: str) -> Dict[str, str]:
-    """release -> URI for the suite, its updates and its security fixes, as this machine's own apt finds them."""
+    """release -> URI for the suite, its updates and its security fixes, as this machine's own apt finds them.
+
+    Empty where it finds none, as on another distribution: then debootstrap's own default holds.
+    """
+    if mirror:
+        return {suite: mirror.rstrip("/")}
     found: Dict[str, str] = {}
-    if not mirror and shutil.which("apt-get"):
+    if shutil.which("apt-get"):
         listed = run("apt-get", "indextargets", "--format", "$(RELEASE) $(COMPONENT) $(REPO_URI)", "Created-By: Packages", check=False)
         for line in listed.stdout.splitlines():
             release, component, uri = (line.split(" ") + ["", ""])[:3]
             wanted = release in (suite, suite + "-updates", suite + "-security")
             if wanted and component == "main" and uri.startswith(("http://", "https://")):
                 found.setdefault(release, uri.rstrip("/"))
-    if mirror or suite not in found:
-        found = {suite: mirror.rstrip("/") or DEBIAN_MIRROR}
-        if not mirror:
-            found[suite + "-security"] = DEBIAN_SECURITY_MIRROR
-    return found
+    return found if suite in found else {}
 
 
 def apt_settings() -> str:
@@ -474,15 +473,14 @@ def image(lab: Dict[str, Any], check: bool) -> Dict[str, Any]:
             argv = ["setpriv", "--pdeathsig", "KILL", "debootstrap", "--variant=minbase", "--include=" + ",".join(lab["packages"])]
             argv += ["--keyring=" + keyring] if os.path.exists(keyring) else []
             done = subprocess.run(
-                argv + [suite, building, sources[suite]], stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+                argv + [suite, building] + ([sources[suite]] if sources else []), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
                 env=dict(os.environ, LC_ALL="C", **apt_proxy_environment(settings)), pass_fds=(lock,), check=False,
             )
         if done.returncode != 0:
             said = [line for line in read(log).splitlines() if line.startswith(("E:", "W:"))] or read(log).splitlines()
-            inner = read(os.path.join(building, "debootstrap", "debootstrap.log")).strip().splitlines()
             delete_tree(building)
             raise LabError(
-                "building the machines' image with debootstrap failed: %s" % "; ".join((said[-1:] or ["no output"]) + inner[-1:])
+                "building the machines' image with debootstrap failed: %s" % (said or ["no output"])[-1]
                 + " (see %s); check virtual_lab_mirror, virtual_lab_suite and virtual_lab_packages" % log
             )
         unmount_under(building)
@@ -566,10 +564,10 @@ def fill(lab: Dict[str, Any], machine: Dict[str, Any], root: str) -> None:
     write(os.path.join(root, "root/.ssh/authorized_keys"), read(os.path.join(lab["state_dir"], "ssh", "id_ed25519.pub")), 0o600)
     signed = "/usr/share/keyrings/debian-archive-keyring.gpg"
     option = "[signed-by=%s] " % signed if os.path.exists(root + signed) else ""
-    write(
-        os.path.join(root, "etc/apt/sources.list"),
-        "".join("deb %s%s %s main\n" % (option, uri, release) for release, uri in sorted(apt_sources(suite, lab["mirror"]).items())),
-    )
+    sources = apt_sources(suite, lab["mirror"])
+    if sources:
+        lines = ["deb %s%s %s main\n" % (option, uri, release) for release, uri in sorted(sources.items())]
+        write(os.path.join(root, "etc/apt/sources.list"), "".join(lines))
     write(os.path.join(root, "etc/apt/apt.conf.d/10virtual-lab"), apt_settings())
     # A site's own certificate authority is trusted by the machines as this computer trusts it.
     for folder in ("/usr/local/share/ca-certificates", "/etc/ssl/certs"):
