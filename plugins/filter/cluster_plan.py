@@ -1,0 +1,246 @@
+# -*- coding: utf-8 -*-
+# Copyright: (c) 2026, herd.llama_cpp contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: cluster_plan
+short_description: Choose machines, layers and llama-server's arguments so that a model fits, to the MiB
+version_added: 0.1.0
+author:
+  - herd.llama_cpp contributors (@herd)
+description:
+  - Computes from a GGUF header what llama.cpp allocates on every device for weights, KV cache and compute buffers, and finds the
+    split of the layers over the machines' devices that a policy asks for.
+  - The formulas follow llama.cpp 0.5.0 and are compared with it in this collection's tests. Architectures that were not compared are
+    refused, or planned conservatively with O(unknown=conservative).
+  - When the model does not fit, the result says how many MiB are missing on which device of the best split, and up to three changes
+    that would make it fit, cheapest first.
+  - Nothing is asked of any machine; what is planned is what the arguments say.
+options:
+  _input:
+    description: What M(herd.llama_cpp.gguf_info) returns as RV(herd.llama_cpp.gguf_info#module:gguf) with its metadata and tensors
+      included.
+    type: dict
+    required: true
+  machines:
+    description:
+      - The machines that may be used, each with V(name), V(devices) and, for the head, V(ram_free_mib).
+      - A device has V(name) as llama.cpp calls it on its machine, V(kind) (V(cuda) or V(cpu)), V(total_mib), V(free_mib) and optionally
+        V(reserve_mib). A machine with several GPUs runs one worker for each.
+      - The head's own CPU is not a device.
+    type: list
+    elements: dict
+    required: true
+  host:
+    description: The name of the machine that runs llama-server.
+    type: str
+    required: true
+  context_size:
+    description: Tokens of context, over all slots.
+    type: int
+    default: 8192
+  parallel:
+    description: Slots.
+    type: int
+    default: 4
+  kv_unified:
+    description: Whether the slots share one KV cache.
+    type: bool
+    default: true
+  type_k:
+    description: Type of the K cache, such as V(f16) or V(q8_0).
+    type: str
+    default: f16
+  type_v:
+    description: Type of the V cache.
+    type: str
+    default: f16
+  batch:
+    description: Logical batch size, in tokens.
+    type: int
+    default: 2048
+  ubatch:
+    description: Physical batch size, in tokens. Compute buffers grow with it.
+    type: int
+    default: 512
+  flash_attention:
+    description: Whether flash attention is on. Compute buffers without it are only bounded, and only with O(unknown=conservative).
+    type: bool
+    default: true
+  policy:
+    description:
+      - V(fewest_machines) uses as few machines as possible, the head included, and among those splits the one that leaves most headroom
+        on the fullest device.
+      - V(most_headroom) leaves as much as possible on the fullest device, on however many machines.
+      - V(all_machines) uses every device of every machine.
+      - V(named_machines) uses every device of the machines in O(named) and no other.
+    type: str
+    choices: [fewest_machines, most_headroom, all_machines, named_machines]
+    default: fewest_machines
+  named:
+    description: The machines of V(named_machines).
+    type: list
+    elements: str
+    default: []
+  reserve_mib:
+    description: MiB kept back on a device that does not say its own, 1024 on V(cuda) and 512 on V(cpu) when not given.
+    type: int
+  headroom_mib:
+    description: MiB that must stay free on every device besides the reserve.
+    type: int
+    default: 0
+  mmproj_mib:
+    description: MiB of a multimodal projector.
+    type: int
+    default: 0
+  mmproj_device:
+    description: The projector's device as V(machine/device). The head's first device, or its RAM, when not given.
+    type: str
+  unknown:
+    description: What to do with a model or a setting whose memory was never compared with llama.cpp.
+    type: str
+    choices: [refuse, conservative]
+    default: refuse
+seealso:
+  - module: herd.llama_cpp.gguf_info
+  - plugin: herd.llama_cpp.gguf_node_count
+    plugin_type: filter
+"""
+
+EXAMPLES = r"""
+- name: Read the model's header
+  herd.llama_cpp.gguf_info:
+    path: /var/lib/llama.cpp/models/model.gguf
+    include_metadata: true
+    include_tensors: true
+  register: model
+
+- name: Plan two machines with a 24 GB GPU each
+  ansible.builtin.debug:
+    msg: "{{ model.gguf | herd.llama_cpp.cluster_plan(machines, host='head', context_size=16384) }}"
+  vars:
+    machines:
+      - name: head
+        ram_free_mib: 60000
+        devices:
+          - {name: CUDA0, kind: cuda, total_mib: 24564, free_mib: 24100}
+      - name: worker1
+        devices:
+          - {name: CUDA0, kind: cuda, total_mib: 24564, free_mib: 24100}
+"""
+
+RETURN = r"""
+_value:
+  description: The plan.
+  type: dict
+  contains:
+    fits:
+      description: Whether the model fits as asked, the head's RAM included where it is known.
+      type: bool
+      sample: true
+    search:
+      description: V(exact) when all sets of devices were considered, V(beam) when there were too many different ones.
+      type: str
+      sample: exact
+    machines:
+      description: Machines that serve, the head included.
+      type: list
+      elements: str
+      sample: [head, worker1]
+    unused_machines:
+      description: Machines that are not needed.
+      type: list
+      elements: str
+      sample: [worker2]
+    devices:
+      description:
+        - The devices in the order of C(--device) and C(-ts), each with its layers and its MiB (C(weights_mib), C(kv_mib), C(compute_mib),
+          C(reserve_mib), C(headroom_mib)).
+      type: list
+      elements: dict
+      sample:
+        - {machine: head, device: CUDA0, llama_device: CUDA0, n_layers: 41, first_layer: 0, last_layer: 40, output: false, tensor_split: 41,
+           weights_mib: 18821, kv_mib: 1312, compute_mib: 312, reserve_mib: 1024, free_mib: 24100, headroom_mib: 2630}
+    rpc:
+      description: The workers' devices in the order in which their endpoints belong in C(--rpc).
+      type: list
+      elements: dict
+      sample: [{machine: worker1, device: CUDA0}]
+    device_option:
+      description: The value of C(--device).
+      type: str
+      sample: CUDA0,RPC0
+    tensor_split:
+      description: The values of C(-ts), layer counts that sum to the number of layers plus one for the output.
+      type: list
+      elements: int
+      sample: [41, 40]
+    n_gpu_layers:
+      description: The value of C(-ngl).
+      type: str
+      sample: all
+    arguments:
+      description: llama-server's arguments for this plan, without C(--rpc) and the model.
+      type: list
+      elements: str
+      sample: ["--fit", "off", "-ngl", "all", "-c", "8192"]
+    host:
+      description: The head's own RAM in MiB, by part.
+      type: dict
+      sample: {machine: head, weights_mib: 564, compute_mib: 113, output_mib: 2, process_mib: 300, extra_mib: 0, total_mib: 979}
+    headroom_mib:
+      description: What the fullest device has left; negative when the model does not fit.
+      type: int
+      sample: 2070
+    largest_context:
+      description: The largest context that fits on the machines that serve, 0 when not even this one does.
+      type: int
+      sample: 20736
+    shortfall:
+      description: Where memory is missing in the best split, empty when it fits.
+      type: dict
+      sample: {machine: worker1, device: CUDA0, missing_mib: 812, total_missing_mib: 812}
+    ways_out:
+      description: Up to three changes, each of which alone makes the model fit.
+      type: list
+      elements: dict
+      sample: [{change: context_size, context_size: 4096, text: a context of 4096 instead of 8192}]
+    problems:
+      description: Why C(fits) is false, one sentence each.
+      type: list
+      elements: str
+      sample: []
+    confidence:
+      description: How each figure was checked and the tolerance for comparing it with a running server.
+      type: dict
+      sample: {weights: exact, kv: exact, compute: compared with llama.cpp 0.5.0, tolerance_mib: 1, compute_tolerance_factor: 1.25}
+"""
+
+import typing as t
+
+from ansible.errors import AnsibleFilterError
+
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import PlanError
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan_report import plan_from_facts
+
+
+def cluster_plan(facts: t.Mapping[str, t.Any], machines: t.Sequence[t.Mapping[str, t.Any]], **options: t.Any) -> t.Dict[str, t.Any]:
+    """Plan a cluster for a model."""
+    if "host" not in options:
+        raise AnsibleFilterError("cluster_plan: host, the machine that runs llama-server, must be given")
+    try:
+        return plan_from_facts(facts, machines, **options)
+    except PlanError as exc:
+        raise AnsibleFilterError("cluster_plan: %s" % exc) from exc
+    except TypeError as exc:
+        raise AnsibleFilterError("cluster_plan: %s" % str(exc).replace("plan_from_facts() ", "")) from exc
+
+
+class FilterModule:
+    """Filters about where a model fits."""
+
+    def filters(self) -> t.Dict[str, t.Callable[..., t.Any]]:
+        return {"cluster_plan": cluster_plan}

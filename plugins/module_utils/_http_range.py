@@ -1,0 +1,188 @@
+# Copyright: (c) 2026, herd.llama_cpp contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Read parts of a file on a web server, so that a model's header can be looked at before the model is downloaded."""
+
+from __future__ import annotations
+
+import http.client
+import re
+import socket
+import typing as t
+import urllib.error
+import urllib.request
+from urllib.parse import urljoin, urlsplit, urlunsplit
+
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf import (
+    GgufError,
+    GgufModel,
+    Reader,
+    read_gguf_from,
+    shard_names,
+)
+
+MAX_REDIRECTS = 8
+# At most this much is asked for at once: a header's pieces are smaller, and a server that sends more is cut off.
+MAX_PIECE_BYTES = 8 << 20
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]+)-([0-9]+)/([0-9]+)")
+
+
+def without_secrets(url: str) -> str:
+    """The URL as it may be shown: no user, no password, no query (signed links carry their signature there)."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if ":" in host:
+        host = "[%s]" % host
+    if parts.port is not None:
+        host = "%s:%d" % (host, parts.port)
+    return urlunsplit((parts.scheme, host, parts.path, "", ""))
+
+
+def _origin(url: str) -> t.Tuple[str, str, t.Optional[int]]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname or "", parts.port
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Redirects are followed by the reader itself, which knows where the token may go."""
+
+    def redirect_request(self, *_args: t.Any, **_kwargs: t.Any) -> None:
+        return None
+
+
+class RangeReader(Reader):
+    """A file on a web server that answers requests for a range of bytes.
+
+    The token goes to the server that was named and to no other: a redirect to another host (as model hubs do to their
+    storage) is followed without it. The place a redirect leads to is remembered for the next piece.
+    """
+
+    def __init__(self, url: str, token: t.Optional[str] = None, timeout_seconds: float = 30) -> None:
+        try:
+            scheme, host, _port = _origin(url)
+        except ValueError as exc:
+            raise GgufError("the URL is not valid: %s" % exc) from exc
+        if scheme not in ("http", "https") or not host:
+            raise GgufError("%s is not an http or https URL" % without_secrets(url))
+        self.label = without_secrets(url)
+        self.bytes_read = 0
+        self._url = url
+        self._target = url
+        self._token = token
+        self._timeout = timeout_seconds
+        self._opener = urllib.request.build_opener(_NoRedirect)
+        self.size_bytes = 0
+        # the parser looks at the first bytes, then asks for 256 KiB from there: one request answers both
+        self._first = self._fetch(0, (1 << 18) + (1 << 16))
+
+    def read(self, offset: int, size: int) -> bytes:
+        size = min(size, self.size_bytes - offset)
+        pieces = []
+        while size > 0:
+            if offset + size <= len(self._first):
+                piece = self._first[offset:offset + size]
+            else:
+                piece = self._fetch(offset, min(size, MAX_PIECE_BYTES))
+            if not piece:
+                break
+            pieces.append(piece)
+            offset += len(piece)
+            size -= len(piece)
+        return b"".join(pieces)
+
+    def _fetch(self, offset: int, size: int) -> bytes:
+        try:
+            return self._request(offset, size)
+        except (socket.timeout, TimeoutError) as exc:
+            raise GgufError("%s did not answer within %g seconds" % (self.label, self._timeout)) from exc
+        except urllib.error.URLError as exc:
+            raise GgufError("%s cannot be reached: %s" % (self.label, exc.reason)) from exc
+        except (http.client.HTTPException, OSError) as exc:
+            raise GgufError("%s broke off: %s" % (self.label, exc or type(exc).__name__)) from exc
+
+    def _request(self, offset: int, size: int) -> bytes:
+        for attempt in ("as remembered", "from the start"):
+            response = self._open(offset, size)
+            # a signed link may have run out: ask the first server for a new one, once
+            if response.code in (401, 403, 410) and self._target != self._url and attempt == "as remembered":
+                response.close()
+                self._target = self._url
+                continue
+            break
+        with response:
+            if response.code == 206:
+                return self._body(response, offset, size)
+            if response.code == 200:
+                raise GgufError(
+                    "%s ignores requests for a part of a file, so its header cannot be read without downloading all of it;"
+                    " download the file and give its path" % self.label)
+            if response.code in (401, 403):
+                raise GgufError("%s refuses access (HTTP %d); %s" % (
+                    self.label, response.code, "the token is not accepted" if self._token else "it may need a token"))
+            if response.code == 404:
+                raise GgufError("%s does not exist (HTTP 404)" % self.label)
+            raise GgufError("%s answered HTTP %d" % (self.label, response.code))
+
+    def _open(self, offset: int, size: int) -> t.Any:
+        url = self._target
+        for _hop in range(MAX_REDIRECTS):
+            headers = {"Range": "bytes=%d-%d" % (offset, offset + size - 1), "Accept-Encoding": "identity", "User-Agent": "herd.llama_cpp"}
+            if self._token and _origin(url) == _origin(self._url):
+                headers["Authorization"] = "Bearer %s" % self._token
+            try:
+                response = self._opener.open(urllib.request.Request(url, headers=headers), timeout=self._timeout)
+            except urllib.error.HTTPError as exc:
+                # HTTPError is a response, too
+                response = exc
+            if response.code not in (301, 302, 303, 307, 308):
+                self._target = url
+                return response
+            where = response.headers.get("Location")
+            response.close()
+            if not where:
+                raise GgufError("%s redirects to nowhere" % self.label)
+            was = url
+            url = urljoin(url, where)
+            if urlsplit(url).scheme not in ("http", "https"):
+                raise GgufError("%s redirects to something other than http" % self.label)
+            if urlsplit(was).scheme == "https" and urlsplit(url).scheme == "http":
+                raise GgufError("%s redirects from https to plain http" % self.label)
+        raise GgufError("%s redirects more than %d times" % (self.label, MAX_REDIRECTS))
+
+    def _body(self, response: t.Any, offset: int, size: int) -> bytes:
+        match = _CONTENT_RANGE.fullmatch((response.headers.get("Content-Range") or "").strip())
+        if match is None or int(match.group(1)) != offset:
+            raise GgufError("%s answers a request for a part of the file with another part" % self.label)
+        total = int(match.group(3))
+        if self.size_bytes and total != self.size_bytes:
+            raise GgufError("%s changed while it was read" % self.label)
+        self.size_bytes = total
+        wanted = min(size, total - offset)
+        data = response.read(wanted)
+        self.bytes_read += len(data)
+        if len(data) < wanted:
+            raise GgufError("%s broke off after %d of %d bytes" % (self.label, len(data), wanted))
+        return data
+
+
+def read_remote_gguf_model(url: str, token: t.Optional[str] = None, timeout_seconds: float = 30) -> GgufModel:
+    """The header of a model on a web server; of a split model, those of all its parts."""
+    files = [_read_one(url, token, timeout_seconds)]
+    count = files[0].split_count
+    if count > 1:
+        parts = urlsplit(url)
+        directory, _slash, name = parts.path.rpartition("/")
+        names = shard_names(name)
+        if name not in names:
+            raise GgufError("%s is part of a split model, but not named like one" % files[0].label)
+        files = [files[0] if other == name else
+                 _read_one(urlunsplit(parts._replace(path="%s/%s" % (directory, other))), token, timeout_seconds) for other in names]
+    return GgufModel(files)
+
+
+def _read_one(url: str, token: t.Optional[str], timeout_seconds: float) -> t.Any:
+    reader = RangeReader(url, token, timeout_seconds)
+    try:
+        return read_gguf_from(reader)
+    finally:
+        reader.close()

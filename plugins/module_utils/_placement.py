@@ -1,0 +1,171 @@
+# Copyright: (c) 2026, herd.llama_cpp contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which slot llama.cpp puts on which device for a given split, and what each device then holds."""
+
+from __future__ import annotations
+
+import struct
+from bisect import bisect_right
+from typing import Dict, List, NamedTuple, Sequence, Tuple
+
+from ansible_collections.herd.llama_cpp.plugins.module_utils._memory import (
+    Model, RunSettings, Share, compute_bytes, host_compute_bytes, layer_context_bytes,
+)
+
+# llama.cpp splits over at most 16 devices, the CPU included (ggml/src/ggml-backend.cpp, GGML_SCHED_MAX_BACKENDS)
+MAX_DEVICES = 15
+
+# How often a layer is repeated when its device graph is replayed: free blocks alternate with a period of two, and a lone
+# layer was measured to need up to what two need.
+_REPEAT = 4
+_MANY_KINDS = 5
+
+
+class DeviceMemory(NamedTuple):
+    first_slot: int
+    end_slot: int
+    weight_bytes: int
+    context_bytes: int
+    compute_bytes: int
+
+    @property
+    def total_bytes(self) -> int:
+        return self.weight_bytes + self.context_bytes + self.compute_bytes
+
+
+class HostMemory(NamedTuple):
+    weight_bytes: int
+    compute_bytes: int
+    output_bytes: int
+
+
+def _f32(value: float) -> float:
+    return struct.unpack("<f", struct.pack("<f", value))[0]
+
+
+def slot_devices(split: Sequence[float], n_slots: int) -> List[int]:
+    """The device of every slot when everything is offloaded.
+
+    src/llama-model.cpp, llama_model_base::load_tensors: a running sum of the split, normalised, in float32; slot i goes
+    to the first device whose sum is above i / n_slots.
+    """
+    sums: List[float] = []
+    total = 0.0
+    for part in split:
+        total = _f32(total + _f32(part))
+        sums.append(total)
+    sums = [_f32(s / total) for s in sums]
+    return [bisect_right(sums, _f32(_f32(slot) / _f32(n_slots))) for slot in range(n_slots)]
+
+
+class Accounts:
+    """Memory of any run of slots on any kind of device, with everything that can be summed or remembered kept."""
+
+    def __init__(self, model: Model, settings: RunSettings) -> None:
+        self.model = model
+        self.settings = settings
+        self._sums: Dict[str, Tuple[List[int], List[int]]] = {}
+        self._compute: Dict[Tuple, int] = {}
+        self._kinds = [layer.kind for layer in model.layers[:model.n_layer]]
+        self._ids: Dict = {}
+        self._kind_ids = [self._ids.setdefault(kind, len(self._ids)) for kind in self._kinds]
+        self._sets: Dict[Tuple[int, int], frozenset] = {}
+
+    def _prefix(self, kind: str) -> Tuple[List[int], List[int]]:
+        if kind not in self._sums:
+            weights, contexts = [0], [0]
+            cache: Dict[Tuple, int] = {}
+            for il, layer in enumerate(self.model.layers):
+                weights.append(weights[-1] + layer.weight_bytes[kind])
+                key = (layer.k_row, layer.v_row, layer.state_r, layer.state_s, layer.kind.cache)
+                if key not in cache:
+                    cache[key] = layer_context_bytes(self.model, self.settings, il, kind)
+                contexts.append(contexts[-1] + cache[key])
+            weights.append(weights[-1] + self.model.output_bytes[kind])
+            contexts.append(contexts[-1])
+            self._sums[kind] = weights, contexts
+        return self._sums[kind]
+
+    def device(self, kind: str, first: int, end: int, alone: bool) -> DeviceMemory:
+        """Slots ``first`` to ``end`` (not included) on one device; the last slot is the output."""
+        weights, contexts = self._prefix(kind)
+        weight = weights[end] - weights[first]
+        if first < len(self.model.layers):
+            # rope frequencies: one copy per device that holds layers (TENSOR_DUPLICATED)
+            weight += self.model.shared_bytes[kind]
+        compute = self._compute_bytes(kind, first, end, alone)
+        return DeviceMemory(first, end, weight, contexts[end] - contexts[first], compute)
+
+    def total(self, kind: str, first: int, end: int, alone: bool) -> int:
+        return self.device(kind, first, end, alone).total_bytes
+
+    def _compute_bytes(self, kind: str, first: int, end: int, alone: bool) -> int:
+        n_layer = self.model.n_layer
+        stop = min(end, n_layer)
+        is_first, last = first == 0, end == self.model.n_slots
+        ends = first < n_layer <= end
+        present = self._present(first, stop)
+        return self._compute_of(kind, present, max(2, min(stop - first, _REPEAT)), is_first, last, ends, alone)
+
+    def _present(self, first: int, stop: int) -> frozenset:
+        if stop <= first:
+            return frozenset()
+        # the last layer counts by itself where the graph ends in it
+        key = (first, stop)
+        if key not in self._sets:
+            # a model of many kinds of layers is charged for all of them everywhere: there are too many sets to measure
+            part = self._kind_ids[first:stop] if len(self._ids) <= _MANY_KINDS else self._kind_ids
+            self._sets[key] = frozenset(part)
+        return self._sets[key]
+
+    def _measure(self, kind: str, present: frozenset, count: int, is_first: bool, last: bool, ends: bool, alone: bool) -> int:
+        """The largest buffer among the ways layers of these kinds follow each other in this model.
+
+        A device is charged for the kinds it holds, not for their exact order: that keeps the charge from shrinking
+        when a device is given one more layer, which the search for the best split relies on.
+        """
+        order = list(self._ids)
+        best = 0
+        for repeat in range(1, max(1, count) + 1):
+            sequence: List[int] = []
+            for index in self._kind_ids:
+                if index in present and sequence[-repeat:] != [index] * repeat and len(sequence) < 8 * repeat:
+                    sequence.append(index)
+            sequence += [index for index in present if index not in sequence]
+            if ends and sequence and sequence[-1] != self._kind_ids[-1]:
+                sequence.append(self._kind_ids[-1])
+            share = Share(tuple(order[i] for i in sequence), is_first, last, ends, alone)
+            best = max(best, compute_bytes(self.model, self.settings, share, kind))
+        if 1 < len(present) <= _MANY_KINDS:
+            # never less than with fewer kinds
+            for index in present:
+                fewer = present - {index}
+                best = max(best, self._compute_of(kind, fewer, count, is_first, last, ends, alone))
+        return best
+
+    def _compute_of(self, kind: str, present: frozenset, count: int, is_first: bool, last: bool, ends: bool, alone: bool) -> int:
+        key = (kind, present, count, is_first, last, ends, alone)
+        if key not in self._compute:
+            self._compute[key] = self._measure(kind, present, count, is_first, last, ends, alone)
+        return self._compute[key]
+
+    def host(self, alone: bool) -> HostMemory:
+        """The head's own CPU memory besides its process: input embeddings, the CPU's compute buffer, the results."""
+        s = self.settings
+        # src/llama-context.cpp, output_reserve: float32 logits per output, at least one per sequence
+        outputs = 4 * self.model.n_vocab * max(s.parallel, s.output_rows if not s.as_fit_params else s.parallel)
+        return HostMemory(self.model.input_bytes, host_compute_bytes(self.model, s, alone), outputs)
+
+
+def split_memory(accounts: Accounts, counts: Sequence[int], kinds: Sequence[str]) -> Tuple[List[DeviceMemory], HostMemory]:
+    """What each device holds when ``counts`` slots are given to the devices in order."""
+    if sum(counts) != accounts.model.n_slots or len(kinds) != len(counts):
+        raise ValueError("the counts sum to %d, the model has %d slots" % (sum(counts), accounts.model.n_slots))
+    # llama.cpp pipelines when there is more than one device, used or not
+    alone = len(counts) == 1
+    out, at = [], 0
+    for count, kind in zip(counts, kinds):
+        out.append(accounts.device(kind, at, at + count, alone) if count else DeviceMemory(at, at, 0, 0, 0))
+        at += count
+    return out, accounts.host(alone)

@@ -1,0 +1,680 @@
+# Copyright: (c) 2026, herd.llama_cpp contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Choose the machines, their order and their layers so that a model fits.
+
+The memory of a run of consecutive layers on a device only grows with the run. So for a wanted headroom it is enough to
+know, for each set of devices, how far they can get from the first layer on: the further the better. That is a dynamic
+programme over sets of devices (equal devices counted, not named), and the best headroom is found by bisection.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field, replace
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+
+from ansible_collections.herd.llama_cpp.plugins.module_utils._memory import (
+    BLOCKS, KV_TYPES, MIB, Model, RunSettings, mib_up, pad,
+)
+from ansible_collections.herd.llama_cpp.plugins.module_utils._placement import MAX_DEVICES, Accounts, DeviceMemory
+
+POLICIES = ("fewest_machines", "most_headroom", "all_machines", "named_machines")
+# Sets of devices beyond which the search keeps only the best of each size.
+EXACT_STATES = 1 << 15
+EXACT_STATES_ALL = 1 << 11
+_BEAM = 48
+# The head's own process besides the buffers counted here: measured between 60 and 250 MiB, mostly the vocabulary. Fitted.
+HEAD_PROCESS_MIB = 300
+# A device's figures are trusted as they are where compared with llama.cpp; otherwise its compute buffer is doubled. A guess.
+UNKNOWN_COMPUTE_FACTOR = 2
+_CONTEXT_STEP = 256
+# Bits per weight of common quantisations of whole files, measured on a 70B (tools/quantize/README.md of llama.cpp).
+QUANTISATIONS = (("Q8_0", 8.50), ("Q6_K", 6.56), ("Q5_K_M", 5.67), ("Q5_K_S", 5.52), ("Q4_K_M", 4.84), ("Q4_K_S", 4.57), ("IQ4_XS", 4.25),
+                 ("Q3_K_L", 4.27), ("Q3_K_M", 3.89), ("Q3_K_S", 3.47), ("IQ3_XXS", 3.06), ("Q2_K", 2.96), ("IQ2_XXS", 2.06))
+
+
+class PlanError(Exception):
+    """No plan can be computed; the message is one sentence for the user."""
+
+
+@dataclass(frozen=True)
+class Device:
+    machine: str
+    name: str
+    kind: str = "cuda"
+    total_mib: int = 0
+    free_mib: int = 0
+    reserve_mib: int = 0
+    description: str = ""
+
+    @property
+    def capacity_mib(self) -> int:
+        return self.free_mib - self.reserve_mib
+
+    @property
+    def label(self) -> str:
+        return "%s/%s" % (self.machine, self.name)
+
+
+@dataclass(frozen=True)
+class Machine:
+    name: str
+    devices: Tuple[Device, ...] = ()
+    ram_free_mib: Optional[int] = None
+
+
+@dataclass(frozen=True)
+class Placed:
+    device: Device
+    memory: DeviceMemory
+
+    @property
+    def headroom_mib(self) -> int:
+        """What stays free besides the reserve, rounded down."""
+        return (self.device.capacity_mib * MIB - self.memory.total_bytes) // MIB
+
+    @property
+    def n_slots(self) -> int:
+        return self.memory.end_slot - self.memory.first_slot
+
+
+@dataclass(frozen=True)
+class Split:
+    """Devices in the order llama.cpp is told, each with its run of slots."""
+
+    placed: Tuple[Placed, ...]
+    machines: int
+    search: str = "exact"
+
+    @property
+    def headroom_mib(self) -> int:
+        return min(p.headroom_mib for p in self.placed)
+
+
+class _Group(NamedTuple):
+    """Devices that are alike: they can stand in for each other."""
+
+    kind: str
+    capacity_mib: int
+    devices: Tuple[Device, ...]
+
+
+def _bits(number: int) -> Iterator[int]:
+    while number:
+        low = number & -number
+        yield low.bit_length() - 1
+        number ^= low
+
+
+class Search:
+    """Finds the best split of one model over a set of devices."""
+
+    def __init__(self, accounts: Accounts, machines: Sequence[Machine], head: str, everything: bool = False, quick: bool = False) -> None:
+        self.accounts = accounts
+        self.head = head
+        self.n_slots = accounts.model.n_slots
+        groups: Dict[Tuple[str, int], List[Device]] = {}
+        # the head's devices first: they cost no further machine
+        for machine in sorted(machines, key=lambda m: m.name != head):
+            for device in machine.devices:
+                groups.setdefault((device.kind, device.capacity_mib), []).append(device)
+        self.groups = [_Group(kind, capacity, tuple(devices)) for (kind, capacity), devices in
+                       sorted(groups.items(), key=lambda item: -item[0][1])]
+        self.devices = [device for group in self.groups for device in group.devices]
+        self.limits = tuple(min(len(group.devices), MAX_DEVICES) for group in self.groups)
+        states = 1
+        for limit in self.limits:
+            states *= limit + 1
+        self.exact = states <= (EXACT_STATES_ALL if everything or quick else EXACT_STATES)
+        self.cuts: List[int] = []
+        self._machine_devices = {m.name: tuple(m.devices) for m in machines}
+        self._cover: Dict[Tuple[int, ...], Tuple[int, Tuple[Tuple[Device, ...], ...]]] = {}
+        self._single_device = all(len(m.devices) <= 1 for m in machines)
+        self._reach: Dict[Tuple[int, int, int], int] = {}
+
+    # -- which machines supply a set of devices ----------------------------------------------------------------------
+
+    def cover(self, counts: Tuple[int, ...]) -> Tuple[int, Tuple[Tuple[Device, ...], ...]]:
+        """The fewest machines, the head included, that have ``counts`` devices of each group; and those devices."""
+        if counts not in self._cover:
+            self._cover[counts] = self._cover_machines(counts)
+        return self._cover[counts]
+
+    def _cover_machines(self, counts: Tuple[int, ...]) -> Tuple[int, Tuple[Tuple[Device, ...], ...]]:
+        if self._single_device:
+            chosen = tuple(group.devices[:n] for group, n in zip(self.groups, counts))
+            return len({self.head} | {d.machine for devices in chosen for d in devices}), chosen
+        names = [n for n, devices in self._machine_devices.items() if devices and n != self.head]
+        have = {name: self._per_group(self._machine_devices[name]) for name in names}
+        left = tuple(max(0, n - own) for n, own in zip(counts, self._per_group(self._machine_devices.get(self.head, ()))))
+        # equal machines are tried once
+        kinds: Dict[Tuple[int, ...], List[str]] = {}
+        for name in names:
+            kinds.setdefault(have[name], []).append(name)
+        for size in range(len(names) + 1):
+            for combination in itertools.combinations_with_replacement(sorted(kinds, reverse=True), size):
+                if any(combination.count(k) > len(kinds[k]) for k in set(combination)):
+                    continue
+                if all(sum(k[i] for k in combination) >= left[i] for i in range(len(left))):
+                    pools = {k: iter(v) for k, v in kinds.items()}
+                    taken = {self.head} | {next(pools[k]) for k in combination}
+                    chosen = tuple(tuple(d for d in group.devices if d.machine in taken)[:n] for group, n in zip(self.groups, counts))
+                    return size + 1, chosen
+        return len(names) + 2, tuple(group.devices[:n] for group, n in zip(self.groups, counts))
+
+    def _per_group(self, devices: Sequence[Device]) -> Tuple[int, ...]:
+        return tuple(sum(1 for d in devices if (d.kind, d.capacity_mib) == (g.kind, g.capacity_mib)) for g in self.groups)
+
+    # -- how far devices get -----------------------------------------------------------------------------------------
+
+    def furthest(self, group: int, first: int, headroom_mib: int) -> int:
+        """The end of the longest run from ``first`` that leaves ``headroom_mib`` on a device of ``group``."""
+        key = (group, first, headroom_mib)
+        if key not in self._reach:
+            kind, capacity, _devices = self.groups[group]
+            room = (capacity - headroom_mib) * MIB
+            low, high = first, self.n_slots
+            while low < high:
+                middle = (low + high + 1) // 2
+                if self.accounts.total(kind, first, middle, False) <= room:
+                    low = middle
+                else:
+                    high = middle - 1
+            self._reach[key] = low
+        return self._reach[key]
+
+    def walk(self, headroom_mib: int, machines_limit: int, full: bool = False, beam: int = 0) -> Optional[List[int]]:
+        """An order of groups that reaches the end with two devices or more, or None.
+
+        ``full`` asks for every device, each with at least one slot. ``beam`` keeps only the best sets of each size.
+        A set of devices is a number in a mixed radix, so that adding a device is adding its group's stride.
+        """
+        if full and self.exact:
+            return self.walk_all(headroom_mib)
+        strides, stride = [], 1
+        for limit in self.limits:
+            strides.append(stride)
+            stride *= limit + 1
+        groups = [(index, strides[index], limit + 1) for index, limit in enumerate(self.limits)]
+        total = sum(self.limits)
+        frontier: Dict[int, Tuple[int, Tuple[int, ...]]] = {0: (0, ())}
+        best: Optional[Tuple[int, List[int]]] = None
+        reach: Dict[Tuple[int, int], int] = {}
+        for used in range(1, min(total, MAX_DEVICES) + 1):
+            # the first of several devices cannot take everything; with ``full`` each later one needs a slot
+            most = self.n_slots - (total - used) if full else self.n_slots - (used == 1)
+            after: Dict[int, Tuple[int, Tuple[int, ...]]] = {}
+            for state, (position, order) in frontier.items():
+                for index, weight, radix in groups:
+                    if state // weight % radix == radix - 1:
+                        continue
+                    end = reach.get((index, position))
+                    if end is None:
+                        end = reach[(index, position)] = self.furthest(index, position, headroom_mib)
+                    if end > most:
+                        end = most
+                    if end <= position:
+                        continue
+                    new = state + weight
+                    if new in after and after[new][0] >= end:
+                        continue
+                    if machines_limit and self.machines_of(order + (index,)) > machines_limit:
+                        continue
+                    after[new] = (end, order + (index,))
+            finished = [order for end, order in after.values() if end == self.n_slots] if used > 1 and (not full or used == total) else []
+            for order in finished:
+                rank = self.machines_of(order)
+                if best is None or rank < best[0]:
+                    best = rank, list(order)
+            # with single-device machines more devices never means fewer machines
+            if best is not None and (machines_limit or full or self._single_device or best[0] == 1):
+                break
+            if beam and len(after) > beam:
+                after = dict(sorted(after.items(), key=lambda item: -item[1][0])[:beam])
+            frontier = {state: value for state, value in after.items() if value[0] < self.n_slots}
+            if not frontier:
+                break
+        return best[1] if best is not None else None
+
+    def walk_all(self, headroom_mib: int) -> Optional[List[int]]:
+        """Like ``walk`` with every device used.
+
+        A device that must hold something may want the cheap layers, so that further is not always better: all ends that
+        a set of devices can reach are kept, as bits. The cuts found are left in ``self.cuts``.
+        """
+        strides, stride = [], 1
+        for limit in self.limits:
+            strides.append(stride)
+            stride *= limit + 1
+        total, n = sum(self.limits), self.n_slots
+        levels: List[Dict[int, int]] = [{0: 1}]
+        for _used in range(total):
+            after: Dict[int, int] = {}
+            for state, ends in levels[-1].items():
+                for index, limit in enumerate(self.limits):
+                    if state // strides[index] % (limit + 1) < limit:
+                        bits = self._steps(index, ends, headroom_mib)
+                        if bits:
+                            after[state + strides[index]] = after.get(state + strides[index], 0) | bits
+            levels.append(after)
+        state = stride - 1
+        if not levels[total].get(state, 0) >> n & 1:
+            return None
+        order, cuts, end = [], [n], n
+        for used in range(total, 0, -1):
+            index, start = next(
+                (index, start) for index in range(len(self.limits)) if state // strides[index] % (self.limits[index] + 1)
+                for start in _bits(levels[used - 1].get(state - strides[index], 0))
+                if start < end <= self.furthest(index, start, headroom_mib))
+            order.append(index)
+            cuts.append(start)
+            state, end = state - strides[index], start
+        self.cuts = cuts[::-1]
+        return order[::-1]
+
+    def _steps(self, index: int, ends: int, headroom_mib: int) -> int:
+        """All ends a device of a group can reach from a set of starts."""
+        reached = 0
+        for start in _bits(ends):
+            if start < self.n_slots:
+                reached |= (2 << self.furthest(index, start, headroom_mib)) - (2 << start)
+        return reached
+
+    def counts_of(self, order: Sequence[int]) -> Tuple[int, ...]:
+        counts = [0] * len(self.groups)
+        for index in order:
+            counts[index] += 1
+        return tuple(counts)
+
+    def machines_of(self, order: Sequence[int]) -> int:
+        return self.cover(self.counts_of(order))[0]
+
+    def possible(self, headroom_mib: int, machines_limit: int = 0, full: bool = False) -> Optional[List[int]]:
+        """``walk``, trying the best sets first: a success there saves looking at all of them."""
+        found = self.walk(headroom_mib, machines_limit, full, _BEAM)
+        if found is None and self.exact:
+            found = self.walk(headroom_mib, machines_limit, full)
+        return found
+
+    # -- the best split ----------------------------------------------------------------------------------------------
+
+    def alone(self, machines_limit: int = 0) -> Optional[Split]:
+        """The best single device, without pipeline copies."""
+        splits = [s for s in self.single_splits() if not machines_limit or s.machines <= machines_limit]
+        return max(splits, key=lambda s: (s.headroom_mib, -s.machines)) if splits else None
+
+    def single_splits(self) -> List[Split]:
+        """The whole model on one device, for each kind of device."""
+        splits = []
+        for index, group in enumerate(self.groups):
+            machines, chosen = self.cover(tuple(int(i == index) for i in range(len(self.groups))))
+            splits.append(Split((Placed(chosen[index][0], self.accounts.device(group.kind, 0, self.n_slots, True)),), machines))
+        return splits
+
+    def bounds(self) -> Tuple[int, int]:
+        """Headrooms that surely work and surely do not, in MiB."""
+        largest = max(g.capacity_mib for g in self.groups)
+        smallest = min(g.capacity_mib for g in self.groups)
+        whole = max(mib_up(self.accounts.total(kind, 0, self.n_slots, False)) for kind in {g.kind for g in self.groups})
+        return smallest - whole - 1, largest + 1
+
+    def best(self, machines_limit: int = 0, full: bool = False, at_least: Optional[int] = None) -> Optional[Split]:
+        """The split with the most headroom; with ``at_least``, only if that much is possible."""
+        if not self.groups:
+            return None
+        several: Optional[Split] = None
+        if len(self.devices) > 1:
+            low, high = self.bounds()
+            low = low if at_least is None else at_least
+            order = self.possible(low, machines_limit, full)
+            if order is not None:
+                # bisect among the best sets, then prove with all sets that one MiB more is impossible
+                low, order = self._bisect(low, high, order, lambda h: self.walk(h, machines_limit, full, _BEAM))
+                step = 1
+                while self.exact and low < high:
+                    found = self.walk(low + step, machines_limit, full)
+                    if found is None:
+                        if step == 1:
+                            break
+                        low, order = self._bisect(low, low + step, order, lambda h: self.walk(h, machines_limit, full))
+                        break
+                    low, order, step = low + step, found, 2 * step
+                several = self.lay_out(order, low, full)
+        single = None if full and len(self.devices) > 1 else self.alone(machines_limit)
+        options = [s for s in (single, several) if s is not None and (at_least is None or s.headroom_mib >= at_least)]
+        return max(options, key=lambda s: (s.headroom_mib, -s.machines, -len(s.placed))) if options else None
+
+    @staticmethod
+    def _bisect(low: int, high: int, order: List[int], walk: Callable[[int], Optional[List[int]]]) -> Tuple[int, List[int]]:
+        while high - low > 1:
+            middle = (low + high) // 2
+            found = walk(middle)
+            if found is None:
+                high = middle
+            else:
+                low, order = middle, found
+        return low, order
+
+    def lay_out(self, order: Sequence[int], headroom_mib: int, full: bool) -> Split:
+        """Name the devices of an order of groups and even out their headroom without lowering the smallest."""
+        machines, chosen = self.cover(self.counts_of(order))
+        pools = [list(devices) for devices in chosen]
+        devices = [pools[index].pop(0) for index in order]
+        if full and self.exact:
+            self.walk_all(headroom_mib)
+            cuts = list(self.cuts)
+        else:
+            cuts = [0]
+            for number, index in enumerate(order):
+                cuts.append(min(self.furthest(index, cuts[-1], headroom_mib), self.n_slots - (len(order) - number - 1)))
+            cuts[-1] = self.n_slots
+        cuts = self._even_out(devices, cuts)
+        placed = tuple(Placed(device, self.accounts.device(device.kind, cuts[i], cuts[i + 1], False)) for i, device in enumerate(devices))
+        return Split(placed, machines, "exact" if self.exact else "beam")
+
+    def _even_out(self, devices: Sequence[Device], cuts: List[int]) -> List[int]:
+        def headroom(i: int, lo: int, hi: int) -> int:
+            return devices[i].capacity_mib * MIB - self.accounts.total(devices[i].kind, lo, hi, False)
+
+        for _round in range(4 * self.n_slots):
+            moved = False
+            for i in range(len(devices) - 1):
+                left, cut, right = cuts[i], cuts[i + 1], cuts[i + 2]
+                now = min(headroom(i, left, cut), headroom(i + 1, cut, right))
+                for new in (cut - 1, cut + 1):
+                    if left < new < right and min(headroom(i, left, new), headroom(i + 1, new, right)) > now:
+                        cuts[i + 1] = new
+                        moved = True
+                        break
+            if not moved:
+                break
+        return cuts
+
+
+@dataclass(frozen=True)
+class Request:
+    """Everything a plan depends on."""
+
+    model: Model
+    settings: RunSettings
+    machines: Tuple[Machine, ...]
+    head: str
+    policy: str = "fewest_machines"
+    named: Tuple[str, ...] = ()
+    headroom_mib: int = 0
+    # extra memory of the head's process, such as a multimodal projector that runs on the CPU
+    host_extra_mib: int = 0
+
+
+@dataclass
+class Plan:
+    request: Request
+    split: Optional[Split]
+    fits: bool
+    accounts: Accounts
+    problems: List[str] = field(default_factory=list)
+    largest_context: int = 0
+    shortfall: Optional[Dict[str, Any]] = None
+    ways_out: List[Dict[str, Any]] = field(default_factory=list)
+
+
+def check_settings(model: Model, settings: RunSettings, conservative: bool) -> None:
+    """Refuse what llama.cpp refuses, and what these formulas do not cover."""
+    if settings.context_size < 1 or settings.parallel < 1 or settings.ubatch < 1 or settings.batch < 1:
+        raise PlanError("context size, slots, batch and micro batch must be at least 1")
+    if settings.parallel > 256:
+        raise PlanError("llama.cpp serves at most 256 slots, not %d" % settings.parallel)
+    for name in (settings.type_k, settings.type_v):
+        if name.lower() not in KV_TYPES:
+            raise PlanError("'%s' is no type of a KV cache; choose one of %s" % (name, ", ".join(KV_TYPES)))
+    if not settings.flash_attention:
+        if settings.type_v.lower() not in ("f32", "f16", "bf16"):
+            raise PlanError("a quantised V cache needs flash attention")
+        if not conservative:
+            raise PlanError("compute buffers are only known with flash attention on; turn it on or allow a conservative plan")
+    if any(layer.kind.mla for layer in model.layers) and settings.type_k.lower() != settings.type_v.lower():
+        raise PlanError("this model's latent attention has one cache: llama.cpp wants the same type for K and V")
+    for layer in model.layers:
+        for type_name, row in ((settings.type_k, layer.k_row), (settings.type_v, layer.v_row)):
+            if row % BLOCKS[type_name.lower()][0]:
+                raise PlanError("a KV cache of type %s needs rows of a multiple of %d, this model's have %d" % (
+                    type_name, BLOCKS[type_name.lower()][0], row))
+
+
+class ConservativeAccounts(Accounts):
+    """Accounts with room for what is not known: a larger compute buffer, and attention scores kept in memory."""
+
+    def _measure(self, kind: str, present: frozenset, count: int, is_first: bool, last: bool, ends: bool, alone: bool) -> int:
+        known = super()._measure(kind, present, count, is_first, last, ends, alone)
+        if self.model.unknown:
+            known *= UNKNOWN_COMPUTE_FACTOR
+        if not self.settings.flash_attention:
+            # src/llama-graph.cpp, build_attn_mha without flash attention: scores of all heads in float32, the result of
+            # the softmax, and a transposed V. Bound, not measured.
+            s = self.settings
+            order = list(self._ids)
+            for index in present:
+                layer = order[index]
+                if layer.cache and layer.head_k:
+                    heads = layer.mla[2] if layer.mla else layer.q_dim // layer.head_k
+                    known += 3 * 4 * s.sequence_context * s.tokens * heads
+                    break
+        return known
+
+
+def candidates(request: Request) -> List[Machine]:
+    """The machines a policy may use; the head is always among them."""
+    names = {m.name for m in request.machines}
+    if request.head not in names:
+        raise PlanError("the head %s is not among the machines" % request.head)
+    unknown = [n for n in request.named if n not in names]
+    if unknown:
+        raise PlanError("%s is not among the machines" % unknown[0])
+    if request.policy not in POLICIES:
+        raise PlanError("'%s' is no policy; choose one of %s" % (request.policy, ", ".join(POLICIES)))
+    if request.policy == "named_machines":
+        if not request.named:
+            raise PlanError("the policy named_machines needs the names of the machines")
+        wanted = set(request.named) | {request.head}
+        # a head that is not named still runs llama-server, but none of its devices is used
+        return [m if m.name in request.named else replace(m, devices=()) for m in request.machines if m.name in wanted]
+    return list(request.machines)
+
+
+def find_split(request: Request, accounts: Accounts, machines: Sequence[Machine], at_least: Optional[int]) -> Optional[Split]:
+    search = Search(accounts, machines, request.head, request.policy in ("all_machines", "named_machines"))
+    if not search.devices:
+        return None
+    everyone = tuple(len(g.devices) for g in search.groups)
+    if request.policy in ("all_machines", "named_machines"):
+        if sum(everyone) > MAX_DEVICES:
+            raise PlanError("llama.cpp splits a model over at most %d devices, these machines have %d" % (MAX_DEVICES, sum(everyone)))
+        if sum(everyone) > accounts.model.n_slots:
+            raise PlanError("the model has %d layers, too few for %d devices" % (accounts.model.n_slots, sum(everyone)))
+        return search.best(full=True, at_least=at_least)
+    if request.policy == "fewest_machines" and at_least is not None:
+        ranks = [s.machines for s in search.single_splits() if s.headroom_mib >= at_least]
+        order = search.possible(at_least) if len(search.devices) > 1 else None
+        if order is not None:
+            # the quick walk may need more machines than the thorough one
+            thorough = search.walk(at_least, 0) if search.exact else None
+            ranks.append(search.machines_of(thorough or order))
+        return search.best(machines_limit=min(ranks), at_least=at_least) if ranks else None
+    return search.best(at_least=at_least)
+
+
+def _accounts(model: Model, settings: RunSettings) -> Accounts:
+    if model.unknown or not settings.flash_attention:
+        return ConservativeAccounts(model, settings)
+    return Accounts(model, settings)
+
+
+def make_plan(request: Request, conservative: bool = False) -> Plan:
+    """The best plan for a request, or what is missing and the cheapest ways to get there."""
+    check_settings(request.model, request.settings, conservative)
+    machines = candidates(request)
+    labels = [d.label for m in machines for d in m.devices]
+    for label in labels:
+        if labels.count(label) > 1:
+            raise PlanError("the device %s is listed twice" % label)
+    if not labels:
+        raise PlanError("none of the machines has a device to put layers on; list at least one (a machine's CPU counts as one)")
+    accounts = _accounts(request.model, request.settings)
+    split = find_split(request, accounts, machines, request.headroom_mib)
+    plan = Plan(request, split, split is not None, accounts)
+    if split is None:
+        # the least bad split says where the memory is missing
+        wide = request if request.policy in ("all_machines", "named_machines") else replace(request, policy="most_headroom")
+        plan.split = find_split(wide, accounts, machines, None)
+        if plan.split is not None:
+            worst = min(plan.split.placed, key=lambda p: p.headroom_mib)
+            plan.shortfall = {
+                "machine": worst.device.machine, "device": worst.device.name,
+                "missing_mib": request.headroom_mib - worst.headroom_mib,
+                "total_missing_mib": sum(max(0, request.headroom_mib - p.headroom_mib) for p in plan.split.placed),
+            }
+        plan.ways_out = ways_out(request, machines)
+    else:
+        used = {p.device.label for p in split.placed}
+        chosen = [replace(m, devices=tuple(d for d in m.devices if d.label in used)) for m in machines]
+        plan.largest_context = largest_context(request, chosen)
+    plan.problems = host_problems(plan)
+    return plan
+
+
+# -- what else would fit ----------------------------------------------------------------------------------------------
+
+def _quick_fits(request: Request, machines: Sequence[Machine]) -> bool:
+    """Whether a split leaves the wanted headroom: one walk instead of a search for the best.
+
+    With very many different devices only the best sets are tried, which errs on the side of no.
+    """
+    accounts = _accounts(request.model, request.settings)
+    full = request.policy in ("all_machines", "named_machines")
+    search = Search(accounts, machines, request.head, full, quick=True)
+    if not search.devices:
+        return False
+    if not full or len(search.devices) == 1:
+        if any(s.headroom_mib >= request.headroom_mib for s in search.single_splits()):
+            return True
+    if full and len(search.devices) > min(MAX_DEVICES, accounts.model.n_slots):
+        return False
+    return len(search.devices) > 1 and search.possible(request.headroom_mib, 0, full) is not None
+
+
+def _largest(low: int, high: int, works: Callable[[int], bool]) -> int:
+    """The largest n in (low, high] that works, low if none; works is true up to some n."""
+    while high > low:
+        middle = (low + high + 1) // 2
+        if works(middle):
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def largest_context(request: Request, machines: Sequence[Machine]) -> int:
+    """The largest context, in steps of 256 per sequence, up to what the model was trained for."""
+    step = _CONTEXT_STEP * (1 if request.settings.kv_unified else request.settings.parallel)
+    trained = request.model.n_ctx_train or 1 << 20
+    most = max(1, pad(trained, _CONTEXT_STEP) // _CONTEXT_STEP)
+
+    def works(n: int) -> bool:
+        return _quick_fits(replace(request, settings=replace(request.settings, context_size=n * step)), machines)
+
+    return step * _largest(0, most, works)
+
+
+def ways_out(request: Request, machines: Sequence[Machine]) -> List[Dict[str, Any]]:
+    """Up to three changes that would make it fit, each on its own, cheapest first."""
+    found: List[Dict[str, Any]] = []
+    settings = request.settings
+    for type_name in ("q8_0", "q4_0"):
+        if settings.type_k.lower() in ("f16", "bf16", "f32") and settings.flash_attention:
+            smaller = replace(settings, type_k=type_name, type_v=type_name)
+            try:
+                check_settings(request.model, smaller, True)
+            except PlanError:
+                continue
+            if _quick_fits(replace(request, settings=smaller), machines):
+                found.append({"change": "kv_type", "kv_type": type_name,
+                              "text": "store the KV cache as %s (-ctk %s -ctv %s)" % (type_name, type_name, type_name)})
+                break
+    context = largest_context(request, machines)
+    if 0 < context < settings.context_size:
+        found.append({"change": "context_size", "context_size": context, "text": "a context of %d instead of %d" % (context, settings.context_size)})
+    if settings.ubatch > 128:
+        if _quick_fits(replace(request, settings=replace(settings, ubatch=128)), machines):
+            found.append({"change": "ubatch", "ubatch": 128, "text": "a micro batch of 128 instead of %d (-ub 128): slower prompts" % settings.ubatch})
+    smaller_file = _smaller_quantisation(request, machines)
+    if smaller_file:
+        found.append(smaller_file)
+    bigger = _one_more_machine(request, machines)
+    if bigger:
+        found.append(bigger)
+    return found[:3]
+
+
+def _smaller_quantisation(request: Request, machines: Sequence[Machine]) -> Optional[Dict[str, Any]]:
+    """The least change of the file's quantisation that fits, weights scaled as a whole."""
+    model = request.model
+    if not model.quantised_elements:
+        return None
+    bits = 8 * model.quantised_bytes / model.quantised_elements
+    for name, wanted in sorted(QUANTISATIONS, key=lambda item: -item[1]):
+        if wanted >= bits:
+            continue
+        factor = wanted / bits
+        layers = tuple(replace(layer, weight_bytes={k: int(v * factor) for k, v in layer.weight_bytes.items()}) for layer in model.layers)
+        scaled = replace(model, layers=layers, output_bytes={k: int(v * factor) for k, v in model.output_bytes.items()})
+        if _quick_fits(replace(request, model=scaled), machines):
+            size = int(model.file_size_bytes * factor)
+            return {"change": "quantisation", "quantisation": name, "file_size_bytes": size,
+                    "text": "a file quantised to about %s (%.1f bits per weight, some %.0f GB instead of %.0f)" % (
+                        name, wanted, size / 1e9, model.file_size_bytes / 1e9)}
+    return None
+
+
+def _one_more_machine(request: Request, machines: Sequence[Machine]) -> Optional[Dict[str, Any]]:
+    """The smallest device of one further machine that makes it fit."""
+    devices = [d for m in machines for d in m.devices]
+    if len(devices) >= MAX_DEVICES:
+        return None
+    kind = devices[0].kind if devices else "cuda"
+    reserve = max((d.reserve_mib for d in devices), default=0)
+
+    def works(gib: int) -> bool:
+        extra = Machine("another", (Device("another", "device", kind, gib * 1024, gib * 1024, reserve),))
+        return _quick_fits(request, list(machines) + [extra])
+
+    top = 1024
+    if not works(top):
+        return None
+    need = top - _largest(0, top - 1, lambda n: works(top - n))
+    return {"change": "machine", "free_mib": need * 1024, "text": "one more machine with a device of %d GiB free" % need}
+
+
+def host_problems(plan: Plan) -> List[str]:
+    """The head's own RAM: input embeddings, its compute buffer, the results and the process."""
+    if plan.split is None:
+        return []
+    need = host_mib(plan)["total_mib"]
+    head = next(m for m in plan.request.machines if m.name == plan.request.head)
+    cpu = sum(mib_up(p.memory.total_bytes) for p in plan.split.placed if p.device.machine == head.name and p.device.kind == "cpu")
+    if head.ram_free_mib is not None and need + cpu > head.ram_free_mib:
+        return ["%s: llama-server needs about %d MiB of RAM, %d MiB are free" % (head.name, need + cpu, head.ram_free_mib)]
+    return []
+
+
+def host_mib(plan: Plan) -> Dict[str, int]:
+    host = plan.accounts.host(plan.split is not None and len(plan.split.placed) == 1)
+    parts = {
+        "weights_mib": mib_up(host.weight_bytes),
+        "compute_mib": mib_up(host.compute_bytes),
+        "output_mib": mib_up(host.output_bytes),
+        "process_mib": HEAD_PROCESS_MIB,
+        "extra_mib": plan.request.host_extra_mib,
+    }
+    parts["total_mib"] = sum(parts.values())
+    return parts

@@ -1,0 +1,212 @@
+# Copyright: (c) 2026, herd.llama_cpp contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Plain data in, plain data out: what the planner is asked, and its answer as facts for playbooks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+
+from ansible_collections.herd.llama_cpp.plugins.module_utils._memory import (
+    MemoryModelError, Model, RunSettings, describe_model, mib_up,
+)
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import (
+    Device, Machine, Plan, PlanError, Request, host_mib, make_plan,
+)
+
+DEVICE_KINDS = ("cuda", "cpu")
+# What a device loses besides the counted buffers: on NVIDIA the driver's context, kernels and cuBLAS workspaces. Kept free
+# by llama.cpp's own --fit as well (common/common.h, fit_params_target: 1024 MiB).
+DEFAULT_RESERVE_MIB = {"cuda": 1024, "cpu": 512}
+
+
+class _Tensor(NamedTuple):
+    name: str
+    shape: Tuple[int, ...]
+    type_name: str
+    size_bytes: int
+
+
+def _whole(value: Any, what: str, least: int = 0) -> int:
+    if isinstance(value, bool):
+        raise PlanError("%s must be a whole number, not %r" % (what, value))
+    try:
+        number = int(str(value))
+    except ValueError as exc:
+        raise PlanError("%s must be a whole number, not %r" % (what, value)) from exc
+    if number < least:
+        raise PlanError("%s must be at least %d, not %d" % (what, least, number))
+    return number
+
+
+def model_from_facts(facts: Mapping[str, Any], conservative: bool) -> Model:
+    """A model from what gguf_info returns with its metadata and tensors."""
+    if not isinstance(facts, Mapping) or not isinstance(facts.get("metadata"), Mapping) or not isinstance(facts.get("tensors"), (list, tuple)):
+        raise PlanError("the plan needs the facts of gguf_info with its metadata and its tensors included")
+    try:
+        tensors = [_Tensor(str(t["name"]), tuple(int(n) for n in t["shape"]), str(t["type"]), int(t["size_bytes"])) for t in facts["tensors"]]
+    except (KeyError, TypeError, ValueError) as exc:
+        raise PlanError("a tensor of the GGUF facts lacks its name, shape, type or size") from exc
+    try:
+        return describe_model(facts["metadata"], tensors, int(facts.get("file_size_bytes") or 0), conservative)
+    except MemoryModelError as exc:
+        raise PlanError(str(exc)) from exc
+    except (ValueError, IndexError, ZeroDivisionError, KeyError) as exc:
+        raise PlanError("the GGUF header is not consistent: %s" % exc) from exc
+
+
+def machines_from_facts(items: Sequence[Mapping[str, Any]], head: str, reserve_mib: Optional[Any]) -> List[Machine]:
+    """Machines from a list of ``{name, devices: [{name, kind, free_mib, total_mib, reserve_mib}], ram_free_mib}``."""
+    if not isinstance(items, (list, tuple)):
+        raise PlanError("the machines must be a list")
+    machines = []
+    for item in items:
+        if not isinstance(item, Mapping) or not item.get("name"):
+            raise PlanError("a machine of the list has no name")
+        name = str(item["name"])
+        if any(m.name == name for m in machines):
+            raise PlanError("the machine %s is listed twice" % name)
+        devices = []
+        for number, entry in enumerate(item.get("devices") or []):
+            label = "%s, device %d" % (name, number)
+            kind = str(entry.get("kind", "cuda")).lower()
+            if kind not in DEVICE_KINDS:
+                raise PlanError("%s: '%s' is no kind of device; choose cuda or cpu" % (label, kind))
+            if kind == "cpu" and name == head:
+                raise PlanError("%s: the head's own CPU is no device llama.cpp can split over; leave it out" % label)
+            if "free_mib" not in entry and "total_mib" not in entry:
+                raise PlanError("%s: neither free_mib nor total_mib is given" % label)
+            total = _whole(entry.get("total_mib", entry.get("free_mib")), label + ": total_mib", 1)
+            free = _whole(entry.get("free_mib", total), label + ": free_mib")
+            reserve = entry.get("reserve_mib", reserve_mib if reserve_mib is not None else DEFAULT_RESERVE_MIB[kind])
+            devices.append(Device(name, str(entry.get("name") or "%s%d" % (kind.upper(), number)), kind, total, free,
+                                  _whole(reserve, label + ": reserve_mib"), str(entry.get("description") or "")))
+        ram = item.get("ram_free_mib")
+        machines.append(Machine(name, tuple(devices), None if ram is None else _whole(ram, name + ": ram_free_mib")))
+    return machines
+
+
+def _with_mmproj(machines: List[Machine], head: str, mmproj_mib: int, device: Optional[str]) -> Tuple[List[Machine], int]:
+    """Reserve room for a multimodal projector: on ``device``, else on the head's first device, else in the head's RAM.
+
+    tools/mtmd/clip.cpp takes the first device of type GPU; on a head without one that may be a worker's, which is why
+    the device can be named.
+    """
+    if not mmproj_mib:
+        return machines, 0
+    wanted = device
+    if wanted is None:
+        own = next(m for m in machines if m.name == head).devices
+        if not own:
+            return machines, mmproj_mib
+        wanted = own[0].label
+    if not any(d.label == wanted for m in machines for d in m.devices):
+        raise PlanError("the projector's device %s is not among the devices (machine/device)" % wanted)
+    return [replace(m, devices=tuple(replace(d, reserve_mib=d.reserve_mib + mmproj_mib) if d.label == wanted else d for d in m.devices))
+            for m in machines], 0
+
+
+def plan_from_facts(facts: Mapping[str, Any], machines: Sequence[Mapping[str, Any]], *, host: str, context_size: Any = 8192, parallel: Any = 4,
+                    kv_unified: bool = True, type_k: str = "f16", type_v: str = "f16", batch: Any = 2048, ubatch: Any = 512,
+                    flash_attention: bool = True, policy: str = "fewest_machines", named: Sequence[str] = (), reserve_mib: Any = None,
+                    headroom_mib: Any = 0, mmproj_mib: Any = 0, mmproj_device: Optional[str] = None, unknown: str = "refuse") -> Dict[str, Any]:
+    """The whole way from facts to facts."""
+    if unknown not in ("refuse", "conservative"):
+        raise PlanError("unknown must be 'refuse' or 'conservative', not '%s'" % unknown)
+    conservative = unknown == "conservative"
+    model = model_from_facts(facts, conservative)
+    settings = RunSettings(context_size=_whole(context_size, "context_size", 1), parallel=_whole(parallel, "parallel", 1),
+                           kv_unified=bool(kv_unified), type_k=str(type_k), type_v=str(type_v), batch=_whole(batch, "batch", 1),
+                           ubatch=_whole(ubatch, "ubatch", 1), flash_attention=bool(flash_attention))
+    parsed = machines_from_facts(machines, host, reserve_mib)
+    if not any(m.name == host for m in parsed):
+        raise PlanError("the head %s is not among the machines" % host)
+    parsed, host_extra = _with_mmproj(parsed, host, _whole(mmproj_mib, "mmproj_mib"), mmproj_device)
+    request = Request(model, settings, tuple(parsed), host, policy, tuple(named), _whole(headroom_mib, "headroom_mib"), host_extra)
+    return plan_as_dict(make_plan(request, conservative))
+
+
+def plan_as_dict(plan: Plan) -> Dict[str, Any]:
+    """A plan as facts: what to start where, and how sure each figure is."""
+    request, split = plan.request, plan.split
+    model, settings = request.model, request.settings
+    devices: List[Dict[str, Any]] = []
+    rpc: List[Dict[str, Any]] = []
+    names: List[str] = []
+    for placed in split.placed if split is not None else ():
+        device, memory = placed.device, placed.memory
+        local = device.machine == request.head
+        llama_name = device.name if local else "RPC%d" % len(rpc)
+        if not local:
+            rpc.append({"machine": device.machine, "device": device.name})
+        names.append(llama_name)
+        layers = max(0, min(memory.end_slot, len(model.layers)) - memory.first_slot)
+        devices.append({
+            "machine": device.machine, "device": device.name, "kind": device.kind, "description": device.description,
+            "llama_device": llama_name, "n_layers": layers, "first_layer": memory.first_slot if layers else None,
+            "last_layer": memory.first_slot + layers - 1 if layers else None, "output": memory.end_slot == model.n_slots,
+            "tensor_split": placed.n_slots, "weights_mib": mib_up(memory.weight_bytes), "kv_mib": mib_up(memory.context_bytes),
+            "compute_mib": mib_up(memory.compute_bytes), "needed_mib": mib_up(memory.total_bytes), "reserve_mib": device.reserve_mib,
+            "free_mib": device.free_mib, "total_mib": device.total_mib, "headroom_mib": placed.headroom_mib,
+        })
+    serving = {request.head} | {d["machine"] for d in devices}
+    tensor_split = [d["tensor_split"] for d in devices]
+    result: Dict[str, Any] = {
+        "fits": plan.fits and not plan.problems,
+        "policy": request.policy,
+        "search": split.search if split is not None else "exact",
+        "architecture": model.architecture,
+        "n_layers": len(model.layers),
+        "context_size": settings.context_size,
+        "context_per_slot": settings.sequence_context,
+        "host": dict(host_mib(plan), machine=request.head),
+        "machines": [m.name for m in request.machines if m.name in serving],
+        "unused_machines": [m.name for m in request.machines if m.name not in serving],
+        "devices": devices,
+        "rpc": rpc,
+        "device_option": ",".join(names),
+        "tensor_split": tensor_split,
+        "n_gpu_layers": "all",
+        "headroom_mib": split.headroom_mib if split is not None else None,
+        "largest_context": plan.largest_context,
+        "problems": list(plan.problems),
+        "shortfall": plan.shortfall,
+        "ways_out": plan.ways_out,
+        "confidence": confidence(plan),
+    }
+    result["arguments"] = arguments(result, settings) if plan.fits else []
+    if plan.shortfall:
+        result["problems"].insert(0, "%(machine)s: %(device)s is %(missing_mib)d MiB short in the best split" % plan.shortfall)
+    return result
+
+
+def arguments(result: Mapping[str, Any], settings: RunSettings) -> List[str]:
+    """llama-server's arguments that make it do what was planned; ``--rpc`` takes the endpoints in the order of ``rpc``."""
+    out = ["--fit", "off", "-ngl", str(result["n_gpu_layers"]), "-c", str(settings.context_size), "-np", str(settings.parallel),
+           "--kv-unified" if settings.kv_unified else "--no-kv-unified", "-b", str(settings.batch), "-ub", str(settings.ubatch),
+           "-fa", "on" if settings.flash_attention else "off", "-ctk", settings.type_k.lower(), "-ctv", settings.type_v.lower(),
+           "--device", result["device_option"]]
+    if len(result["tensor_split"]) > 1:
+        out += ["-ts", ",".join(str(n) for n in result["tensor_split"])]
+    return out
+
+
+def confidence(plan: Plan) -> Dict[str, Any]:
+    """How the figures were checked, and the difference from the real ones beyond which something is wrong."""
+    model = plan.request.model
+    exact = not model.unknown and plan.request.settings.flash_attention
+    kinds = {p.device.kind for p in plan.split.placed} if plan.split is not None else set()
+    return {
+        "weights": "exact" if not model.unknown else "from the tensor table",
+        "kv": "exact" if not model.unknown else "upper bound",
+        "compute": "compared with llama.cpp 0.5.0" if exact else "guess, doubled",
+        "reserve": "given",
+        "host_process": "estimate",
+        "device_kinds_not_measured": sorted(kinds - {"cpu"}),
+        "unknown": list(model.unknown),
+        "llama_cpp_version": "0.5.0",
+        # against a running llama-server: the log's figures are rounded to hundredths; compute may be over by this factor
+        "tolerance_mib": 1,
+        "compute_tolerance_factor": 1.25 if exact else 3.0,
+    }

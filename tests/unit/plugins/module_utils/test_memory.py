@@ -1,0 +1,93 @@
+# Copyright: (c) 2026, herd.llama_cpp contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Predicted memory against what llama.cpp 0.5.0 itself said, recorded in tests/fixtures/plan."""
+
+from __future__ import annotations
+
+import functools
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import memory_cases
+import pytest
+import sparse_gguf
+from described_shapes import described, tensors_of
+
+from ansible_collections.herd.llama_cpp.plugins.module_utils import _memory
+
+RECORDED = Path(__file__).resolve().parents[3] / "fixtures" / "plan" / "llama_cpp_0.5.0.json"
+
+
+@functools.lru_cache(maxsize=None)
+def recorded() -> list:
+    return json.loads(RECORDED.read_text(encoding="utf-8"))["cases"]
+
+
+@pytest.mark.parametrize("shape", sorted(sparse_gguf.SHAPES))
+def test_every_device_as_llama_cpp_says(shape: str) -> None:
+    mine = [item for item in recorded() if item[0] == shape]
+    assert len(mine) >= 40
+    found = []
+    for name, cluster, settings, split, rows in mine:
+        found += memory_cases.problems(memory_cases.Case(name, tuple(cluster), settings, tuple(split)), described(shape), rows)
+    assert not found, "\n".join(found[:20])
+
+
+def test_at_least_twelve_shapes_and_all_kinds_are_compared() -> None:
+    kinds = {described(s).architecture for s in sparse_gguf.SHAPES}
+    assert kinds == set(_memory.EXACT), "every architecture called exact must have a recorded shape"
+    assert len(sparse_gguf.SHAPES) >= 12
+
+
+@pytest.mark.parametrize(("settings", "cells", "streams"), [
+    ({"context_size": 8192, "parallel": 4, "kv_unified": True}, 8192, 1),
+    ({"context_size": 8192, "parallel": 4}, 2048, 4),
+    ({"context_size": 1000, "parallel": 1}, 1024, 1),
+    ({"context_size": 1000, "parallel": 3}, 512, 3),
+])
+def test_context_is_padded(settings: dict, cells: int, streams: int) -> None:
+    run = _memory.RunSettings(**settings)
+    assert (run.sequence_context, run.streams) == (cells, streams)
+
+
+@pytest.mark.parametrize(("kind", "n", "expected"), [("f16", 128, 256), ("q8_0", 128, 136), ("q4_0", 64, 36), ("f32", 3, 12)])
+def test_row_bytes(kind: str, n: int, expected: int) -> None:
+    assert _memory.row_bytes(kind, n) == expected
+
+
+def test_cuda_pads_quantised_rows() -> None:
+    tensor = SimpleNamespace(name="blk.0.ffn_up.weight", shape=(576, 1536), type_name="Q4_1", size_bytes=576 * 1536 // 32 * 20)
+    assert _memory._tensor_bytes(tensor, "cpu") == tensor.size_bytes
+    # 576 is 64 over a multiple of 512: the rest of the row, 448 elements, once
+    assert _memory._tensor_bytes(tensor, "cuda") == -(-(tensor.size_bytes + 448 // 32 * 20) // 128) * 128
+
+
+def test_unknown_architecture_is_refused_or_listed() -> None:
+    model = sparse_gguf.SHAPES["llama-1b-tied"]()
+    metadata = {key.replace("llama.", "newcomer."): value for key, value in model.metadata.items()}
+    metadata["general.architecture"] = "newcomer"
+    with pytest.raises(_memory.MemoryModelError, match="newcomer.*never compared"):
+        _memory.describe_model(metadata, tensors_of(model))
+    assert _memory.describe_model(metadata, tensors_of(model), conservative=True).unknown
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"llama.block_count": None}, "lacks llama.block_count"),
+    ({"llama.block_count": 10**9}, "layers of width"),
+    ({"general.architecture": 7}, "no architecture"),
+    ({"llama.attention.head_count_kv": [1, 2]}, "per-layer list"),
+])
+def test_broken_headers_are_one_sentence(change: dict, message: str) -> None:
+    model = sparse_gguf.SHAPES["llama-1b-tied"]()
+    metadata = {k: v for k, v in dict(model.metadata, **change).items() if v is not None}
+    with pytest.raises(_memory.MemoryModelError, match=message):
+        _memory.describe_model(metadata, tensors_of(model))
+
+
+def test_multi_token_prediction_blocks_cost_nothing() -> None:
+    plain, mtp = described("deepseek3-671b"), described("deepseek3-671b-mtp")
+    assert mtp.n_slots == plain.n_slots + 1
+    assert mtp.layers[-1].weight_bytes == {"cpu": 0, "cuda": 0}
+    assert sum(x.weight_bytes["cpu"] for x in mtp.layers) == sum(x.weight_bytes["cpu"] for x in plain.layers)

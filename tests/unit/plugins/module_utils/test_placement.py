@@ -1,0 +1,30 @@
+# Copyright: (c) 2026, herd.llama_cpp contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ansible_collections.herd.llama_cpp.plugins.module_utils._placement import MAX_DEVICES, slot_devices
+
+
+@settings(max_examples=2000, deadline=None)
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=MAX_DEVICES))
+def test_integer_layer_counts_come_back_exactly(counts: list) -> None:
+    """Why -ts carries layer counts: any such list is put where it says, despite the float32 sums in between."""
+    placed = slot_devices(counts, sum(counts))
+    assert [placed.count(i) for i in range(len(counts))] == counts
+    assert placed == sorted(placed)
+
+
+def test_a_split_by_memory_rounds_in_float32() -> None:
+    assert slot_devices([24564, 24564], 81).count(0) == 41
+    assert slot_devices([1, 0, 1], 4) == [0, 0, 2, 2]
+
+
+@pytest.mark.parametrize("counts", [[1], [1, 1], [126, 1]])
+def test_small_ones(counts: list) -> None:
+    assert [slot_devices(counts, sum(counts)).count(i) for i in range(len(counts))] == counts
