@@ -144,6 +144,10 @@ class Store:
     def accept(self, source: t.Mapping[str, t.Any], paths: t.Sequence[str], sha256: t.Mapping[str, str],
                prepare: t.Callable[[str], None]) -> t.List[t.Dict[str, t.Any]]:
         """Moves new files to their place. Those that are not what is wanted are removed, and what was there before stays."""
+        for path in paths:
+            if not os.path.isfile(path):
+                # What is there of the others may have taken hours to come.
+                raise StoreError("%s was not brought there" % path)
         try:
             compared = verify(paths, sha256)
         except StoreError:

@@ -11,10 +11,12 @@ the same, and a machine that builds needs neither git, pip nor a way to the outs
 from __future__ import annotations
 
 import hashlib
+import lzma
 import os
 import re
 import tarfile
 import typing as t
+import zlib
 
 TREE = "llama.cpp"
 
@@ -49,7 +51,7 @@ def commit_of(path: str) -> str:
         with tarfile.open(path) as archive:
             archive.next()
             commit = archive.pax_headers.get(_COMMIT_HEADER, "")
-    except (tarfile.TarError, OSError, EOFError):
+    except (tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError):
         return ""
     return commit if _COMMIT.match(commit) else ""
 
@@ -100,7 +102,7 @@ def repack(source: str, target: str, subdir: str, name: str) -> None:
                         whole = whole or rest == "CMakeLists.txt"
                         _copy_member(archive, output, member, rest, name)
                     member = next(members, None)
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise SourceError("%s cannot be unpacked: %s" % (name, error.strerror)) from error
         raise SourceError("%s is not a whole tar archive (%s)" % (name, error)) from error
@@ -145,7 +147,8 @@ def pip_failure(output: str, requirement: str, sha256: str) -> str:
         return "pip finds no source distribution %s in the package index it is set up to use" % requirement
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith("ERROR")]
-    return "pip could not fetch %s: %s" % (requirement, (errors or lines or ["it said nothing"])[-1])
+    said = (errors or lines or ["it said nothing"])[-1]
+    return "pip could not fetch %s: %s" % (requirement, said.replace("ERROR: ", "", 1).rstrip("."))
 
 
 def git_failure(output: str, url: str, version: str) -> str:
@@ -154,7 +157,8 @@ def git_failure(output: str, url: str, version: str) -> str:
         return "%s has no tag, branch or commit %s" % (url, version)
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     fatal = [line for line in lines if line.startswith("fatal:")]
-    return "git could not fetch %s from %s: %s" % (version, url, (fatal or lines or ["it said nothing"])[0])
+    said = (fatal or lines or ["it said nothing"])[0]
+    return "git could not fetch %s from %s: %s" % (version, url, said.replace("fatal: ", "", 1).rstrip("."))
 
 
 def requirement_line(name: str, version: str, sha256: str) -> str:

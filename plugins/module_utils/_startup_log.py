@@ -371,7 +371,7 @@ def _explain_unknown_device(match: "t.Match[str]", story: _Story) -> t.Tuple[str
     remedy = "Name a device that exists here"
     if match.group(1).upper().startswith("CUDA"):
         remedy = "Check with nvidia-smi that the driver is loaded and the GPU visible, and that llama.cpp was built with CUDA"
-    names = [name for name in _AVAILABLE.findall("\n".join(line.text for line in story.lines))]
+    names = _AVAILABLE.findall("\n".join(line.text for line in story.lines))
     if names:
         remedy += "; it has %s" % ", ".join(names)
     return "this machine has no device %s" % match.group(1), remedy

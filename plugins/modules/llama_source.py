@@ -107,6 +107,7 @@ dest:
 """
 
 import os
+import pathlib
 import shutil
 import sys
 import tempfile
@@ -151,7 +152,7 @@ def fetch_git(module: AnsibleModule, work: str, target: str) -> None:
 def fetch_archive(module: AnsibleModule, work: str, target: str) -> None:
     """Fetch an archive by URL, or take the one at a path, and repack its tree."""
     url = module.params["url"]
-    path = os.path.expanduser(url)
+    path = str(pathlib.Path(url).expanduser())
     if "://" in url:
         path = os.path.join(work, "download")
         response, info = fetch_url(module, url, timeout=module.params["timeout"], decompress=False)

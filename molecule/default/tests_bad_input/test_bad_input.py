@@ -8,6 +8,7 @@ wrong. `says` are the words that must stand together in what the operator sees.
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -20,6 +21,9 @@ from playbook_run import interrupt_playbook, run_playbook
 SCENARIO = Path(__file__).resolve().parents[1]
 INVENTORY = SCENARIO / "inventory"
 MODEL = "/var/lib/llama.cpp/models/SmolLM2-135M-Instruct.Q4_1.gguf"
+
+# The lab's own, without what a case adds.
+MACHINES = [{"name": name, "address": address} for name, address in clusters.scenario("default").addresses.items()]
 
 testinfra_hosts = ["local://"]
 
@@ -73,8 +77,8 @@ CASES = [
     Case(
         "an unreachable machine",
         ("worker3", "reach"),
-        "llama_rpc: {hosts: {worker3: {ansible_host: 198.18.1.99, ansible_ssh_timeout: 3}}}\nvirtual_lab: {vars: {}}\n",
-        ("-e", '{"virtual_lab_machines": [{"name": "head", "address": "198.18.1.10"}, {"name": "worker1", "address": "198.18.1.11"}, {"name": "worker2", "address": "198.18.1.12"}]}'),
+        "llama_rpc: {hosts: {worker3: {ansible_host: 198.18.1.99, ansible_ssh_timeout: 3}}}\n",
+        ("-e", json.dumps({"virtual_lab_machines": MACHINES})),
     ),
     Case(
         "a worker's address that is not on it",
@@ -99,7 +103,7 @@ CASES = [
     Case(
         "not enough disk",
         ("disk", "head"),
-        arguments=("-e", "preflight_min_disk_mib=900000000"),
+        arguments=("-e", '{"preflight_disk_free_mib_min": {"/opt": 900000000}}'),
     ),
 ]
 

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # Copyright: (c) 2026, herd.llama_cpp contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The machines of a virtual lab: what is there, the image they start from, bringing them up and taking them down.
@@ -818,7 +817,8 @@ def up(lab: Dict[str, Any], check: bool) -> Dict[str, Any]:
         return {"changed": bool(waiting), "done": waiting}
     os.makedirs(lab["state_dir"], mode=0o755, exist_ok=True)
     with locked(os.path.join(lab["state_dir"], "lock"), timeout=300):
-        changed = write(os.path.join(lab["state_dir"], "lab.json"), json.dumps({key: lab[key] for key in ("name", "bridge", "table", "network")}, indent=2) + "\n")
+        kept = {key: lab[key] for key in ("name", "bridge", "table", "network")}
+        changed = write(os.path.join(lab["state_dir"], "lab.json"), json.dumps(kept, indent=2) + "\n")
         changed |= make_keys(lab)
         with ThreadPoolExecutor(max_workers=16) as pool:
             tasks = {one["name"]: pool.submit(up_one, lab, one) for one in lab["machines"]}

@@ -49,8 +49,8 @@ LOG = {
 }
 
 
-def evidence(before=None, after=None, log=LOG, **changes):
-    log = copy.deepcopy(log)
+def evidence(before=None, after=None, log="", **changes):
+    log = copy.deepcopy(LOG if log == "" else log)
     for index, values in changes.pop("devices", {}).items():
         log["devices"][index].update(values)
     return chat_check_evidence(WORKERS, BEFORE if before is None else before, AFTER if after is None else after, CHAT, log, "head", **changes)

@@ -90,6 +90,16 @@ def test_split_set(store, tmp_path):
     assert store.find(SOURCE) == []
 
 
+def test_part_that_is_not_there_costs_the_others_nothing(store):
+    incoming = store.incoming(SOURCE)
+    os.makedirs(incoming)
+    paths = make.write_split(Path(incoming), "big")
+    paths[1].unlink()
+    with pytest.raises(store_util.StoreError, match="big-00002-of-00003.gguf was not brought there"):
+        store.accept(SOURCE, [str(path) for path in paths], {}, lambda path: None)
+    assert paths[0].exists() and paths[2].exists()
+
+
 def test_split_set_must_be_given_whole(store, tmp_path):
     paths = [str(path) for path in make.write_split(tmp_path, "big")]
     with pytest.raises(store_util.StoreError, match="is a model in 3 files"):

@@ -35,7 +35,7 @@ def silent():
         server.listen(0)
         address = server.getsockname()
         fillers = []
-        for _ in range(4):
+        for dummy in range(4):
             filler = socket.socket()
             filler.setblocking(False)
             filler.connect_ex(address)

@@ -157,7 +157,7 @@ def test_configuration_and_build_in_two_files(capsys):
 def test_a_build_that_does_not_compile(capsys):
     result = run(llama_build_log, capsys, paths=[log_file("build/error_ninja")])
     assert result["failed"] is True
-    assert result["msg"].startswith("/src/tiny/broken.cpp:6 does not compile: ‘undeclared_name’ was not declared in this scope. ")
+    assert result["msg"].startswith("/src/tiny/broken.cpp:6 does not compile: \u2018undeclared_name\u2019 was not declared in this scope. ")
     assert len(result["failure"]["context"]) == 11
     assert "\n" not in result["msg"]
 
