@@ -35,7 +35,7 @@ teardown: setup ## Remove what deploy made, without asking
 
 .PHONY: test
 test: setup ## Run every test
-	@python tools/run_tests.py lint unit repo sanity versions molecule
+	@python tools/run_tests.py lint unit integration repo sanity versions molecule
 
 .PHONY: test-lint
 test-lint: setup ## ansible-lint, yamllint, changelog fragments
@@ -46,6 +46,10 @@ test-lint: setup ## ansible-lint, yamllint, changelog fragments
 .PHONY: test-unit
 test-unit: setup ## Unit tests of the plugins
 	@pytest $(PYTEST_ARGS)
+
+.PHONY: test-integration
+test-integration: setup ## Roles and the planner against real parts on this machine's loopback addresses
+	@pytest tests/integration $(PYTEST_ARGS)
 
 .PHONY: test-repo
 test-repo: setup ## The collection as a whole: argument specs, docs, links, the built tarball

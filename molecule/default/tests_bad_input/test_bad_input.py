@@ -66,7 +66,7 @@ class Case:
 CASES = [
     Case(
         "two heads",
-        ("llama_host", "exactly one"),
+        ("llama_host", "head, worker1", "exactly one"),
         "llama_host: {hosts: {worker1: }}\n",
     ),
     Case(

@@ -913,6 +913,8 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="only say what would be done")
     args = parser.parse_args()
     lab = json.load(sys.stdin)
+    # The order of an inventory's groups is no difference between labs.
+    lab["machines"] = sorted(lab.get("machines", []), key=lambda machine: str(machine.get("name")))
     actions = {
         "image": image, "up": up, "down": down, "forget": forget, "purge": purge,
         "forward-on": lambda lab, check: forward(lab, "on", check),
