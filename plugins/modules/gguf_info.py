@@ -18,12 +18,25 @@ description:
   - A split model is read whole, whichever of its parts is named, and a missing part is an error that names it.
   - Every number in the file is checked before it is used. A file that is cut off, damaged or something else altogether is an error
     that says so in one sentence.
+  - With O(url) the header of a model on a web server is read, a few MB of it, so that a download can be planned before it is begun.
   - Needs nothing but Python on the machine.
 options:
   path:
-    description: The model file, or any part of a split model.
+    description: The model file, or any part of a split model. Exactly one of O(path) and O(url) is needed.
     type: path
-    required: true
+  url:
+    description:
+      - The same on a web server, an C(http) or C(https) URL. Redirects are followed.
+      - The server must answer requests for a part of a file, as model hubs and common web servers do. With one that does not, the
+        module fails instead of downloading the model.
+    type: str
+  token:
+    description: A bearer token for O(url). It goes to that server alone, not to one it redirects to. Ignored with O(path).
+    type: str
+  timeout_s:
+    description: How long the server of O(url) may take for each answer, in seconds, from above 0 to 600.
+    type: float
+    default: 30.0
   require_complete:
     description: Whether a file whose weights are cut off is an error. With V(false) such a file is described, with
       RV(gguf.complete) V(false).
@@ -55,6 +68,12 @@ EXAMPLES = r"""
     path: /var/lib/llama.cpp/models/Llama-3.1-70B-Q4_K_S.gguf
   register: model
 
+- name: Look at a model before it is downloaded
+  herd.llama_cpp.gguf_info:
+    url: https://models.example.com/Llama-3.1-70B-Q4_K_S.gguf
+    token: "{{ models_token }}"
+  register: model
+
 - name: Say how many machines it needs by the simple rule
   ansible.builtin.debug:
     msg: "{{ model.gguf.file_size_bytes | herd.llama_cpp.gguf_node_count(24) }}"
@@ -67,7 +86,7 @@ gguf:
   type: dict
   contains:
     path:
-      description: The file to give to llama.cpp, the first part of a split model.
+      description: The file to give to llama.cpp, the first part of a split model. For O(url) that URL without user, password and query.
       type: str
       sample: /var/lib/llama.cpp/models/SmolLM2-135M-Instruct.Q4_1.gguf
     version:
@@ -276,20 +295,31 @@ problem:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf import GgufError, describe, read_gguf_model
+from ansible_collections.herd.llama_cpp.plugins.module_utils._http_range import read_remote_gguf_model
 
 
 def main():
     module = AnsibleModule(
         argument_spec={
-            "path": {"type": "path", "required": True},
+            "path": {"type": "path"},
+            "url": {"type": "str"},
+            "token": {"type": "str", "no_log": True},
+            "timeout_s": {"type": "float", "default": 30.0},
             "require_complete": {"type": "bool", "default": True},
             "include_tensors": {"type": "bool", "default": False},
             "include_metadata": {"type": "bool", "default": False},
         },
+        required_one_of=[("path", "url")],
+        mutually_exclusive=[("path", "url")],
         supports_check_mode=True,
     )
+    if not 0 < module.params["timeout_s"] <= 600:
+        module.fail_json(msg="timeout_s is %(timeout_s)s; give it a value above 0 and up to 600." % module.params)
     try:
-        model = read_gguf_model(module.params["path"])
+        if module.params["url"] is not None:
+            model = read_remote_gguf_model(module.params["url"], module.params["token"] or None, module.params["timeout_s"])
+        else:
+            model = read_gguf_model(module.params["path"])
     except GgufError as exc:
         module.fail_json(msg="%s." % exc)
     problem = model.incomplete_problem()

@@ -87,7 +87,7 @@ CASES = [
     ),
     Case(
         "a wrong sha256 of the source",
-        ("sha256", "llama-cpp-python"),
+        ("sha-256", "llama-cpp-python"),
         arguments=("-e", f"llama_cpp_pypi_sha256={'0' * 64}"),
     ),
     Case(
@@ -131,7 +131,7 @@ def test_no_head_is_named(inventory):
 
 @pytest.mark.parametrize(
     ("content", "says"),
-    [(b"truncated", ("truncated",)), (b"<html>not here</html>", ("not a gguf",))],
+    [(b"truncated", ("cut off", "98362432", "50000000")), (b"<html>not here</html>", ("not a gguf",))],
     ids=["truncated GGUF", "not a GGUF"],
 )
 def test_a_bad_model_file_is_named_and_harms_nothing(content, says):
@@ -162,7 +162,8 @@ def test_a_build_that_fails_shows_the_compilers_own_error(tmp_path):
     source = tmp_path / "broken"
     source.mkdir()
     (source / "CMakeLists.txt").write_text(
-        "cmake_minimum_required(VERSION 3.14)\nproject(broken CXX)\n"
+        "cmake_minimum_required(VERSION 3.14)\nproject(broken C CXX)\n"
+        'message(STATUS "Including CPU backend")\nmessage(STATUS "Including RPC backend")\n'
         "set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)\n"
         "add_executable(llama-server server.cpp)\nadd_executable(ggml-rpc-server worker.cpp)\n",
         encoding="utf-8",

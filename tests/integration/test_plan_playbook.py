@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, herd.llama_cpp contributors
+"""The playbook plan.yml as an operator runs it, on machines that do not exist and models without weights."""
+
+from __future__ import annotations
+
+import http.server
+import re
+import threading
+from pathlib import Path
+
+import pytest
+import sparse_gguf
+from playbook_run import PlaybookRun, run_playbook
+
+INVENTORY = """
+llama_host: {hosts: {gpu0: {ansible_host: 198.18.9.1, llama_ram_free_mib: 60000}}}
+llama_rpc: {hosts: {gpu1: {ansible_host: 198.18.9.2}, gpu2: {ansible_host: 198.18.9.3, llama_cluster_address: 198.18.10.3}}}
+all:
+  vars:
+    llama_devices: [{name: CUDA0, total_mib: 24564, free_mib: 24000, reserve_mib: 1024, description: "RTX <4090> & {{ '{{' }} co"}]
+"""
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    for shape in ("llama-70b-q6", "llama-70b-q4", "llama-405b"):
+        sparse_gguf.write(sparse_gguf.SHAPES[shape](), folder / f"{shape}.gguf")
+    return folder
+
+
+def plan(tmp_path: Path, model: object, *more: str, inventory: str = INVENTORY) -> tuple[PlaybookRun, Path]:
+    (tmp_path / "hosts.yml").write_text(inventory)
+    page = tmp_path / "plan.html"
+    return run_playbook("plan.yml", tmp_path / "hosts.yml", "-e", f"plan_model={model}", "-e", f"plan_page={page}", *more, timeout_s=120), page
+
+
+def test_three_machines_that_nobody_has_set_up(models: Path, tmp_path: Path) -> None:
+    run, page = plan(tmp_path, models / "llama-70b-q6.gguf")
+    assert run.rc == 0, run.output
+    assert set(run.recap) == {"localhost"}, "a machine was asked"
+    assert run.says("gpu1", "198.18.9.2:50052") and run.says("gpu2", "198.18.10.3:50052")
+    assert run.says("--rpc 198.18.9.2:50052,198.18.10.3:50052") and run.says("-ts 27,27,27")
+    html = page.read_text()
+    assert "It fits" in html and "RTX &lt;4090&gt; &amp;" in html
+    again, _page = plan(tmp_path, models / "llama-70b-q6.gguf")
+    assert again.rc == 0 and again.changed == 0, "the same plan writes the same page"
+
+
+def test_a_machine_that_is_not_needed_is_named(models: Path, tmp_path: Path) -> None:
+    run, page = plan(tmp_path, models / "llama-70b-q4.gguf")
+    assert run.rc == 0 and run.says("Not needed: gpu2"), run.output
+    assert "gpu2, not needed" in page.read_text()
+
+
+def test_a_model_that_does_not_fit_fails_with_the_sentence_and_still_makes_the_page(models: Path, tmp_path: Path) -> None:
+    run, page = plan(tmp_path, models / "llama-405b.gguf")
+    assert run.rc != 0 and run.says("MiB short in the best split. What would make it fit:"), run.output
+    assert not re.search(r"ggml-rpc-server", run.output)
+    assert "It does not fit" in page.read_text()
+
+
+def test_the_server_s_own_variables_count(models: Path, tmp_path: Path) -> None:
+    inventory = INVENTORY + "    llama_server_context_size: 1000000\n"
+    run, _page = plan(tmp_path, models / "llama-70b-q6.gguf", inventory=inventory)
+    assert run.rc != 0 and run.says("a context of", "instead of 1000000"), run.output
+
+
+def test_what_is_missing_is_said_in_one_list(tmp_path: Path) -> None:
+    inventory = "llama_host: {hosts: {gpu0: {llama_devices: []}}}\nllama_rpc: {hosts: {gpu1: {}, gpu2: {llama_devices: [CUDA0]}}}\n"
+    run, page = plan(tmp_path, "", inventory=inventory)
+    assert run.rc != 0 and not page.exists()
+    assert run.says("there is no model to plan for") and run.says("gpu1: llama_devices is not set") and run.says("gpu2: llama_devices is not a list of devices")
+
+
+def test_what_the_planner_refuses_is_one_sentence(models: Path, tmp_path: Path) -> None:
+    run, _page = plan(tmp_path, models / "llama-70b-q6.gguf", "-e", '{"plan_options": {"type_k": "q9"}}')
+    assert run.rc != 0 and run.says("No plan can be made: 'q9' is no type of a KV cache"), run.output
+
+
+class _Ranges(http.server.BaseHTTPRequestHandler):
+    """One file in parts, for who has the token."""
+
+    file: Path
+    sent = 0
+
+    def do_GET(self) -> None:
+        if self.headers.get("Authorization") != "Bearer s3cret":
+            self.send_response(401)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        first, last = (int(n) for n in re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers["Range"]).groups())
+        total = self.file.stat().st_size
+        with self.file.open("rb") as stream:
+            stream.seek(first)
+            data = stream.read(min(last + 1, total) - first)
+        type(self).sent += len(data)
+        self.send_response(206)
+        self.send_header("Content-Range", f"bytes {first}-{first + len(data) - 1}/{total}")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_args: object) -> None:
+        pass
+
+
+def test_a_model_on_a_web_server_is_planned_from_its_header(models: Path, tmp_path: Path) -> None:
+    handler = type("Handler", (_Ranges,), {"file": models / "llama-70b-q6.gguf"})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/llama-70b-q6.gguf?signature=abc"
+        run, page = plan(tmp_path, url, "-e", "plan_model_token=s3cret", "-vv")
+        refused, _page = plan(tmp_path, url)
+        server.shutdown()
+    assert run.rc == 0 and run.says("-ts 27,27,27"), run.output
+    assert 0 < handler.sent < 4 << 20, "more than a header was sent"
+    assert "s3cret" not in run.output and "signature=abc" not in page.read_text() and "llama-70b-q6.gguf" in page.read_text()
+    assert refused.rc != 0 and refused.says("refuses access (HTTP 401)"), refused.output

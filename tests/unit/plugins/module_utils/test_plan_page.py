@@ -1,0 +1,230 @@
+# Copyright: (c) 2026, herd.llama_cpp contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import re
+import shlex
+import xml.etree.ElementTree as ElementTree
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+import sparse_gguf
+from ansible.errors import AnsibleFilterError
+
+from ansible_collections.herd.llama_cpp.plugins.filter.plan_commands import FilterModule as CommandFilters
+from ansible_collections.herd.llama_cpp.plugins.filter.plan_page import FilterModule as PageFilters
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan_page import layer_range, number, shortened, text
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan_report import plan_from_facts
+
+commands_of = CommandFilters().filters()["plan_commands"]
+page_of = PageFilters().filters()["plan_page"]
+
+SVG = "{http://www.w3.org/2000/svg}"
+HOSTILE = "\"><script>alert('x')</script><!-- ]]>&lt; \u202e\x00\x1b[31m"
+
+
+def facts(shape: str) -> dict:
+    model = sparse_gguf.SHAPES[shape]()
+    return {"name": shape, "metadata": model.metadata, "file_size_bytes": 40_000_000_000, "tensors": [
+        {"name": n, "shape": list(s), "type": t, "size_bytes": sparse_gguf.tensor_size_bytes(s, t)} for n, s, t in model.tensors]}
+
+
+def machines(count: int, gpus: int = 1, **device: Any) -> list:
+    return [{"name": "head" if i == 0 else "worker%d" % i, "ram_free_mib": 64000, "devices": [
+        dict({"name": "CUDA%d" % g, "total_mib": 24564, "free_mib": 24000, "description": "NVIDIA GeForce RTX 4090"}, **device)
+        for g in range(gpus)]} for i in range(count)]
+
+
+def made(shape: str, them: list, **options: Any) -> tuple:
+    plan = plan_from_facts(facts(shape), them, host=them[0]["name"], **options)
+    addresses = {machine["name"]: "198.18.0.%d" % (10 + i) for i, machine in enumerate(them)}
+    commands = commands_of(plan, them, addresses, "/models/my model.gguf")
+    return plan, commands, page_of(plan, them, commands=commands, model=facts(shape), source="https://models.example/a.gguf")
+
+
+class Checker(HTMLParser):
+    """Elements that are opened and closed in order, and what would reach the network or run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list = []
+        self.seen: list = []
+        self.attributes: list = []
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        self.seen.append(tag)
+        self.attributes += [(tag, key, value or "") for key, value in attrs]
+        if tag != "meta":
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: Any) -> None:
+        self.seen.append(tag)
+        self.attributes += [(tag, key, value or "") for key, value in attrs]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open and self.open.pop() == tag
+
+
+def checked(page: str) -> Checker:
+    checker = Checker()
+    checker.feed(page)
+    checker.close()
+    assert checker.open == []
+    assert not {"script", "link", "img", "iframe", "object", "foreignobject", "image", "use"} & set(checker.seen)
+    assert not [a for a in checker.attributes if a[1].startswith("on") or a[1] in ("href", "src", "xlink:href")]
+    # url() only points into the page
+    assert set(re.findall(r"url\(([^)]*)\)", page)) <= {"#stripes"} and "@import" not in page
+    return checker
+
+
+def picture(page: str) -> ElementTree.Element:
+    return ElementTree.fromstring(re.search(r"<svg .*</svg>", page, re.S).group())
+
+
+CASES = {
+    "alone": ("llama-8b", machines(1), {}),
+    "three": ("llama-70b-q6", machines(3), {}),
+    "left-out": ("llama-70b-q4", machines(4), {}),
+    "two-gpus-each": ("llama-405b", machines(7, 2), {"policy": "all_machines"}),
+    "does-not-fit": ("llama-70b-q6", machines(2), {}),
+    "not-at-all": ("llama-405b", machines(1), {}),
+    "head-without-gpu": ("llama-70b-q4", [dict(machines(1)[0], devices=[])] + machines(3)[1:], {}),
+}
+each_case = pytest.mark.parametrize("case", CASES)
+
+
+def case_of(case: str) -> tuple:
+    shape, them, options = CASES[case]
+    return (them,) + made(shape, them, **options)
+
+
+@each_case
+def test_the_page_is_whole_and_alone(case: str) -> None:
+    them, plan, _commands, page = case_of(case)
+    checked(page)
+    svg = picture(page)
+    assert svg.get("role") == "img"
+    ids = {element.get("id") for element in svg.iter()}
+    assert set(svg.get("aria-labelledby").split()) <= ids
+    assert svg.find(SVG + "title").text and svg.find(SVG + "desc").text
+    for machine in them:
+        assert machine["name"] in page
+    assert ("It fits" in page) is plan["fits"] and ("It does not fit" in page) is not plan["fits"]
+    assert "prefers-color-scheme: dark" in page and "@media print" in page
+
+
+@each_case
+def test_the_picture_is_to_scale_and_inside_its_frame(case: str) -> None:
+    _them, plan, _commands, page = case_of(case)
+    svg = picture(page)
+    _x, _y, width, height = (float(n) for n in svg.get("viewBox").split())
+    for rect in svg.iter(SVG + "rect"):
+        if rect.get("x") is None:
+            continue
+        assert float(rect.get("x")) >= 0 and float(rect.get("x")) + float(rect.get("width")) <= width
+        assert float(rect.get("y")) + float(rect.get("height")) <= height
+    frames = [float(r.get("width")) for r in svg.iter(SVG + "rect") if r.get("class") == "frame"]
+    assert max(frames) - min(frames) < 0.2, "equal devices are drawn equally wide"
+    per_mib = frames[0] / 24564
+    weights = [float(r.get("width")) for r in svg.iter(SVG + "rect") if (r.get("class") or "").split()[:2] == ["weights", "cut"]]
+    assert len(weights) == len(plan["devices"])
+    if case != "not-at-all":
+        assert sorted(weights) == pytest.approx(sorted(d["weights_mib"] * per_mib for d in plan["devices"]), abs=0.2)
+
+
+@each_case
+def test_the_commands_are_those_of_the_plan(case: str) -> None:
+    _them, plan, commands, page = case_of(case)
+    if not plan["fits"]:
+        assert commands == [] and "Nothing: the model does not fit" in page
+        return
+    server, workers = commands[0], commands[1:]
+    assert server["unit"] == "llama-server.service" and server["machine"] == "head"
+    assert [(w["machine"], w["device"]) for w in workers] == [(r["machine"], r["device"]) for r in plan["rpc"]]
+    assert len({w["endpoint"] for w in workers}) == len(workers)
+    argv = server["argv"]
+    if workers:
+        assert argv[argv.index("--rpc") + 1] == ",".join(w["endpoint"] for w in workers)
+        assert argv.index("--rpc") < argv.index("--device"), "llama-server looks devices up as it reads their names"
+    else:
+        assert "--rpc" not in argv
+    for command in commands:
+        assert shlex.split(command["text"].replace("\\\n", " ")) == command["argv"]
+    for worker in workers:
+        assert page.count(worker["endpoint"]) >= 3, "in the picture, in the table and in the command"
+
+
+def test_a_shortfall_and_the_ways_out_are_said() -> None:
+    plan, _commands, page = made("llama-70b-q6", machines(2))
+    assert number(plan["shortfall"]["missing_mib"]) + "\u00a0MiB missing" in page
+    assert all(text(way["text"]) in page for way in plan["ways_out"]) and plan["ways_out"]
+
+
+def test_machines_that_are_not_needed_are_drawn_as_such() -> None:
+    plan, _commands, page = made("llama-70b-q4", machines(4))
+    assert plan["unused_machines"] == ["worker2", "worker3"]
+    idle = [group for group in picture(page).iter(SVG + "g") if group.get("class") == "idle"]
+    assert [group.find(SVG + "title").text for group in idle] == ["worker2, not needed", "worker3, not needed"]
+
+
+def test_the_same_plan_makes_the_same_page() -> None:
+    assert made("llama-70b-q6", machines(3))[2] == made("llama-70b-q6", machines(3))[2]
+
+
+def test_nothing_from_an_inventory_becomes_markup() -> None:
+    them = machines(3, description=HOSTILE)
+    for machine in them[1:]:
+        machine["name"] += HOSTILE
+    them[0]["devices"][0]["name"] = HOSTILE
+    plan = plan_from_facts(facts("llama-70b-q6"), them, host="head")
+    commands = commands_of(plan, them, {machine["name"]: HOSTILE for machine in them}, HOSTILE)
+    page = page_of(plan, them, commands=commands, model={"name": HOSTILE, "file_type": HOSTILE}, source=HOSTILE)
+    checked(page)
+    picture(page)
+    assert "<script" not in page and "\u202e" not in page and "\x00" not in page and "\x1b" not in page
+    assert "&lt;script&gt;" in page
+    page.encode("utf-8")
+
+
+def test_surrogates_do_not_break_the_encoding() -> None:
+    assert text("a\udcffb\tc") == "a\ufffdb c"
+
+
+def test_long_names_are_cut_and_still_there() -> None:
+    assert shortened("x" * 50, 10) == "x" * 9 + "\u2026"
+    them = machines(3)
+    them[1]["name"] = "a-machine-with-a-very-long-name.of.some.company.example"
+    assert them[1]["name"] in made("llama-70b-q6", them)[2]
+
+
+@pytest.mark.parametrize(("device", "words"), [
+    ({"n_layers": 3, "first_layer": 0, "last_layer": 2, "output": False}, "layers 0\u20132"),
+    ({"n_layers": 1, "first_layer": 7, "last_layer": 7, "output": True}, "layer 7 + output"),
+    ({"n_layers": 0, "first_layer": None, "last_layer": None, "output": True}, "output only"),
+])
+def test_layers_in_words(device: dict, words: str) -> None:
+    assert layer_range(device) == words
+
+
+def test_ports_follow_the_machines_list_and_can_be_given() -> None:
+    them = machines(2, 3)
+    plan = plan_from_facts(facts("llama-70b-q6"), them, host="head", policy="all_machines")
+    found = commands_of(plan, them, {"head": "198.18.0.10", "worker1": "198.18.0.11"}, "m", rpc_ports={"worker1": 6000})
+    ports = {c["device"]: c["endpoint"] for c in found if c["device"]}
+    assert ports == {"CUDA%d" % n: "198.18.0.11:%d" % (6000 + n) for n in range(3)}
+
+
+def test_what_cannot_be_done_is_an_error_of_the_filter() -> None:
+    them = machines(3)
+    plan = plan_from_facts(facts("llama-70b-q6"), them, host="head")
+    with pytest.raises(AnsibleFilterError, match="address of worker1 is not given"):
+        commands_of(plan, them, {"head": "198.18.0.10"}, "m")
+    with pytest.raises(AnsibleFilterError, match="not among the machines"):
+        commands_of(plan, them[:1], {"worker1": "198.18.0.11"}, "m")
+    with pytest.raises(AnsibleFilterError, match="what cluster_plan returns"):
+        page_of("a plan", them)
+    with pytest.raises(AnsibleFilterError, match="as a list"):
+        page_of(plan, "head")
