@@ -15,8 +15,9 @@ def test_no_bridge(host):
     assert LAB not in host.check_output("ip -o link")
 
 
-def test_no_machine_process(host):
-    assert host.run(f"ps -eo args | grep -F '[s]ystemd-nspawn' | grep -F {LAB}").stdout == ""
+def test_no_machine_process():
+    commands = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if (path.parent / "comm").read_text() == "systemd-nspawn\n"]
+    assert not [command for command in commands if str(STATE).encode() in command]
 
 
 def test_no_mount():
