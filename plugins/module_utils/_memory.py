@@ -408,7 +408,7 @@ def cache_cells(model: Model, settings: RunSettings, sliding: bool) -> int:
     if not sliding or settings.swa_full:
         return base
     sequences = settings.parallel if settings.kv_unified else 1
-    ubatch = min(min(settings.context_size, settings.batch), settings.ubatch)
+    ubatch = min(settings.context_size, settings.batch, settings.ubatch)
     return pad(min(base, model.n_swa * sequences + ubatch), 256)
 
 

@@ -191,7 +191,7 @@ def cards_of(plan: Mapping, machines: t.Sequence[Mapping], endpoints: t.Mapping[
     for name in names:
         machine = by_name.get(name, {})
         bars = list(planned.get(name, []))
-        drawn = {bar.name for bar in bars}
+        drawn = {gauge.name for gauge in bars}
         bars += [idle_bar(label, entry) for label, entry in zip(device_names(machine), machine.get("devices") or []) if label not in drawn]
         if name == head:
             ram = machine.get("ram_free_mib")
@@ -205,22 +205,22 @@ def cards_of(plan: Mapping, machines: t.Sequence[Mapping], endpoints: t.Mapping[
     return cards
 
 
-def draw_bar(bar: Bar, x: float, y: float, width: float, scale: float) -> t.List[str]:
+def draw_bar(gauge: Bar, x: float, y: float, width: float, scale: float) -> t.List[str]:
     """One device: a line of text, the bar, a line of text."""
-    title = bar.name if not bar.llama_name or bar.llama_name == bar.name else "%s as %s" % (bar.name, bar.llama_name)
+    title = gauge.name if not gauge.llama_name or gauge.llama_name == gauge.name else "%s as %s" % (gauge.name, gauge.llama_name)
     room = int(width / 8.2) - 12 - min(len(title), 24)
-    kind = bar.description
+    kind = gauge.description
     if len(kind) > room and kind.startswith("NVIDIA "):
         kind = kind[len("NVIDIA "):]
-    out = ["<g>", "<title>%s</title>" % text(", ".join(word for word in (title, bar.description, mib(bar.total)) if word)),
+    out = ["<g>", "<title>%s</title>" % text(", ".join(word for word in (title, gauge.description, mib(gauge.total)) if word)),
            '<text x="%.1f" y="%.1f"><tspan class="strong">%s</tspan>%s</text>' % (
                x, y + 12, shortened(title, 24), ' <tspan class="small">\u00b7 %s</tspan>' % shortened(kind, room) if kind and room > 6 else ""),
-           '<text class="small end" x="%.1f" y="%.1f">%s</text>' % (x + width, y + 12, mib(bar.total))]
+           '<text class="small end" x="%.1f" y="%.1f">%s</text>' % (x + width, y + 12, mib(gauge.total))]
     top = y + 20
-    box = max(1.0, bar.total * scale)
+    box = max(1.0, gauge.total * scale)
     out.append('<rect class="box" x="%.1f" y="%.1f" width="%.1f" height="%d"/>' % (x, top, box, BAR_HEIGHT))
     at = x
-    for part, size in bar.parts:
+    for part, size in gauge.parts:
         # what is far beyond the device is cut off
         wide = min(size * scale, x + width - at)
         if size <= 0 or wide <= 0:
@@ -233,19 +233,19 @@ def draw_bar(bar: Bar, x: float, y: float, width: float, scale: float) -> t.List
                 "on" if part in ("weights", "kv", "compute") else "in", at + wide / 2, top + 18.5, label))
         out.append("</g>")
         at += wide
-    if bar.missing:
+    if gauge.missing:
         over = '<rect class="%%s" x="%.1f" y="%.1f" width="%.1f" height="%d"/>' % (
-            x + box, top, max(min(bar.missing * scale, width - box), 2), BAR_HEIGHT)
-        out.append("<g><title>missing: %s</title>%s%s</g>" % (mib(bar.missing), over % "over", over % "missing"))
+            x + box, top, max(min(gauge.missing * scale, width - box), 2), BAR_HEIGHT)
+        out.append("<g><title>missing: %s</title>%s%s</g>" % (mib(gauge.missing), over % "over", over % "missing"))
     out.append('<rect class="frame" x="%.1f" y="%.1f" width="%.1f" height="%d" rx="2"/>' % (x, top, box, BAR_HEIGHT))
     below = top + BAR_HEIGHT + 16
-    out.append('<text class="%s" x="%.1f" y="%.1f">%s</text>' % ("strong" if bar.llama_name else "small", x, below, text(bar.layers)))
-    if bar.missing:
-        cut = " (bar cut off)" if bar.missing * scale > width - box + 1 else ""
-        out.append('<text class="minus end" x="%.1f" y="%.1f">%s missing%s</text>' % (x + width, below, mib(bar.missing), cut))
+    out.append('<text class="%s" x="%.1f" y="%.1f">%s</text>' % ("strong" if gauge.llama_name else "small", x, below, text(gauge.layers)))
+    if gauge.missing:
+        cut = " (bar cut off)" if gauge.missing * scale > width - box + 1 else ""
+        out.append('<text class="minus end" x="%.1f" y="%.1f">%s missing%s</text>' % (x + width, below, mib(gauge.missing), cut))
     else:
         out.append('<text class="small end" x="%.1f" y="%.1f">%s %s</text>' % (
-            x + width, below, mib(bar.left), "left" if bar.llama_name else "free"))
+            x + width, below, mib(gauge.left), "left" if gauge.llama_name else "free"))
     out.append("</g>")
     return out
 
@@ -256,8 +256,8 @@ def draw_card(card: Card, x: float, y: float, width: float, scale: float) -> t.L
            '<rect class="card" x="%.1f" y="%.1f" width="%.1f" height="%d" rx="8"/>' % (x, y, width, card.height),
            '<text class="name" x="%.1f" y="%.1f">%s</text>' % (x + PAD, y + 27, shortened(card.name, 20)),
            '<text class="small end" x="%.1f" y="%.1f">%s</text>' % (x + width - PAD, y + 27, text(card.role))]
-    for position, bar in enumerate(card.bars):
-        out += draw_bar(bar, x + PAD, y + HEADER_HEIGHT + ROW_HEIGHT * position, width - 2 * PAD, scale)
+    for position, gauge in enumerate(card.bars):
+        out += draw_bar(gauge, x + PAD, y + HEADER_HEIGHT + ROW_HEIGHT * position, width - 2 * PAD, scale)
     if not card.bars:
         out.append('<text class="small" x="%.1f" y="%.1f">no device here holds layers</text>' % (x + PAD, y + HEADER_HEIGHT + 22))
     if card.note:
@@ -272,9 +272,9 @@ def draw(plan: Mapping, machines: t.Sequence[Mapping], endpoints: t.Mapping[t.Tu
     head = cards[0]
     others = cards[1:]
     card_width = CARD_WIDTH if others else WIDTH - 2 * MARGIN
-    bars = [bar for card in cards for bar in card.bars]
-    longest = max([bar.total for bar in bars] or [1])
-    reach = max([bar.total + min(bar.missing, longest * LONGEST_OVERRUN) for bar in bars] or [1])
+    bars = [gauge for card in cards for gauge in card.bars]
+    longest = max([gauge.total for gauge in bars] or [1])
+    reach = max([gauge.total + min(gauge.missing, longest * LONGEST_OVERRUN) for gauge in bars] or [1])
     scale = (card_width - 2 * PAD) / max(1.0, reach)
     right_height = sum(card.height for card in others) + CARD_GAP * max(0, len(others) - 1)
     body = max(head.height, right_height)
@@ -284,19 +284,19 @@ def draw(plan: Mapping, machines: t.Sequence[Mapping], endpoints: t.Mapping[t.Tu
     middle = HEADER_HEIGHT + 20 + BAR_HEIGHT / 2
     links, drawn, y = [], [], float(MARGIN)
     for card in others:
-        links += [(y + middle + ROW_HEIGHT * position, card, bar) for position, bar in enumerate(card.bars) if bar.llama_name]
+        links += [(y + middle + ROW_HEIGHT * position, card, gauge) for position, gauge in enumerate(card.bars) if gauge.llama_name]
         drawn += draw_card(card, right_x, y, card_width, scale)
         y += card.height + CARD_GAP
     out = []
     if links:
         out.append('<path class="link" d="M%.1f %.1fH%.1fV%.1f"/>' % (MARGIN + card_width, MARGIN + middle, trunk, links[-1][0]))
-    for at, card, bar in links:
-        label = bar.endpoint or "RPC"
-        out.append("<g><title>%s to %s, %s: %s</title>" % (text(head.name), text(card.name), text(bar.name), text(label)))
+    for at, card, gauge in links:
+        label = gauge.endpoint or "RPC"
+        out.append("<g><title>%s to %s, %s: %s</title>" % (text(head.name), text(card.name), text(gauge.name), text(label)))
         out.append('<path class="link" d="M%.1f %.1fH%.1f"/><path class="tip" d="M%.1f %.1fl-9 -5v10z"/>' % (trunk, at, right_x - 8, right_x, at))
         out.append('<text class="mono mid" x="%.1f" y="%.1f">%s</text></g>' % ((trunk + right_x) / 2 - 2, at - 7, shortened(label, 22)))
     out += draw_card(head, MARGIN, MARGIN, card_width, scale) + drawn
-    out += legend(MARGIN, MARGIN + body + 22, any(bar.missing for bar in bars))
+    out += legend(MARGIN, MARGIN + body + 22, any(gauge.missing for gauge in bars))
     words = "%s and %s to scale in memory, coloured by what they hold." % (
         counted(len(cards), "machine"), counted(len(bars), "device"))
     words += " " + " ".join("%s, %s: %s, %s." % (d["machine"], d["device"], layer_range(d), (

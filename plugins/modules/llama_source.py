@@ -107,7 +107,6 @@ dest:
 """
 
 import os
-import pathlib
 import shutil
 import sys
 import tempfile
@@ -152,7 +151,7 @@ def fetch_git(module: AnsibleModule, work: str, target: str) -> None:
 def fetch_archive(module: AnsibleModule, work: str, target: str) -> None:
     """Fetch an archive by URL, or take the one at a path, and repack its tree."""
     url = module.params["url"]
-    path = str(pathlib.Path(url).expanduser())
+    path = url
     if "://" in url:
         path = os.path.join(work, "download")
         response, info = fetch_url(module, url, timeout=module.params["timeout"], decompress=False)

@@ -79,7 +79,8 @@ def fit_print(bin_dir: Path, model: Path, endpoints: Sequence[str], split: Optio
     if split:
         command += ["-ts", ",".join(str(n) for n in split)]
     command += list(extra)
-    result = subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=dict(os.environ, GGML_NO_BACKTRACE="1"))
+    environment = dict(os.environ, GGML_NO_BACKTRACE="1")
+    result = subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=environment, check=False)
     rows: Dict[str, Row] = {}
     for line in result.stdout.splitlines():
         words = line.split()
