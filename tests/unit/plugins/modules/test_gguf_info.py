@@ -34,11 +34,14 @@ def test_a_file_and_a_url_say_the_same(server, capsys):
     remote = run(capsys, url=server.url + "/files/model.gguf?sig=secret", token="tokentoken", include_tensors=True, include_metadata=True)
     assert local["gguf"]["architecture"] and remote["gguf"]["path"] == server.url + "/files/model.gguf"
     assert "secret" not in json.dumps(remote["gguf"])
+    assert "tokentoken" not in json.dumps(remote)
     for result in (local["gguf"], remote["gguf"]):
         for key in ("path", "shards", "bytes_read"):
             result.pop(key)
-    assert remote == dict(local, invocation=remote["invocation"])
-    assert remote["invocation"]["module_args"]["token"] == "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
+    # ansible-core 2.21 no longer returns it unasked.
+    for result in (local, remote):
+        result.pop("invocation", None)
+    assert remote == local
 
 
 def test_a_server_without_ranges_is_one_sentence(server, capsys):
