@@ -18,12 +18,12 @@ import clusters
 import pytest
 from playbook_run import interrupt_playbook, run_playbook
 
-SCENARIO = Path(__file__).resolve().parents[1]
-INVENTORY = SCENARIO / "inventory"
+CLUSTER = clusters.scenario("default")
+INVENTORY = CLUSTER.inventory
 MODEL = "/var/lib/llama.cpp/models/SmolLM2-135M-Instruct.Q4_1.gguf"
 
 # The lab's own, without what a case adds.
-MACHINES = [{"name": name, "address": address} for name, address in clusters.scenario("default").addresses.items()]
+MACHINES = [{"name": name, "address": address} for name, address in CLUSTER.addresses.items()]
 
 testinfra_hosts = ["local://"]
 
@@ -50,7 +50,7 @@ def assert_serves() -> None:
 
 def on(machine: str, command: str) -> str:
     """Run a command on a lab machine, which must succeed."""
-    return clusters.scenario("default").machine(machine).check_output(command)
+    return CLUSTER.machine(machine).check_output(command)
 
 
 @dataclass(frozen=True)
