@@ -28,8 +28,8 @@ options:
   machines:
     description:
       - The machines that may be used, each with V(name), V(devices) and, for the head, V(ram_free_mib).
-      - A device has V(name) as llama.cpp calls it on its machine, V(kind) (V(cuda) or V(cpu)), V(total_mib), V(free_mib) and optionally
-        V(reserve_mib). A machine with several GPUs runs one worker for each.
+      - A device has V(name) as llama.cpp calls it on its machine, V(kind) (V(cuda) or V(cpu), by its name when not given), V(total_mib),
+        V(free_mib) and optionally V(reserve_mib). A machine with several GPUs runs one worker for each.
       - The head's own CPU is not a device.
     type: list
     elements: dict
@@ -104,6 +104,11 @@ options:
     type: str
     choices: [refuse, conservative]
     default: refuse
+  keep:
+    description:
+      - An earlier plan of the same cluster. Its split stays when the same was asked for, it still fits, and it is no worse in what the
+        policy promises, so that a running cluster is not restarted because free memory moved by a few MiB.
+    type: dict
 seealso:
   - module: herd.llama_cpp.gguf_info
   - plugin: herd.llama_cpp.gguf_node_count
@@ -141,6 +146,18 @@ _value:
       description: Whether the model fits as asked, the head's RAM included where it is known.
       type: bool
       sample: true
+    basis:
+      description: A digest of what was asked for. Plans with the same one differ only by the machines and their memory.
+      type: str
+      sample: 5b8f0c1d2e3a4f67
+    kept:
+      description: Whether the split is that of O(keep).
+      type: bool
+      sample: false
+    settings:
+      description: What C(llama-server) must be started with for the figures to hold.
+      type: dict
+      sample: {context_size: 8192, parallel: 4, kv_unified: true, batch: 2048, ubatch: 512, flash_attention: true, type_k: f16, type_v: f16}
     search:
       description: V(exact) when all sets of devices were considered, V(beam) when there were too many different ones.
       type: str
@@ -213,6 +230,10 @@ _value:
       type: list
       elements: str
       sample: []
+    failure:
+      description: Why C(fits) is false and what would make it fit, for people. Empty when it fits.
+      type: str
+      sample: ""
     confidence:
       description: How each figure was checked and the tolerance for comparing it with a running server.
       type: dict

@@ -13,17 +13,12 @@ author:
   - herd.llama_cpp contributors (@herd)
 description:
   - Takes what P(herd.llama_cpp.cluster_plan#filter) returns and says which C(llama-server) and which C(ggml-rpc-server) must run where.
-  - A worker machine runs one C(ggml-rpc-server) for each planned device, on consecutive ports in the order of the machine's list.
+  - A worker machine runs one C(ggml-rpc-server) for each planned device, on consecutive ports in the plan's order.
   - A plan that does not fit has no commands.
 options:
   _input:
     description: The plan.
     type: dict
-    required: true
-  machines:
-    description: The machines the plan was made of.
-    type: list
-    elements: dict
     required: true
   addresses:
     description: The address of each machine, by its name.
@@ -60,7 +55,7 @@ seealso:
 EXAMPLES = r"""
 - name: Show what will run
   ansible.builtin.debug:
-    msg: "{{ plan | herd.llama_cpp.plan_commands(machines, addresses, '/var/lib/llama.cpp/models/model.gguf') | map(attribute='text') }}"
+    msg: "{{ plan | herd.llama_cpp.plan_commands(addresses, '/var/lib/llama.cpp/models/model.gguf') | map(attribute='text') }}"
   vars:
     addresses: {head: 192.168.1.100, worker1: 192.168.1.101}
 """
@@ -88,7 +83,6 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils import _plan_comman
 
 def plan_commands(
     plan: t.Any,
-    machines: t.Any,
     addresses: t.Any,
     model_path: t.Any,
     server_port: t.Any = 8080,
@@ -99,11 +93,9 @@ def plan_commands(
     """Return the commands of a plan."""
     if not isinstance(plan, t.Mapping) or not isinstance(addresses, t.Mapping):
         raise AnsibleFilterError("The plan_commands filter takes a plan of cluster_plan and the addresses as a mapping.")
-    if isinstance(machines, (str, bytes)) or not isinstance(machines, t.Sequence):
-        raise AnsibleFilterError("The plan_commands filter takes the machines as a list, not a %s." % type(machines).__name__)
     try:
         return _plan_commands.plan_commands(
-            plan, machines, {str(k): str(v) for k, v in addresses.items()}, str(model_path), int(server_port),
+            plan, {str(k): str(v) for k, v in addresses.items()}, str(model_path), int(server_port),
             {str(k): int(v) for k, v in (rpc_ports or {}).items()}, str(bin_dir), [str(word) for word in extra_arguments],
         )
     except (ValueError, TypeError) as error:

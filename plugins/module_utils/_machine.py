@@ -44,10 +44,10 @@ def libc_version() -> str:
         return ""
 
 
-def memory_mib(meminfo: str) -> int:
-    """Return MemTotal of ``/proc/meminfo`` in MiB."""
+def memory_mib(meminfo: str, field: str = "MemTotal") -> int:
+    """Return a field of ``/proc/meminfo`` in MiB."""
     for line in meminfo.splitlines():
-        if line.startswith("MemTotal:"):
+        if line.startswith(field + ":"):
             return int(line.split()[1]) // 1024
     return 0
 
@@ -119,7 +119,7 @@ def find_commands(names: t.Iterable[str]) -> t.Dict[str, str]:
 
 def describe_machine(prefix: str, paths: t.Iterable[str], commands: t.Iterable[str]) -> t.Dict[str, t.Any]:
     """Return everything above for this machine."""
-    cpuinfo = read_text("/proc/cpuinfo")
+    cpuinfo, meminfo = read_text("/proc/cpuinfo"), read_text("/proc/meminfo")
     distribution, release = parse_os_release(read_text("/etc/os-release") or read_text("/usr/lib/os-release"))
     return {
         "architecture": platform.machine(),
@@ -133,6 +133,7 @@ def describe_machine(prefix: str, paths: t.Iterable[str], commands: t.Iterable[s
         "distribution_release": release,
         "free_mib": {path: free_mib(path) for path in paths},
         "libc": libc_version(),
-        "memory_mib": memory_mib(read_text("/proc/meminfo")),
+        "memory_available_mib": memory_mib(meminfo, "MemAvailable"),
+        "memory_mib": memory_mib(meminfo),
         "user_id": os.geteuid(),
     }

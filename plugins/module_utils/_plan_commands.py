@@ -23,6 +23,18 @@ def device_names(machine: t.Mapping[str, t.Any]) -> t.List[str]:
             for number, entry in enumerate(machine.get("devices") or [])]
 
 
+def plan_endpoints(plan: t.Mapping[str, t.Any], instances: t.Iterable[t.Mapping[str, t.Any]]) -> t.List[t.Dict[str, t.Any]]:
+    """The worker services that a plan uses, in the order of ``--rpc``; ``instances`` are those of all machines."""
+    known = {(str(instance["machine"]), str(instance["device"])): dict(instance) for instance in instances}
+    try:
+        return [known[str(entry["machine"]), str(entry["device"])] for entry in plan["rpc"]]
+    except KeyError as error:
+        key = error.args[0]
+        if isinstance(key, tuple):
+            raise CommandsError("no worker service of %s has the device %s" % key) from error
+        raise CommandsError("the plan lacks %s" % error) from error
+
+
 def wrapped(argv: t.Sequence[str], width: int = 100) -> str:
     """A command for a shell, broken where it is long, and never between an option and its value."""
     groups = [shlex.quote(argv[0])]
@@ -40,9 +52,19 @@ def wrapped(argv: t.Sequence[str], width: int = 100) -> str:
     return " \\\n".join(lines)
 
 
+def planned_devices(plan: t.Mapping[str, t.Any]) -> t.Dict[str, t.List[str]]:
+    """For each worker machine of a plan the devices it lends, in the plan's order: one rpc-server each, on consecutive ports."""
+    devices: t.Dict[str, t.List[str]] = {}
+    try:
+        for entry in plan["rpc"]:
+            devices.setdefault(str(entry["machine"]), []).append(str(entry["device"]))
+    except (KeyError, TypeError) as error:
+        raise CommandsError("the plan lacks %s" % error) from error
+    return devices
+
+
 def plan_commands(
     plan: t.Mapping[str, t.Any],
-    machines: t.Sequence[t.Mapping[str, t.Any]],
     addresses: t.Mapping[str, str],
     model_path: str,
     server_port: int = 8080,
@@ -50,32 +72,20 @@ def plan_commands(
     bin_dir: str = BIN_DIR,
     extra_arguments: t.Sequence[str] = (),
 ) -> t.List[t.Dict[str, t.Any]]:
-    """llama-server first, then the workers in the order of ``--rpc``; nothing for a plan that does not fit.
-
-    A worker machine runs one rpc-server for each planned device, on consecutive ports in the order of the machine's list.
-    """
+    """llama-server first, then the workers in the order of ``--rpc``; nothing for a plan that does not fit."""
     if not plan.get("fits"):
         return []
     try:
-        planned = [(str(entry["machine"]), str(entry["device"])) for entry in plan["rpc"]]
         head = str(plan["host"]["machine"])
-        own = {str(machine["name"]): machine for machine in machines}
     except (KeyError, TypeError) as error:
-        raise CommandsError("the plan or the machines lack %s" % error) from error
-    instances: t.Dict[t.Tuple[str, str], t.Dict[str, t.Any]] = {}
-    for machine in dict(planned):
-        if machine not in own:
-            raise CommandsError("the machine %s of the plan is not among the machines" % machine)
+        raise CommandsError("the plan lacks %s" % error) from error
+    instances: t.List[t.Dict[str, t.Any]] = []
+    for machine, devices in planned_devices(plan).items():
         if not addresses.get(machine):
             raise CommandsError("the address of %s is not given" % machine)
-        devices = [name for name in device_names(own[machine]) if (machine, name) in planned]
         port = int((rpc_ports or {}).get(machine) or 50052)
-        for instance in worker_instances(devices, machine, addresses[machine], port):
-            instances[(machine, instance["device"])] = instance
-    try:
-        in_order = [instances[key] for key in planned]
-    except KeyError as error:
-        raise CommandsError("the device %s of %s is not among the machine's devices" % (error.args[0][1], error.args[0][0])) from error
+        instances += worker_instances(devices, machine, addresses[machine], port)
+    in_order = plan_endpoints(plan, instances)
     server = [bin_dir + "/llama-server", "--model", model_path, "--host", addresses.get(head) or "127.0.0.1", "--port", str(int(server_port))]
     # --device is looked up as it is read, so the workers must be known by then (common/arg.cpp)
     if in_order:

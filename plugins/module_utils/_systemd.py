@@ -141,6 +141,15 @@ class ProcessFacts:
     executable: str
     executable_deleted: bool
     environment: t.Dict[str, str]
+    anonymous_mib: int = 0
+
+
+def anonymous_mib(status: str) -> int:
+    """RssAnon of /proc/PID/status's text in MiB: what becomes free when the process ends; mapped files are free already."""
+    for line in status.splitlines():
+        if line.startswith("RssAnon:"):
+            return _number(line.split()[1]) // 1024
+    return 0
 
 
 def read_process(pid: int, environment: t.Collection[str] = (), proc: str = "/proc") -> t.Optional[ProcessFacts]:
@@ -155,6 +164,8 @@ def read_process(pid: int, environment: t.Collection[str] = (), proc: str = "/pr
         executable = os.readlink(os.path.join(base, "exe"))
         with open(os.path.join(base, "environ"), "rb") as stream:
             pairs = stream.read().split(b"\0")
+        with open(os.path.join(base, "status"), encoding="utf-8", errors="replace") as stream:
+            status = stream.read()
     except OSError:
         return None
     deleted = executable.endswith(" (deleted)")
@@ -168,6 +179,7 @@ def read_process(pid: int, environment: t.Collection[str] = (), proc: str = "/pr
         executable=executable[: -len(" (deleted)")] if deleted else executable,
         executable_deleted=deleted,
         environment=found,
+        anonymous_mib=anonymous_mib(status),
     )
 
 

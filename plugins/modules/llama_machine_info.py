@@ -132,6 +132,11 @@ libc:
   returned: always
   type: str
   sample: glibc 2.36
+memory_available_mib:
+  description: How much of it programs can have without swapping, in MiB.
+  returned: always
+  type: int
+  sample: 61880
 memory_mib:
   description: The machine's memory in MiB.
   returned: always

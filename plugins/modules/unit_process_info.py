@@ -114,6 +114,10 @@ units:
       description: Whether that file has been removed or replaced since.
       type: bool
       sample: false
+    anonymous_mib:
+      description: Memory in MiB that becomes free when the main process ends. Files that it has mapped, such as a model, are not in it.
+      type: int
+      sample: 18211
     environment:
       description: The variables named in O(environment) that the process has.
       type: dict
@@ -150,6 +154,7 @@ def as_result(state: UnitState, environment: list) -> dict:
         "process": process.name if process else "",
         "executable": process.executable if process else "",
         "executable_deleted": process.executable_deleted if process else False,
+        "anonymous_mib": process.anonymous_mib if process else 0,
         "environment": process.environment if process else {},
     }
 

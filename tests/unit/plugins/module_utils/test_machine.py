@@ -38,6 +38,7 @@ def test_os_release(text: str, expected: tuple[str, str]) -> None:
 
 def test_memory() -> None:
     assert _machine.memory_mib("MemTotal:       24684032 kB\nMemFree: 1 kB\n") == 24105
+    assert _machine.memory_mib("MemTotal: 2048 kB\nMemAvailable: 1024 kB\n", "MemAvailable") == 1
     assert _machine.memory_mib("") == 0
 
 

@@ -82,6 +82,7 @@ def make_process(proc: Path, executable: str) -> None:
     directory.mkdir()
     (directory / "comm").write_text("llama-server\n", encoding="utf-8")
     (directory / "environ").write_bytes(b"HERD_CONFIG_ID=9b1c\0HF_TOKEN=secret\0EMPTY=\0broken\0")
+    (directory / "status").write_text("Name:\tllama-server\nVmRSS:\t 300000 kB\nRssAnon:\t  204800 kB\n", encoding="utf-8")
     os.symlink(executable, directory / "exe")
 
 
@@ -90,6 +91,7 @@ def test_a_process_tells_only_what_was_asked(tmp_path):
     process = read_process(7, ["HERD_CONFIG_ID", "EMPTY", "ABSENT"], str(tmp_path))
     assert process.environment == {"HERD_CONFIG_ID": "9b1c", "EMPTY": ""}
     assert (process.name, process.executable_deleted) == ("llama-server", False)
+    assert process.anonymous_mib == 200
 
 
 def test_a_process_whose_file_was_replaced(tmp_path):

@@ -1,0 +1,95 @@
+# Copyright: (c) 2026, herd.llama_cpp contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The plan decides what runs where, and a cluster that runs otherwise is found out."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+
+import clusters
+import pytest
+from playbook_run import run_playbook
+
+CLUSTER = clusters.scenario("default")
+INVENTORY = CLUSTER.inventory
+UNIT = "/etc/systemd/system/llama-server.service"
+
+testinfra_hosts = ["local://"]
+
+
+def on(machine: str, command: str) -> str:
+    """Run a command on a lab machine, which must succeed."""
+    return CLUSTER.machine(machine).check_output(command)
+
+
+def plan() -> dict:
+    """The plan that is kept on the head."""
+    return json.loads(on("head", "cat /etc/llama.cpp/plan.json"))
+
+
+def running() -> list[str]:
+    """llama-server's arguments as the process has them."""
+    return on("head", "tr '\\0' '\\n' < /proc/$(systemctl show -P MainPID llama-server)/cmdline").split("\n")
+
+
+def after(words: list[str], option: str) -> str:
+    return words[words.index(option) + 1]
+
+
+def test_llama_server_runs_as_planned():
+    words, planned = running(), plan()
+    assert planned["machines"] == ["head", "worker1", "worker2"] and sum(planned["tensor_split"]) == 31
+    assert after(words, "--tensor-split") == ",".join(map(str, planned["tensor_split"]))
+    assert after(words, "--device") == planned["device_option"] == "RPC0,RPC1"
+    assert (after(words, "--fit"), after(words, "--n-gpu-layers"), after(words, "--ctx-size")) == ("off", "all", "2048")
+    endpoints = [f"{CLUSTER.addresses[entry['machine']]}:{clusters.RPC_PORT}" for entry in planned["rpc"]]
+    assert after(words, "--rpc") == ",".join(endpoints)
+
+
+@pytest.mark.parametrize(("change", "says"), [
+    ("s/--n-gpu-layers all/--n-gpu-layers 10/", ("head", "21 layers of the model are on the CPU", "all 30 were planned on devices")),
+    ("s/--tensor-split [0-9]*,[0-9]*/--tensor-split 10,21/", ("RPC0", "holds 10 layers", "planned")),
+    ("s/--ctx-size 2048/--ctx-size 4096/", ("45.0 MiB of KV cache", "(23 planned)")),
+])
+def test_a_cluster_that_runs_otherwise_fails_with_both_figures(change, says):
+    on("head", f"sed -i '{change}' {UNIT} && systemctl daemon-reload && systemctl restart llama-server")
+    deadline = time.monotonic() + 60
+    while "listening on" not in on("head", "journalctl _SYSTEMD_INVOCATION_ID=$(systemctl show -P InvocationID llama-server) -o cat"):
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+    run = run_playbook("verify.yml", INVENTORY)
+    assert run.rc != 0 and "not as planned" in run.output, run.output[-3000:]
+    assert run.says(*says), run.output[-3000:]
+
+
+def test_the_next_deploy_puts_it_right():
+    run = run_playbook("deploy.yml", INVENTORY)
+    assert run.rc == 0, run.output[-3000:]
+    assert after(running(), "--tensor-split") == ",".join(map(str, plan()["tensor_split"]))
+
+
+def test_a_machine_that_is_not_needed_is_left_out_and_named():
+    run = run_playbook("deploy.yml", INVENTORY, "-e", "cluster_plan_policy=fewest_machines")
+    assert run.rc == 0, run.output[-3000:]
+    idle = re.search(r"Not needed: (worker[12])\.", run.output)[1]
+    assert plan()["unused_machines"] == [idle]
+    assert on(idle, "systemctl list-units --all --no-legend 'llama*'").strip() == ""
+    again = run_playbook("deploy.yml", INVENTORY, "-e", "cluster_plan_policy=fewest_machines")
+    assert again.rc == 0 and again.changed == 0, again.output[-3000:]
+    assert again.says("The split is the one of the running cluster")
+
+
+def test_a_model_that_does_not_fit_stops_before_anything_is_changed(tmp_path):
+    small = {"name": "CPU", "total_mib": 600, "free_mib": 560, "reserve_mib": 500}
+    (tmp_path / "small.json").write_text(json.dumps({"llama_rpc": {"vars": {"llama_devices": [small]}}}), encoding="utf-8")
+    run = run_playbook("deploy.yml", INVENTORY, "-i", str(tmp_path / "small.json"))
+    assert run.rc != 0 and run.changed == 0, run.recap
+    assert run.says("MiB short in the best split. What would make it fit:"), run.output[-3000:]
+
+
+def test_all_machines_serve_again():
+    run = run_playbook("deploy.yml", INVENTORY)
+    assert run.rc == 0, run.output[-3000:]
+    assert plan()["unused_machines"] == []
