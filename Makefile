@@ -71,6 +71,10 @@ test-molecule: setup ## Molecule scenarios on virtual machines (needs root); SCE
 bench: setup ## Measure deploys with 2, 4 and 8 workers, and tokens/s (needs root, takes long); BENCH_ARGS=...
 	@python tests/benchmark/bench.py $(BENCH_ARGS)
 
+.PHONY: bench-memory
+bench-memory: setup ## Print what the planner predicts beside what llama.cpp allocates, for every recorded model shape
+	@PYTHONPATH=playbooks/collections:tests/support python tests/benchmark/plan_accuracy.py
+
 .PHONY: build
 build: setup ## Build the collection's tarball
 	@ansible-galaxy collection build --force

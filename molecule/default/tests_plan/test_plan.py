@@ -54,7 +54,8 @@ def test_llama_server_runs_as_planned():
     ("s/--ctx-size 2048/--ctx-size 4096/", ("45.0 MiB of KV cache", "(23 planned)")),
 ])
 def test_a_cluster_that_runs_otherwise_fails_with_both_figures(change, says):
-    on("head", f"sed -i '{change}' {UNIT} && systemctl daemon-reload && systemctl restart llama-server")
+    on("head", f"cp -n {UNIT} /root/planned.service; sed '{change}' /root/planned.service > {UNIT}")
+    on("head", "systemctl daemon-reload && systemctl restart llama-server")
     deadline = time.monotonic() + 60
     while "listening on" not in on("head", "journalctl _SYSTEMD_INVOCATION_ID=$(systemctl show -P InvocationID llama-server) -o cat"):
         assert time.monotonic() < deadline
@@ -65,6 +66,7 @@ def test_a_cluster_that_runs_otherwise_fails_with_both_figures(change, says):
 
 
 def test_the_next_deploy_puts_it_right():
+    on("head", "rm /root/planned.service")
     run = run_playbook("deploy.yml", INVENTORY)
     assert run.rc == 0, run.output[-3000:]
     assert after(running(), "--tensor-split") == ",".join(map(str, plan()["tensor_split"]))

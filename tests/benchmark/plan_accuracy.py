@@ -1,0 +1,69 @@
+# Copyright: (c) 2026, herd.llama_cpp contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Print predicted beside real memory for every model shape, as Markdown (`make bench-memory`).
+
+The real figures are llama.cpp's own, recorded in tests/fixtures/plan; the recording is checked against a build by
+tests/integration/test_plan_against_llama_cpp.py.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from pathlib import Path
+
+import memory_cases
+import sparse_gguf
+
+from ansible_collections.herd.llama_cpp.plugins.module_utils._memory import RunSettings, describe_model
+from ansible_collections.herd.llama_cpp.plugins.module_utils._placement import Accounts, split_memory
+
+RECORDED = Path(__file__).resolve().parents[1] / "fixtures" / "plan" / "llama_cpp_0.5.0.json"
+MIB = 1 << 20
+SHOWN = ((1, 1, 1), 0)
+
+
+def cell(ours: list, theirs: list) -> str:
+    """Predicted and real of one column, device by device; llama.cpp prints whole MiB, rounded down."""
+    mine = [value // MIB for value in ours]
+    return " ".join(str(m) if m == r else "%d (%d)" % (m, r) for m, r in zip(mine, theirs))
+
+
+def main() -> None:
+    cases = json.loads(RECORDED.read_text(encoding="utf-8"))["cases"]
+    models, accounts = {}, {}
+    worst = defaultdict(lambda: [0, 0, 9.9, 0.0])
+    shown = {}
+    for shape, cluster, settings, split, real in cases:
+        if shape not in models:
+            made = sparse_gguf.SHAPES[shape]()
+            models[shape] = describe_model(made.metadata, [
+                type("T", (), {"name": n, "shape": tuple(s), "type_name": t, "size_bytes": sparse_gguf.tensor_size_bytes(s, t)})
+                for n, s, t in made.tensors])
+        run = RunSettings(as_fit_params=True, **settings)
+        key = (shape, run)
+        accounts.setdefault(key, Accounts(models[shape], run))
+        devices, _host = split_memory(accounts[key], split, ["cpu"] * len(split))
+        entry = worst[shape]
+        for device, told in zip(devices, real):
+            entry[0] += 1
+            entry[1] += device.weight_bytes // MIB == told[0] and device.context_bytes // MIB == told[1]
+            ratio = (device.compute_bytes / MIB + 1) / (told[2] + 1)
+            entry[2], entry[3] = min(entry[2], ratio), max(entry[3], ratio)
+        if (tuple(cluster), memory_cases.SETTINGS.index(settings) if settings in memory_cases.SETTINGS else -1) == SHOWN and shape not in shown:
+            shown[shape] = (split, devices, real)
+    print("| shape | layers on 3 devices | weights MiB | KV MiB | compute MiB | devices compared, exact | compute predicted / real |")
+    print("|---|---|---|---|---|---|---|")
+    for shape, (split, devices, real) in shown.items():
+        rows = real[: len(devices)]
+        count, exact, low, high = worst[shape]
+        print("| %s | %s | %s | %s | %s | %d of %d | %.2f to %.2f |" % (
+            shape, " ".join(map(str, split)), cell([d.weight_bytes for d in devices], [r[0] for r in rows]),
+            cell([d.context_bytes for d in devices], [r[1] for r in rows]), cell([d.compute_bytes for d in devices], [r[2] for r in rows]),
+            exact, count, low, high))
+    print("\n%d devices, weights and KV equal on %d." % (sum(w[0] for w in worst.values()), sum(w[1] for w in worst.values())))
+
+
+if __name__ == "__main__":
+    main()
