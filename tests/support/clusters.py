@@ -28,6 +28,10 @@ class Cluster:
         """The testinfra host of a machine."""
         return testinfra.get_host(f"ansible://{name}", ansible_inventory=str(self.inventory))
 
+    def listing(self) -> dict:
+        """The inventory with all its variables, as ansible-inventory tells it."""
+        return _listing(self.inventory)
+
     @property
     def api_key(self) -> str:
         return self.machine("head").file("/etc/llama-server/api-key").content_string.strip()
@@ -37,9 +41,13 @@ class Cluster:
         return f"http://{self.addresses['head']}:{API_PORT}"
 
 
+def _listing(inventory: Path) -> dict:
+    command = [str(Path(sys.executable).parent / "ansible-inventory"), "-i", str(inventory), "--list"]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
 def scenario(name: str) -> Cluster:
     """The cluster of molecule/NAME, as its inventory describes it."""
     inventory = ROOT / "molecule" / name / "inventory"
-    command = [str(Path(sys.executable).parent / "ansible-inventory"), "-i", str(inventory), "--list"]
-    listing = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    return Cluster(inventory, {machine: facts["ansible_host"] for machine, facts in listing["_meta"]["hostvars"].items()})
+    hostvars = _listing(inventory)["_meta"]["hostvars"]
+    return Cluster(inventory, {machine: facts["ansible_host"] for machine, facts in hostvars.items()})
