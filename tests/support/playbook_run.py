@@ -25,6 +25,10 @@ class PlaybookRun:
     output: str
     recap: dict[str, dict[str, int]] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        # Without a recap nothing could be said to have changed.
+        assert self.recap or "PLAY RECAP" not in self.output, "the recap cannot be read"
+
     @property
     def changed(self) -> int:
         """Changed tasks over all machines."""
@@ -48,7 +52,8 @@ def _command(playbook: str, inventory: str | Path, arguments: tuple[str, ...]) -
             *arguments,
         ],
         "cwd": ROOT,
-        "env": {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"},
+        # Molecule wants colours, which would hide the recap from us.
+        "env": {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"},
         "stdin": subprocess.DEVNULL,
         "stdout": subprocess.PIPE,
         "stderr": subprocess.STDOUT,
