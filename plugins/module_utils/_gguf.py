@@ -35,6 +35,16 @@ UINT64_MAX = (1 << 64) - 1
 MAX_KEY_BYTES = (1 << 16) - 1
 MAX_KEPT_STRING_BYTES = 1 << 20
 MAX_KEPT_ELEMENTS = 1024
+# Beyond this much text and this many numbers in all, what is long is summed up as if it were longer.
+MAX_KEPT_BYTES = 1 << 22
+
+# And limits on what is walked over, so that a server that lies about the size of a file cannot send for ever, nor a
+# file of zeros be read as a vocabulary. The largest headers known (262,144 tokens and 514,906 merges) have 16 MiB,
+# 0.8 million strings and some thousand tensors.
+MAX_HEADER_BYTES = 1 << 26
+MAX_STRINGS = 1 << 22
+MAX_TENSORS = 1 << 16
+MAX_KEYS = 1 << 14
 
 # One read from the file. Larger only where one string is.
 _CHUNK_BYTES = 1 << 18
@@ -42,6 +52,10 @@ _CHUNK_BYTES = 1 << 18
 
 class GgufError(Exception):
     """The file is not a usable GGUF file. The text is one sentence without the final full stop."""
+
+
+class GgufMissing(GgufError):
+    """There is no such file."""
 
 
 @dataclass(frozen=True)
@@ -239,7 +253,7 @@ class FileReader(Reader):
             # Unbuffered: the parser asks for large pieces, and bytes_read then is the truth.
             self._file = open(path, "rb", buffering=0)
         except FileNotFoundError as exc:
-            raise GgufError(f"{path} does not exist") from exc
+            raise GgufMissing(f"{path} does not exist") from exc
         except IsADirectoryError as exc:
             raise GgufError(f"{path} is a directory, not a GGUF file") from exc
         except OSError as exc:
@@ -274,6 +288,8 @@ class _Cursor:
         self.buffer = b""
         self.base = 0
         self.position = 0
+        self.strings = 0
+        self.kept_bytes = 0
 
     @property
     def offset(self) -> int:
@@ -283,15 +299,24 @@ class _Cursor:
     def remaining(self) -> int:
         return self.reader.size_bytes - self.offset
 
-    def need(self, size: int, what: str) -> None:
-        """Has at least that many bytes in the window, from the position on."""
-        if self.position + size <= len(self.buffer):
-            return
+    def check_end(self, size: int, what: str) -> None:
+        """That many bytes from here on can be there."""
         if size > self.remaining:
             raise GgufError(
                 f"{self.reader.label} is cut off or damaged in its header: {what} at byte {self.offset} needs"
                 f" {size} bytes, but the file ends after {max(self.remaining, 0)} more"
             )
+        if self.offset + size > MAX_HEADER_BYTES:
+            raise GgufError(
+                f"{self.reader.label} is damaged: with {what} its header would be longer than the"
+                f" {MAX_HEADER_BYTES >> 20} MiB that no real one needs"
+            )
+
+    def need(self, size: int, what: str) -> None:
+        """Has at least that many bytes in the window, from the position on."""
+        if self.position + size <= len(self.buffer):
+            return
+        self.check_end(size, what)
         start = self.offset
         window = self.reader.read(start, min(max(size, _CHUNK_BYTES), self.reader.size_bytes - start))
         if len(window) < size:
@@ -330,14 +355,22 @@ class _Cursor:
         return self.raw(length, what).decode("utf-8", "replace")
 
     def skip(self, size: int, what: str) -> None:
-        if size > self.remaining:
-            raise GgufError(
-                f"{self.reader.label} is cut off or damaged in its header: {what} at byte {self.offset} needs"
-                f" {size} bytes, but the file ends after {self.remaining} more"
-            )
+        self.check_end(size, what)
         self.position += size
         if self.position > len(self.buffer):
             self.base, self.position, self.buffer = self.offset, 0, b""
+
+    def count_strings(self, count: int, what: str) -> None:
+        self.strings += count
+        if self.strings > MAX_STRINGS:
+            raise GgufError(f"{self.reader.label} is damaged: {what} is said to have {count} texts, more than any real one has")
+
+    def keeps(self, size: int) -> bool:
+        """Whether there is room to keep something of that size, a summary being the alternative."""
+        if self.kept_bytes + size > MAX_KEPT_BYTES:
+            return False
+        self.kept_bytes += size
+        return True
 
     def skip_strings(self, count: int, what: str) -> None:
         """A vocabulary has some hundred thousand: this loop is what the time goes into."""
@@ -469,7 +502,7 @@ def _read_value(cursor: _Cursor, key: str, type_number: int) -> t.Any:
         return cursor.number(_SCALARS[type_number][1], what)
     if type_number == _TYPE_STRING:
         length = cursor.string_length(what)
-        if length > MAX_KEPT_STRING_BYTES:
+        if length > MAX_KEPT_STRING_BYTES or not cursor.keeps(length):
             cursor.skip(length, what)
             return StringSummary(length)
         return cursor.raw(length, what).decode("utf-8", "replace")
@@ -498,7 +531,10 @@ def _read_array(cursor: _Cursor, key: str) -> t.Any:
             f"{label} is cut off or damaged in its header: {what} at byte {cursor.offset} is said to have {length}"
             f" elements, but only {cursor.remaining} bytes follow"
         )
-    if length > MAX_KEPT_ELEMENTS:
+    if type_number == _TYPE_STRING:
+        cursor.count_strings(length, what)
+    # a number or text takes some 64 bytes more in memory than in the file
+    if length > MAX_KEPT_ELEMENTS or not cursor.keeps(64 * length):
         if type_number == _TYPE_STRING:
             cursor.skip_strings(length, what)
         else:
@@ -534,15 +570,17 @@ def _read_start(cursor: _Cursor) -> t.Tuple[int, int, int]:
         )
     n_tensors = cursor.number(_U64, "the number of tensors")
     n_pairs = cursor.number(_U64, "the number of metadata keys")
-    for count, smallest, what in (
-        (n_pairs, _SMALLEST_KEY_VALUE_BYTES, "metadata keys"),
-        (n_tensors, _SMALLEST_TENSOR_BYTES, "tensors"),
+    for count, most, smallest, what in (
+        (n_pairs, MAX_KEYS, _SMALLEST_KEY_VALUE_BYTES, "metadata keys"),
+        (n_tensors, MAX_TENSORS, _SMALLEST_TENSOR_BYTES, "tensors"),
     ):
         if count * smallest > cursor.remaining:
             raise GgufError(
                 f"{label} is cut off or damaged in its header: {count} {what} need at least {count * smallest} bytes,"
                 f" but only {max(cursor.remaining, 0)} bytes follow"
             )
+        if count > most:
+            raise GgufError(f"{label} is damaged: it is said to have {count} {what}, more than the {most} that no real file needs")
     return version, n_tensors, n_pairs
 
 
@@ -557,6 +595,8 @@ def _read_metadata(cursor: _Cursor, n_pairs: int) -> t.Tuple[t.Dict[str, t.Any],
             raise GgufError(f"{label} is damaged: metadata key {index + 1} of {n_pairs} has no name")
         if key in metadata:
             raise GgufError(f"{label} is damaged: it has the metadata key {_shown(key)} twice")
+        if not cursor.keeps(len(key)):
+            raise GgufError(f"{label} is damaged: the names of its metadata keys are longer than all of any real file's")
         type_number = cursor.number(_U32, f"the type of {_shown(key)}")
         value = _read_value(cursor, key, type_number)
         if key == "general.alignment":
@@ -739,19 +779,44 @@ class GgufModel:
 
 def read_gguf_model(path: str) -> GgufModel:
     """Reads the headers of a model, given its file or any one of its shards. Raises GgufError."""
-    given = read_gguf(path)
+    return read_gguf_parts(path, read_gguf)
+
+
+def read_gguf_parts(name: str, read: t.Callable[[str], GgufFile]) -> GgufModel:
+    """The model that a file belongs to, wherever its files are: ``read`` reads the header of the one of that name."""
+    given = read(name)
     if given.split_count <= 1:
         return GgufModel([given])
-    names = shard_names(path)
+    names = shard_names(name)
     if len(names) != given.split_count:
         raise GgufError(
-            f"{path} is part {given.split_number + 1} of a model in {given.split_count} files, but its name does not end in"
-            f" -{given.split_number + 1:05d}-of-{given.split_count:05d}.gguf, by which llama.cpp finds the others"
+            f"{given.label} is part {given.split_number + 1} of a model in {given.split_count} files, but its name does not end"
+            f" in -{given.split_number + 1:05d}-of-{given.split_count:05d}.gguf, by which llama.cpp finds the others"
         )
-    problem = missing_shards_problem(names, {name for name in names if os.path.exists(name)})
+    found: t.Dict[str, GgufFile] = {}
+    for other in names:
+        try:
+            found[other] = given if other == name else read(other)
+        except GgufMissing:
+            # all that are missing are named at once
+            continue
+        if sum(len(item.tensors) for item in found.values()) > MAX_TENSORS:
+            raise GgufError(f"{given.label} is part of a model with more than {MAX_TENSORS} tensors, which no real model has")
+    problem = missing_shards_problem(names, found)
     if problem:
-        raise GgufError(f"{path} cannot be used alone: {problem}")
-    files = [given if name == path else read_gguf(name) for name in names]
+        raise GgufError(f"{given.label} cannot be used alone: {problem}")
+    files = [found[other] for other in names]
+    _check_parts(files)
+    return GgufModel(files)
+
+
+def _check_parts(files: t.Sequence[GgufFile]) -> None:
+    """That the files of a split set, in the order of their names, are one model.
+
+    llama.cpp asks for the numbers, for tensors that are there once and for their total (src/llama-model-loader.cpp, the
+    constructor). That the parts agree on the rest is asked for here: it is how parts of two downloads show.
+    """
+    first = files[0]
     seen: t.Dict[str, str] = {}
     for number, item in enumerate(files):
         if item.split_number != number or item.split_count != len(files):
@@ -759,16 +824,24 @@ def read_gguf_model(path: str) -> GgufModel:
                 f"{item.label} says it is part {item.split_number + 1} of {item.split_count},"
                 f" but by its name it is part {number + 1} of {len(files)}"
             )
+        # gguf-split writes the architecture into the first part alone, other tools into each
+        if item.architecture and item.architecture != first.architecture:
+            raise GgufError(
+                f"{item.label} is of another model than {first.label}: its architecture is {_shown(item.architecture)},"
+                f" not {_shown(first.architecture) or 'the unnamed one of the first part'}"
+            )
+        total, expected = item.metadata.get("split.tensors.count"), first.metadata.get("split.tensors.count")
+        if _is_int(total) and _is_int(expected) and total != expected:
+            raise GgufError(
+                f"{item.label} is of another model than {first.label}: it says the model has {total} tensors, not {expected}"
+            )
         for tensor in item.tensors:
             if tensor.name in seen:
                 raise GgufError(f"{item.label} and {seen[tensor.name]} both have the tensor {_shown(tensor.name)}")
             seen[tensor.name] = item.label
-    expected = files[0].metadata.get("split.tensors.count")
+    expected = first.metadata.get("split.tensors.count")
     if _is_int(expected) and expected != len(seen):
-        raise GgufError(
-            f"{files[0].label} says the model has {expected} tensors, but its {len(files)} files have {len(seen)}"
-        )
-    return GgufModel(files)
+        raise GgufError(f"{first.label} says the model has {expected} tensors, but its {len(files)} files have {len(seen)}")
 
 
 def file_type_name(value: t.Any) -> str:

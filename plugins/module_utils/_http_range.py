@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import http.client
+import io
 import re
 import socket
+import time
 import typing as t
 import urllib.error
 import urllib.request
@@ -15,16 +17,19 @@ from urllib.parse import urljoin, urlsplit, urlunsplit
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf import (
     GgufError,
+    GgufFile,
+    GgufMissing,
     GgufModel,
     Reader,
     read_gguf_from,
-    shard_names,
+    read_gguf_parts,
 )
 
 MAX_REDIRECTS = 8
 # At most this much is asked for at once: a header's pieces are smaller, and a server that sends more is cut off.
 MAX_PIECE_BYTES = 8 << 20
-_CONTENT_RANGE = re.compile(r"bytes ([0-9]+)-([0-9]+)/([0-9]+)")
+# Sizes are 64-bit numbers; int() of a header full of digits would raise.
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19})")
 
 
 def without_secrets(url: str) -> str:
@@ -50,6 +55,75 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
+class _RawWithDeadline(io.RawIOBase):
+    """What a socket sends, until a moment: a timeout of the socket alone starts again with every byte that drips in."""
+
+    def __init__(self, sock: socket.socket, end: float) -> None:
+        super().__init__()
+        self._sock = sock
+        self._raw = sock.makefile("rb", buffering=0)
+        self._end = end
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: t.Any) -> t.Optional[int]:
+        left = self._end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("timed out")
+        self._sock.settimeout(left)
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._raw.close()
+        super().close()
+
+
+class _SocketWithDeadline:
+    """As much of a connected socket as http.client uses, for one request and its answer."""
+
+    def __init__(self, sock: t.Any, seconds: float) -> None:
+        self._sock = sock
+        self._end = time.monotonic() + seconds
+
+    def sendall(self, data: bytes) -> None:
+        self._sock.sendall(data)
+
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        return io.BufferedReader(_RawWithDeadline(self._sock, self._end))
+
+    def close(self) -> None:
+        self._sock.close()
+
+
+class _HTTPConnection(http.client.HTTPConnection):
+    def connect(self) -> None:
+        super().connect()
+        self.sock = t.cast(t.Any, _SocketWithDeadline(self.sock, t.cast(float, self.timeout)))
+
+
+class _HTTPSConnection(http.client.HTTPSConnection):
+    def connect(self) -> None:
+        super().connect()
+        self.sock = t.cast(t.Any, _SocketWithDeadline(self.sock, t.cast(float, self.timeout)))
+
+
+class _HTTPHandler(urllib.request.HTTPHandler):
+    def http_open(self, req: urllib.request.Request) -> t.Any:
+        return self.do_open(_HTTPConnection, req)
+
+
+class _HTTPSHandler(urllib.request.HTTPSHandler):
+    def https_open(self, req: urllib.request.Request) -> t.Any:
+        return self.do_open(_HTTPSConnection, req)
+
+
+def _one_line(problem: t.Any) -> str:
+    """What an exception says, as it may stand in a message: it may quote what the server sent."""
+    return "".join(letter if letter.isprintable() else "?" for letter in str(problem)[:200])
+
+
 class RangeReader(Reader):
     """A file on a web server that answers requests for a range of bytes.
 
@@ -70,7 +144,7 @@ class RangeReader(Reader):
         self._target = url
         self._token = token
         self._timeout = timeout_seconds
-        self._opener = urllib.request.build_opener(_NoRedirect)
+        self._opener = urllib.request.build_opener(_NoRedirect, _HTTPHandler, _HTTPSHandler)
         self.size_bytes = 0
         # the parser looks at the first bytes, then asks for 256 KiB from there: one request answers both
         self._first = self._fetch(0, (1 << 18) + (1 << 16))
@@ -96,9 +170,15 @@ class RangeReader(Reader):
         except (socket.timeout, TimeoutError) as exc:
             raise GgufError("%s did not answer within %g seconds" % (self.label, self._timeout)) from exc
         except urllib.error.URLError as exc:
-            raise GgufError("%s cannot be reached: %s" % (self.label, exc.reason)) from exc
+            if isinstance(exc.reason, TimeoutError):
+                raise GgufError("%s did not answer within %g seconds" % (self.label, self._timeout)) from exc
+            raise GgufError("%s cannot be reached: %s" % (self.label, _one_line(exc.reason))) from exc
+        except (http.client.InvalidURL, ValueError) as exc:
+            # urllib quotes the address, and the token with it
+            raise GgufError("%s cannot be asked for: its address%s has letters that HTTP does not carry" % (
+                self.label, " or the token" if self._token else "")) from exc
         except (http.client.HTTPException, OSError) as exc:
-            raise GgufError("%s broke off: %s" % (self.label, exc or type(exc).__name__)) from exc
+            raise GgufError("%s broke off: %s" % (self.label, _one_line(exc) or type(exc).__name__)) from exc
 
     def _request(self, offset: int, size: int) -> bytes:
         for attempt in ("as remembered", "from the start"):
@@ -120,7 +200,7 @@ class RangeReader(Reader):
                 raise GgufError("%s refuses access (HTTP %d); %s" % (
                     self.label, response.code, "the token is not accepted" if self._token else "it may need a token"))
             if response.code == 404:
-                raise GgufError("%s does not exist (HTTP 404)" % self.label)
+                raise GgufMissing("%s does not exist (HTTP 404)" % self.label)
             raise GgufError("%s answered HTTP %d" % (self.label, response.code))
 
     def _open(self, offset: int, size: int) -> t.Any:
@@ -142,7 +222,11 @@ class RangeReader(Reader):
             if not where:
                 raise GgufError("%s redirects to nowhere" % self.label)
             was = url
-            url = urljoin(url, where)
+            try:
+                url = urljoin(url, where)
+                _origin(url)
+            except ValueError as exc:
+                raise GgufError("%s redirects to an address that is not valid" % self.label) from exc
             if urlsplit(url).scheme not in ("http", "https"):
                 raise GgufError("%s redirects to something other than http" % self.label)
             if urlsplit(was).scheme == "https" and urlsplit(url).scheme == "http":
@@ -151,9 +235,9 @@ class RangeReader(Reader):
 
     def _body(self, response: t.Any, offset: int, size: int) -> bytes:
         match = _CONTENT_RANGE.fullmatch((response.headers.get("Content-Range") or "").strip())
-        if match is None or int(match.group(1)) != offset:
+        first, last, total = (int(group) for group in match.groups()) if match else (-1, -1, -1)
+        if first != offset or not first <= last < total:
             raise GgufError("%s answers a request for a part of the file with another part" % self.label)
-        total = int(match.group(3))
         if self.size_bytes and total != self.size_bytes:
             raise GgufError("%s changed while it was read" % self.label)
         self.size_bytes = total
@@ -166,21 +250,13 @@ class RangeReader(Reader):
 
 
 def read_remote_gguf_model(url: str, token: t.Optional[str] = None, timeout_seconds: float = 30) -> GgufModel:
-    """The header of a model on a web server; of a split model, those of all its parts."""
-    files = [_read_one(url, token, timeout_seconds)]
-    count = files[0].split_count
-    if count > 1:
-        parts = urlsplit(url)
-        directory, _slash, name = parts.path.rpartition("/")
-        names = shard_names(name)
-        if name not in names:
-            raise GgufError("%s is part of a split model, but not named like one" % files[0].label)
-        files = [files[0] if other == name else
-                 _read_one(urlunsplit(parts._replace(path="%s/%s" % (directory, other))), token, timeout_seconds) for other in names]
-    return GgufModel(files)
+    """The header of a model on a web server; of a split model, those of all its parts, whichever of them is named."""
+    # what follows the path (a query, a signature) stays with every part
+    path, mark, rest = re.fullmatch(r"([^?#]*)([?#]?)(.*)", url, re.DOTALL).groups()  # type: ignore[union-attr]
+    return read_gguf_parts(path, lambda name: _read_one(name + mark + rest, token, timeout_seconds))
 
 
-def _read_one(url: str, token: t.Optional[str], timeout_seconds: float) -> t.Any:
+def _read_one(url: str, token: t.Optional[str], timeout_seconds: float) -> GgufFile:
     reader = RangeReader(url, token, timeout_seconds)
     try:
         return read_gguf_from(reader)
