@@ -440,7 +440,7 @@ class GgufFile:
         )
 
 
-def _shown(name: str) -> str:
+def printable(name: str) -> str:
     """A name from the file as it may stand in a message: one line, printable, not longer than a name should be."""
     text = "".join(letter if letter.isprintable() else "?" for letter in name[:81])
     return text if len(name) <= 80 else text[:77] + "..."
@@ -497,7 +497,7 @@ def looks_like(start: bytes, size_bytes: int) -> str:
 
 
 def _read_value(cursor: _Cursor, key: str, type_number: int) -> t.Any:
-    what = f"the value of {_shown(key)}"
+    what = f"the value of {printable(key)}"
     if type_number in _SCALARS:
         return cursor.number(_SCALARS[type_number][1], what)
     if type_number == _TYPE_STRING:
@@ -508,12 +508,12 @@ def _read_value(cursor: _Cursor, key: str, type_number: int) -> t.Any:
         return cursor.raw(length, what).decode("utf-8", "replace")
     if type_number == _TYPE_ARRAY:
         return _read_array(cursor, key)
-    raise GgufError(f"{cursor.reader.label} is damaged: key {_shown(key)} has a value of the unknown type {type_number}")
+    raise GgufError(f"{cursor.reader.label} is damaged: key {printable(key)} has a value of the unknown type {type_number}")
 
 
 def _read_array(cursor: _Cursor, key: str) -> t.Any:
     label = cursor.reader.label
-    what = f"the array {_shown(key)}"
+    what = f"the array {printable(key)}"
     type_number = cursor.number(_U32, what)
     length = cursor.number(_U64, what)
     if type_number == _TYPE_STRING:
@@ -521,11 +521,11 @@ def _read_array(cursor: _Cursor, key: str) -> t.Any:
     elif type_number in _SCALARS:
         type_name, smallest = _SCALARS[type_number][0], _SCALARS[type_number][1].size
     elif type_number == _TYPE_ARRAY:
-        raise GgufError(f"{label} has an array of arrays at key {_shown(key)}, which llama.cpp does not read")
+        raise GgufError(f"{label} has an array of arrays at key {printable(key)}, which llama.cpp does not read")
     else:
-        raise GgufError(f"{label} is damaged: array {_shown(key)} has elements of the unknown type {type_number}")
+        raise GgufError(f"{label} is damaged: array {printable(key)} has elements of the unknown type {type_number}")
     if length > MAX_ARRAY_ELEMENTS:
-        raise GgufError(f"{label} is damaged: array {_shown(key)} is said to have {length} elements")
+        raise GgufError(f"{label} is damaged: array {printable(key)} is said to have {length} elements")
     if length * smallest > cursor.remaining:
         raise GgufError(
             f"{label} is cut off or damaged in its header: {what} at byte {cursor.offset} is said to have {length}"
@@ -594,10 +594,10 @@ def _read_metadata(cursor: _Cursor, n_pairs: int) -> t.Tuple[t.Dict[str, t.Any],
         if not key:
             raise GgufError(f"{label} is damaged: metadata key {index + 1} of {n_pairs} has no name")
         if key in metadata:
-            raise GgufError(f"{label} is damaged: it has the metadata key {_shown(key)} twice")
+            raise GgufError(f"{label} is damaged: it has the metadata key {printable(key)} twice")
         if not cursor.keeps(len(key)):
             raise GgufError(f"{label} is damaged: the names of its metadata keys are longer than all of any real file's")
-        type_number = cursor.number(_U32, f"the type of {_shown(key)}")
+        type_number = cursor.number(_U32, f"the type of {printable(key)}")
         value = _read_value(cursor, key, type_number)
         if key == "general.alignment":
             if type_number != 4:
@@ -612,7 +612,7 @@ def _read_metadata(cursor: _Cursor, n_pairs: int) -> t.Tuple[t.Dict[str, t.Any],
 def _read_tensor(cursor: _Cursor, index: int, n_tensors: int) -> TensorInfo:
     label = cursor.reader.label
     name = cursor.string(f"the name of tensor {index + 1} of {n_tensors}", MAX_NAME_BYTES)
-    shown = _shown(name)
+    shown = printable(name)
     n_dimensions = cursor.number(_U32, f"the shape of tensor {shown}")
     if n_dimensions > MAX_DIMENSIONS:
         raise GgufError(
@@ -665,11 +665,11 @@ def read_gguf_from(reader: Reader) -> GgufFile:
     for index in range(n_tensors):
         tensor = _read_tensor(cursor, index, n_tensors)
         if tensor.name in names:
-            raise GgufError(f"{label} is damaged: it has the tensor {_shown(tensor.name)} twice")
+            raise GgufError(f"{label} is damaged: it has the tensor {printable(tensor.name)} twice")
         # llama.cpp wants the tensors one after the other, each at the next aligned place.
         if tensor.offset != expected:
             raise GgufError(
-                f"{label} is damaged: tensor {_shown(tensor.name)} is at offset {tensor.offset} instead of {expected}"
+                f"{label} is damaged: tensor {printable(tensor.name)} is at offset {tensor.offset} instead of {expected}"
             )
         expected += _padded(tensor.size_bytes, alignment)
         if expected > UINT64_MAX:
@@ -827,8 +827,8 @@ def _check_parts(files: t.Sequence[GgufFile]) -> None:
         # gguf-split writes the architecture into the first part alone, other tools into each
         if item.architecture and item.architecture != first.architecture:
             raise GgufError(
-                f"{item.label} is of another model than {first.label}: its architecture is {_shown(item.architecture)},"
-                f" not {_shown(first.architecture) or 'the unnamed one of the first part'}"
+                f"{item.label} is of another model than {first.label}: its architecture is {printable(item.architecture)},"
+                f" not {printable(first.architecture) or 'the unnamed one of the first part'}"
             )
         total, expected = item.metadata.get("split.tensors.count"), first.metadata.get("split.tensors.count")
         if _is_int(total) and _is_int(expected) and total != expected:
@@ -837,7 +837,7 @@ def _check_parts(files: t.Sequence[GgufFile]) -> None:
             )
         for tensor in item.tensors:
             if tensor.name in seen:
-                raise GgufError(f"{item.label} and {seen[tensor.name]} both have the tensor {_shown(tensor.name)}")
+                raise GgufError(f"{item.label} and {seen[tensor.name]} both have the tensor {printable(tensor.name)}")
             seen[tensor.name] = item.label
     expected = first.metadata.get("split.tensors.count")
     if _is_int(expected) and expected != len(seen):

@@ -21,6 +21,7 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf import (
     GgufMissing,
     GgufModel,
     Reader,
+    printable,
     read_gguf_from,
     read_gguf_parts,
 )
@@ -119,11 +120,6 @@ class _HTTPSHandler(urllib.request.HTTPSHandler):
         return self.do_open(_HTTPSConnection, req)
 
 
-def _one_line(problem: t.Any) -> str:
-    """What an exception says, as it may stand in a message: it may quote what the server sent."""
-    return "".join(letter if letter.isprintable() else "?" for letter in str(problem)[:200])
-
-
 class RangeReader(Reader):
     """A file on a web server that answers requests for a range of bytes.
 
@@ -172,13 +168,13 @@ class RangeReader(Reader):
         except urllib.error.URLError as exc:
             if isinstance(exc.reason, TimeoutError):
                 raise GgufError("%s did not answer within %g seconds" % (self.label, self._timeout)) from exc
-            raise GgufError("%s cannot be reached: %s" % (self.label, _one_line(exc.reason))) from exc
+            raise GgufError("%s cannot be reached: %s" % (self.label, printable(str(exc.reason)))) from exc
         except (http.client.InvalidURL, ValueError) as exc:
             # urllib quotes the address, and the token with it
             raise GgufError("%s cannot be asked for: its address%s has letters that HTTP does not carry" % (
                 self.label, " or the token" if self._token else "")) from exc
         except (http.client.HTTPException, OSError) as exc:
-            raise GgufError("%s broke off: %s" % (self.label, _one_line(exc) or type(exc).__name__)) from exc
+            raise GgufError("%s broke off: %s" % (self.label, printable(str(exc)) or type(exc).__name__)) from exc
 
     def _request(self, offset: int, size: int) -> bytes:
         for attempt in ("as remembered", "from the start"):

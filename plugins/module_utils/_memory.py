@@ -9,9 +9,11 @@ Three kinds of memory: weights (from the tensor table), context (attention cache
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf import printable
 from ansible_collections.herd.llama_cpp.plugins.module_utils._graph_alloc import Graph, Tensor
 
 MIB = 1 << 20
@@ -36,6 +38,11 @@ ALIGNMENT = {"cpu": 32, "cuda": 128}
 CUDA_ROW_PADDING = 512
 # ggml/src/ggml-backend.cpp, GGML_SCHED_MAX_COPIES
 PIPELINE_COPIES = 4
+
+# src/llama-hparams.h: LLAMA_MAX_LAYERS, LLAMA_MAX_EXPERTS. The header's numbers are uint32 there; half of that is ample.
+MAX_LAYERS = 512
+MAX_EXPERTS = 1024
+MAX_NUMBER = (1 << 31) - 1
 
 # Architectures whose figures were compared with llama.cpp 0.5.0 itself on every device, and how each differs.
 #   swa: (default pattern, default window or None when the header must have it)  src/models/<name>.cpp, load_arch_hparams
@@ -203,24 +210,57 @@ def _tensor_bytes(tensor: Any, device_kind: str) -> int:
     size = tensor.size_bytes
     if device_kind == "cuda":
         name = tensor.type_name.lower()
-        rest = tensor.shape[0] % CUDA_ROW_PADDING
+        rest = (tensor.shape[0] if tensor.shape else 1) % CUDA_ROW_PADDING
         if rest and name not in UNQUANTISED:
             size += row_bytes(name, CUDA_ROW_PADDING - rest)
     return pad(size, ALIGNMENT[device_kind])
 
 
-def _per_layer(value: Any, n: int, default: int = 0) -> List[int]:
-    if value is None:
-        return [default] * n
+def _dimension(tensor: Any, axis: int) -> int:
+    if len(tensor.shape) <= axis:
+        raise MemoryModelError("the tensor %s has %d dimensions, too few for what it is" % (printable(tensor.name), len(tensor.shape)))
+    return int(tensor.shape[axis])
+
+
+def _whole(value: Any, what: str) -> int:
+    """A number of the header. It may come from a damaged file: what is no size of a model is refused before it is used."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_NUMBER:
+        text = str(value) if isinstance(value, (int, float)) else "no number"
+        raise MemoryModelError("the header's %s is %s, which is no size of a model" % (printable(what), printable(text)))
+    return value
+
+
+def _per_layer(value: Any, n: int, what: str) -> List[int]:
+    """A number for each layer, from a list or from one that holds for all."""
     if isinstance(value, (list, tuple)):
         if len(value) < n:
-            raise MemoryModelError("a per-layer list of the header has %d entries for %d layers" % (len(value), n))
-        return [int(v) for v in value[:n]]
-    return [int(value)] * n
+            raise MemoryModelError("the header's %s has %d entries for %d layers" % (printable(what), len(value), n))
+        # a pattern is a list of booleans
+        return [_whole(int(v) if isinstance(v, bool) else v, what) for v in value[:n]]
+    return [_whole(value, what)] * n
+
+
+class _Header:
+    """The architecture's own keys of a header, such as block_count for llama.block_count."""
+
+    def __init__(self, arch: str, metadata: Mapping[str, Any]) -> None:
+        self.arch = arch
+        self.metadata = metadata
+
+    def get(self, key: str, default: Any = None) -> Any:
+        value = self.metadata.get("%s.%s" % (self.arch, key))
+        return default if value is None else value
+
+    def number(self, key: str, default: Any = 0) -> int:
+        return _whole(self.get(key, default), "%s.%s" % (self.arch, key))
+
+    def per_layer(self, key: str, n: int, default: Any = 0) -> List[int]:
+        return _per_layer(self.get(key, default), n, "%s.%s" % (self.arch, key))
 
 
 _INPUT = ("token_embd.", "token_types.", "position_embd.", "per_layer_token_embd.", "token_embd_norm.")
 _SHARED = ("rope_freqs.", "rope_factors_long.", "rope_factors_short.")
+_BLOCK = re.compile(r"blk\.([0-9]{1,9})\.(.+)", re.DOTALL)
 
 
 def describe_model(metadata: Mapping[str, Any], tensors: Sequence[Any], file_size_bytes: int = 0, conservative: bool = False) -> Model:
@@ -233,13 +273,12 @@ def describe_model(metadata: Mapping[str, Any], tensors: Sequence[Any], file_siz
     if not isinstance(arch, str):
         raise MemoryModelError("the header names no architecture")
 
-    def get(key: str, default: Any = None) -> Any:
-        return metadata.get("%s.%s" % (arch, key), default)
-
+    header = _Header(arch, metadata)
+    get = header.get
     rules = EXACT.get(arch)
     unknown: List[str] = []
     if rules is None:
-        unknown.append("architecture %s: its caches and compute graph were never compared with llama.cpp's" % arch)
+        unknown.append("architecture %s: its caches and compute graph were never compared with llama.cpp's" % printable(arch))
         rules = {}
     if get("attention.indexer.key_length"):
         unknown.append("an indexer cache")
@@ -248,29 +287,30 @@ def describe_model(metadata: Mapping[str, Any], tensors: Sequence[Any], file_siz
     if unknown and not conservative:
         raise MemoryModelError("%s; allow a conservative plan to go on" % "; ".join(unknown))
 
-    try:
-        n_all = int(get("block_count"))
-        n_embd = int(get("embedding_length"))
-    except TypeError as exc:
-        raise MemoryModelError("the header lacks %s.block_count or %s.embedding_length" % (arch, arch)) from exc
-    if not 0 < n_all <= 4096 or n_embd <= 0:
+    for key in ("block_count", "embedding_length"):
+        if get(key) is None:
+            raise MemoryModelError("the header lacks %s.%s" % (printable(arch), key))
+    n_all, n_embd = header.number("block_count"), header.number("embedding_length")
+    if not 0 < n_all <= MAX_LAYERS or n_embd <= 0:
         raise MemoryModelError("the header has %d layers of width %d" % (n_all, n_embd))
-    n_layer = n_all - int(get("nextn_predict_layers", 0))
-    heads = _per_layer(get("attention.head_count"), n_all)
-    kv_heads = _per_layer(get("attention.head_count_kv", heads), n_all)
-    n_used = _per_layer(get("expert_used_count"), n_all)
+    n_layer = n_all - header.number("nextn_predict_layers")
+    if n_layer <= 0:
+        raise MemoryModelError("of the header's %d layers, %d predict further tokens, so none is left" % (n_all, n_all - n_layer))
+    heads = header.per_layer("attention.head_count", n_all)
+    kv_heads = header.per_layer("attention.head_count_kv", n_all, heads)
+    n_used = header.per_layer("expert_used_count", n_all)
     # src/llama-model.cpp, llama_model_base::load_hparams
-    head_k = int(get("attention.key_length", n_embd // heads[0] if heads[0] else 0))
-    head_v = int(get("attention.value_length", n_embd // heads[0] if heads[0] else 0))
-    head_k_swa = int(get("attention.key_length_swa", head_k))
-    head_v_swa = int(get("attention.value_length_swa", head_v))
+    head_k = header.number("attention.key_length", n_embd // heads[0] if heads[0] else 0)
+    head_v = header.number("attention.value_length", n_embd // heads[0] if heads[0] else 0)
+    head_k_swa = header.number("attention.key_length_swa", head_k)
+    head_v_swa = header.number("attention.value_length_swa", head_v)
     mla = bool(get("attention.key_length_mla") and get("attention.value_length_mla"))
-    swa, n_swa = _sliding(rules, get, n_all, n_layer)
-    recurrent = _recurrent(rules, get, n_all, n_layer, kv_heads)
-    state_r, state_s = _state(get)
+    swa, n_swa = _sliding(rules, header, n_all, n_layer)
+    recurrent = _recurrent(rules, header, n_all, n_layer, kv_heads)
+    state_r, state_s = _state(header.number)
 
     kinds = ("cpu", "cuda")
-    groups: Dict[int, List[Any]] = {}
+    groups: Dict[int, Dict[str, Any]] = {}
     input_bytes, names = 0, {}
     output = dict.fromkeys(kinds, 0)
     shared = dict.fromkeys(kinds, 0)
@@ -278,7 +318,10 @@ def describe_model(metadata: Mapping[str, Any], tensors: Sequence[Any], file_siz
     for tensor in tensors:
         name = tensor.name
         if name.startswith("blk."):
-            groups.setdefault(int(name.split(".", 2)[1]), []).append(tensor)
+            match = _BLOCK.fullmatch(name)
+            if match is None or int(match.group(1)) >= n_all:
+                raise MemoryModelError("the tensor %s belongs to none of the %d layers" % (printable(name), n_all))
+            groups.setdefault(int(match.group(1)), {})[match.group(2)] = tensor
             names[name] = tensor
         elif name.startswith(_INPUT):
             input_bytes += pad(tensor.size_bytes, ALIGNMENT["cpu"])
@@ -304,87 +347,91 @@ def describe_model(metadata: Mapping[str, Any], tensors: Sequence[Any], file_siz
 
     layers = []
     for il in range(n_all):
-        mine = groups.get(il, [])
+        own = groups.get(il, {})
         if il >= n_layer:
             # multi-token-prediction blocks hold a slot but are not loaded (TENSOR_SKIP without a draft context)
             layers.append(Layer(LayerKind(), dict.fromkeys(kinds, 0)))
             continue
-        weights = {kind: sum(_tensor_bytes(t, kind) for t in mine) for kind in kinds}
-        own = {t.name.split(".", 2)[2]: t for t in mine}
+        weights = {kind: sum(_tensor_bytes(t, kind) for t in own.values()) for kind in kinds}
         width_k, width_v = (head_k_swa, head_v_swa) if swa[il] else (head_k, head_v)
         attention = kv_heads[il] > 0 and (recurrent[il] in ("", "both"))
         k_row = width_k * kv_heads[il] if attention else 0
         v_row = 0 if mla else width_v * kv_heads[il] if attention else 0
         state = bool(recurrent[il])
         layers.append(Layer(
-            kind=_layer_kind(arch, rules, get, own, il, heads[il] or heads[0], width_k, width_v, k_row, v_row, mla, swa[il], recurrent[il],
+            kind=_layer_kind(rules, header.number, own, heads[il] or heads[0], width_k, width_v, k_row, v_row, mla, swa[il], recurrent[il],
                              n_used[il]),
             weight_bytes=weights, k_row=k_row, v_row=v_row, state_r=state_r if state else 0, state_s=state_s if state else 0))
     return Model(
         architecture=arch, n_layer=n_layer, n_embd=n_embd, n_vocab=int(embedding.shape[1]) if len(embedding.shape) > 1 else 0,
-        n_ctx_train=int(get("context_length", 0)), layers=tuple(layers), input_bytes=input_bytes, output_bytes=output,
+        n_ctx_train=header.number("context_length"), layers=tuple(layers), input_bytes=input_bytes, output_bytes=output,
         shared_bytes=shared, n_swa=n_swa, file_size_bytes=file_size_bytes or sum(t.size_bytes for t in tensors),
         scaled_embedding=bool(rules.get("scaled_embedding") or get("embedding_scale")), recurrent=any(recurrent),
         rows_after=rules.get("rows_after", "attention"),
-        ssm=(int(get("ssm.conv_kernel", 0)), int(get("ssm.inner_size", 0)), int(get("ssm.state_size", 0)),
-             int(get("ssm.group_count", 0)), int(get("ssm.time_step_rank", 0))),
+        ssm=(header.number("ssm.conv_kernel"), header.number("ssm.inner_size"), header.number("ssm.state_size"),
+             header.number("ssm.group_count"), header.number("ssm.time_step_rank")),
         quantised_bytes=quantised_bytes, quantised_elements=quantised_elements, unknown=tuple(unknown))
 
 
-def _sliding(rules: Mapping[str, Any], get: Any, n_all: int, n_layer: int) -> Tuple[List[bool], int]:
+def _sliding(rules: Mapping[str, Any], header: _Header, n_all: int, n_layer: int) -> Tuple[List[bool], int]:
     """Which layers use a sliding window (src/llama-model.cpp, load_swa_pattern; src/llama-hparams.cpp, set_swa_pattern)."""
     none = [False] * n_all
     if "swa" not in rules:
         return none, 0
     pattern, window = rules["swa"]
-    n_swa = get("attention.sliding_window", window)
-    if n_swa is None:
+    if header.get("attention.sliding_window", window) is None:
         raise MemoryModelError("the header lacks attention.sliding_window")
+    n_swa = header.number("attention.sliding_window", window)
     if not n_swa:
         return none, 0
-    listed = get("attention.sliding_window_pattern")
-    if isinstance(listed, (list, tuple)):
-        return [bool(v) for v in listed[:n_all]], int(n_swa)
-    pattern = int(listed or pattern)
-    return [il < n_layer and il % pattern < pattern - 1 for il in range(n_all)], int(n_swa)
+    key = "attention.sliding_window_pattern"
+    if isinstance(header.get(key), (list, tuple)):
+        return [bool(v) for v in header.per_layer(key, n_all)], n_swa
+    pattern = header.number(key) or pattern
+    return [il < n_layer and il % pattern < pattern - 1 for il in range(n_all)], n_swa
 
 
-def _recurrent(rules: Mapping[str, Any], get: Any, n_all: int, n_layer: int, kv_heads: Sequence[int]) -> List[str]:
+def _recurrent(rules: Mapping[str, Any], header: _Header, n_all: int, n_layer: int, kv_heads: Sequence[int]) -> List[str]:
     """Per layer: "" attention, "state" a recurrent state instead, "both" (src/models/<architecture>.cpp, load_arch_hparams)."""
     rule = rules.get("recurrent")
     if rule == "interval":
-        listed = get("attention.recurrent_layers")
-        if isinstance(listed, (list, tuple)):
-            return ["state" if v else "" for v in listed[:n_all]]
-        interval = int(get("full_attention_interval", 4))
+        key = "attention.recurrent_layers"
+        if isinstance(header.get(key), (list, tuple)):
+            return ["state" if v else "" for v in header.per_layer(key, n_all)]
+        interval = header.number("full_attention_interval", 4)
+        if not interval:
+            raise MemoryModelError("the header says that every 0th layer has attention")
         return ["state" if il < n_layer and (il + 1) % interval else "" for il in range(n_all)]
     if rule == "every":
         return ["both"] * n_all
-    if rule == "no_kv_heads" or (rule is None and get("ssm.state_size")):
+    if rule == "no_kv_heads" or (rule is None and header.get("ssm.state_size")):
         return ["state" if il < n_layer and not kv_heads[il] else "" for il in range(n_all)]
     return [""] * n_all
 
 
-def _state(get: Any) -> Tuple[int, int]:
+def _state(number: Callable[[str], int]) -> Tuple[int, int]:
     """Elements of the convolution and of the recurrent state (src/llama-hparams.cpp, n_embd_r and n_embd_s)."""
-    d_conv, d_inner = int(get("ssm.conv_kernel", 0)), int(get("ssm.inner_size", 0))
-    d_state, n_group = int(get("ssm.state_size", 0)), int(get("ssm.group_count", 0))
+    d_conv, d_inner = number("ssm.conv_kernel"), number("ssm.inner_size")
+    d_state, n_group = number("ssm.state_size"), number("ssm.group_count")
     return max(d_conv - 1, 0) * (d_inner + 2 * n_group * d_state), d_state * d_inner
 
 
-def _layer_kind(arch: str, rules: Mapping[str, Any], get: Any, own: Mapping[str, Any], il: int, n_head: int, head_k: int, head_v: int,
-                k_row: int, v_row: int, mla: bool, swa: bool, recurrent: str, n_used: int) -> LayerKind:
+def _layer_kind(rules: Mapping[str, Any], number: Callable[[str], int], own: Mapping[str, Any], n_head: int, head_k: int, head_v: int, k_row: int,
+                v_row: int, mla: bool, swa: bool, recurrent: str, n_used: int) -> LayerKind:
     ffn: List[Ffn] = []
     experts = own.get("ffn_up_exps.weight") or own.get("ffn_gate_up_exps.weight")
     if experts is not None:
         merged = "ffn_gate_up_exps.weight" in own
         shared = own.get("ffn_up_shexp.weight")
-        ffn.append(Ffn(int(experts.shape[1]) // (2 if merged else 1), int(experts.shape[2]), n_used,
-                       int(shared.shape[1]) if shared is not None else 0, "exp_probs_b.bias" in own,
+        n_expert = _dimension(experts, 2)
+        # src/llama-model.cpp, llama_model_base::load_hparams asserts this
+        if not 0 < n_used <= n_expert <= MAX_EXPERTS:
+            raise MemoryModelError("the header uses %d of %d experts; there are at most %d" % (n_used, n_expert, MAX_EXPERTS))
+        ffn.append(Ffn(_dimension(experts, 1) // (2 if merged else 1), n_expert, n_used,
+                       _dimension(shared, 1) if shared is not None else 0, "exp_probs_b.bias" in own,
                        merged or "ffn_gate_exps.weight" in own))
     elif "ffn_up.weight" in own:
-        n_ff = int(own["ffn_up.weight"].shape[1])
-        ffn.append(Ffn(n_ff, gated="ffn_gate.weight" in own))
+        ffn.append(Ffn(_dimension(own["ffn_up.weight"], 1), gated="ffn_gate.weight" in own))
     mixer = ""
     if recurrent:
         mixer = "delta" if "ssm_ba.weight" in own or "ssm_beta_alpha.weight" in own else "mamba2"
@@ -392,9 +439,11 @@ def _layer_kind(arch: str, rules: Mapping[str, Any], get: Any, own: Mapping[str,
         return LayerKind(mixer=mixer, ffn=tuple(ffn))
     latent: Tuple[int, ...] = ()
     if mla:
-        rope = int(get("rope.dimension_count", 0))
-        latent = (rope, head_k - rope, n_head, int(get("attention.value_length_mla")), int(get("attention.key_length_mla")),
-                  int(get("attention.q_lora_rank", 0)))
+        rope = number("rope.dimension_count")
+        if rope > head_k:
+            raise MemoryModelError("the header's rope.dimension_count %d is more than its attention.key_length %d" % (rope, head_k))
+        latent = (rope, head_k - rope, n_head, number("attention.value_length_mla"), number("attention.key_length_mla"),
+                  number("attention.q_lora_rank"))
     return LayerKind(q_dim=n_head * head_k, k_dim=k_row, v_dim=v_row, out_dim=n_head * head_v, cache=2 if swa else 1, head_k=head_k,
                      head_v=head_v, mla=latent, kv_first="swa" in rules, query_gate=rules.get("recurrent") == "interval",
                      mixer=mixer, ffn=tuple(ffn))

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf import printable
 from ansible_collections.herd.llama_cpp.plugins.module_utils._memory import (
     MemoryModelError, Model, RunSettings, describe_model, mib_up,
 )
@@ -53,8 +54,8 @@ def model_from_facts(facts: Mapping[str, Any], conservative: bool) -> Model:
         return describe_model(facts["metadata"], tensors, int(facts.get("file_size_bytes") or 0), conservative)
     except MemoryModelError as exc:
         raise PlanError(str(exc)) from exc
-    except (ValueError, IndexError, ZeroDivisionError, KeyError) as exc:
-        raise PlanError("the GGUF header is not consistent: %s" % exc) from exc
+    except KeyError as exc:
+        raise PlanError("the GGUF facts have a tensor of the unknown type %s" % printable(str(exc))) from exc
 
 
 def machines_from_facts(items: Sequence[Mapping[str, Any]], head: str, reserve_mib: Optional[Any]) -> List[Machine]:

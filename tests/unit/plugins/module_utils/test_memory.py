@@ -77,7 +77,7 @@ def test_unknown_architecture_is_refused_or_listed() -> None:
     ({"llama.block_count": None}, "lacks llama.block_count"),
     ({"llama.block_count": 10**9}, "layers of width"),
     ({"general.architecture": 7}, "no architecture"),
-    ({"llama.attention.head_count_kv": [1, 2]}, "per-layer list"),
+    ({"llama.attention.head_count_kv": [1, 2]}, "head_count_kv has 2 entries for 16 layers"),
 ])
 def test_broken_headers_are_one_sentence(change: dict, message: str) -> None:
     model = sparse_gguf.SHAPES["llama-1b-tied"]()
