@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import struct
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from typing import Dict, List, NamedTuple, Sequence, Tuple
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._memory import (
@@ -67,10 +67,16 @@ class Accounts:
         self.settings = settings
         self._sums: Dict[str, Tuple[List[int], List[int]]] = {}
         self._compute: Dict[Tuple, int] = {}
+        self._shares: Dict[Tuple[str, Share], int] = {}
+        self._totals: Dict[str, List[int]] = {}
+        self._rows: Dict[Tuple[str, int], List[int]] = {}
         self._kinds = [layer.kind for layer in model.layers[:model.n_layer]]
         self._ids: Dict = {}
         self._kind_ids = [self._ids.setdefault(kind, len(self._ids)) for kind in self._kinds]
         self._sets: Dict[Tuple[int, int], frozenset] = {}
+        self._where: List[List[int]] = [[] for _kind in self._ids]
+        for il, index in enumerate(self._kind_ids):
+            self._where[index].append(il)
 
     def _prefix(self, kind: str) -> Tuple[List[int], List[int]]:
         if kind not in self._sums:
@@ -99,6 +105,32 @@ class Accounts:
 
     def total(self, kind: str, first: int, end: int, alone: bool) -> int:
         return self.device(kind, first, end, alone).total_bytes
+
+    def row(self, kind: str, first: int) -> List[int]:
+        """What ``total`` says of every run from ``first`` on, the shortest first, for several devices."""
+        key = (kind, first)
+        if key not in self._rows:
+            self._rows[key] = self._row(kind, first)
+        return self._rows[key]
+
+    def _row(self, kind: str, first: int) -> List[int]:
+        if kind not in self._totals:
+            self._totals[kind] = [w + c for w, c in zip(*self._prefix(kind))]
+        totals, n_layer, n_slots = self._totals[kind], self.model.n_layer, self.model.n_slots
+        # the ends from which on a run may need another compute buffer, see _compute_bytes
+        changes = {first + 1, first + _REPEAT - 1, first + _REPEAT, n_layer, n_slots}
+        if len(self._ids) <= _MANY_KINDS:
+            for where in self._where:
+                place = bisect_left(where, first)
+                if place < len(where):
+                    changes.add(where[place] + 1)
+        ends = sorted(end for end in changes if first < end <= n_slots)
+        fixed = (self.model.shared_bytes[kind] if first < len(self.model.layers) else 0) - totals[first]
+        row: List[int] = []
+        for end, beyond in zip(ends, ends[1:] + [n_slots + 1]):
+            more = fixed + self._compute_bytes(kind, first, end, False)
+            row += [total + more for total in totals[end:beyond]]
+        return row
 
     def _compute_bytes(self, kind: str, first: int, end: int, alone: bool) -> int:
         n_layer = self.model.n_layer
@@ -136,7 +168,9 @@ class Accounts:
             if ends and sequence and sequence[-1] != self._kind_ids[-1]:
                 sequence.append(self._kind_ids[-1])
             share = Share(tuple(order[i] for i in sequence), is_first, last, ends, alone)
-            best = max(best, compute_bytes(self.model, self.settings, share, kind))
+            if (kind, share) not in self._shares:
+                self._shares[kind, share] = compute_bytes(self.model, self.settings, share, kind)
+            best = max(best, self._shares[kind, share])
         if 1 < len(present) <= _MANY_KINDS:
             # never less than with fewer kinds
             for index in present:

@@ -6,11 +6,16 @@
 The memory of a run of consecutive layers on a device only grows with the run. So for a wanted headroom it is enough to
 know, for each set of devices, how far they can get from the first layer on: the further the better. That is a dynamic
 programme over sets of devices (equal devices counted, not named), and the best headroom is found by bisection.
+
+Two things keep the sets few without leaving one out that matters. For a given headroom, devices of different size that
+get equally far from everywhere are as good as equal. And a set is dropped when even the longest runs of the devices that
+are left would not reach the end.
 """
 
 from __future__ import annotations
 
 import itertools
+from bisect import bisect_right
 from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
@@ -92,6 +97,18 @@ class Split:
         return min(p.headroom_mib for p in self.placed)
 
 
+class _Class(NamedTuple):
+    """Groups whose devices get equally far from every slot, for one headroom."""
+
+    # the slot a run from each slot ends before
+    reach: Tuple[int, ...]
+    # its devices by their groups, the one to take first in front
+    groups: Tuple[int, ...]
+    # slots of the longest run that does not end the model, and by how many the longest that does is shorter
+    most: int
+    loss: int
+
+
 class _Group(NamedTuple):
     """Devices that are alike: they can stand in for each other."""
 
@@ -131,7 +148,8 @@ class Search:
         self._machine_devices = {m.name: tuple(m.devices) for m in machines}
         self._cover: Dict[Tuple[int, ...], Tuple[int, Tuple[Tuple[Device, ...], ...]]] = {}
         self._single_device = all(len(m.devices) <= 1 for m in machines)
-        self._reach: Dict[Tuple[int, int, int], int] = {}
+        self._head_group = next((i for i, group in enumerate(self.groups) if any(d.machine == head for d in group.devices)), -1)
+        self._classes: Dict[Tuple[int, bool], List[_Class]] = {}
 
     # -- which machines supply a set of devices ----------------------------------------------------------------------
 
@@ -170,48 +188,67 @@ class Search:
 
     def furthest(self, group: int, first: int, headroom_mib: int) -> int:
         """The end of the longest run from ``first`` that leaves ``headroom_mib`` on a device of ``group``."""
-        key = (group, first, headroom_mib)
-        if key not in self._reach:
-            kind, capacity, _devices = self.groups[group]
-            room = (capacity - headroom_mib) * MIB
-            low, high = first, self.n_slots
-            while low < high:
-                middle = (low + high + 1) // 2
-                if self.accounts.total(kind, first, middle, False) <= room:
-                    low = middle
-                else:
-                    high = middle - 1
-            self._reach[key] = low
-        return self._reach[key]
+        kind, capacity, _devices = self.groups[group]
+        return first + bisect_right(self.accounts.row(kind, first), (capacity - headroom_mib) * MIB)
+
+    def classes(self, headroom_mib: int, merge: bool) -> List[_Class]:
+        """Devices by how far they get, the strongest first; without ``merge`` a class for each group."""
+        key = (headroom_mib, merge)
+        if key not in self._classes:
+            self._classes = {key: self._make_classes(headroom_mib, merge)}
+        return self._classes[key]
+
+    def _make_classes(self, headroom_mib: int, merge: bool) -> List[_Class]:
+        n = self.n_slots
+        alike: Dict[Any, List[int]] = {}
+        reaches: List[Tuple[int, ...]] = []
+        for index, limit in enumerate(self.limits):
+            reach = tuple(self.furthest(index, first, headroom_mib) for first in range(n))
+            reaches.append(reach)
+            alike.setdefault(reach if merge else index, []).extend([index] * limit)
+        found = []
+        for groups in alike.values():
+            # the head's device costs no further machine
+            groups.sort(key=lambda index: index != self._head_group)
+            reach = reaches[groups[0]]
+            most = max(min(end, n - 1) - first for first, end in enumerate(reach))
+            last = max((n - first for first, end in enumerate(reach) if end == n), default=0)
+            found.append(_Class(reach, tuple(groups), most, most - last))
+        return sorted(found, key=lambda c: -c.most)
 
     def walk(self, headroom_mib: int, machines_limit: int, full: bool = False, beam: int = 0) -> Optional[List[int]]:
         """An order of groups that reaches the end with two devices or more, or None.
 
         ``full`` asks for every device, each with at least one slot. ``beam`` keeps only the best sets of each size.
-        A set of devices is a number in a mixed radix, so that adding a device is adding its group's stride.
+        A set of devices is a number in a mixed radix, so that adding a device is adding its class's stride.
         """
         if full and self.exact:
             return self.walk_all(headroom_mib)
+        # where machines have several devices, which of two different ones is taken decides how many machines serve
+        classes = self.classes(headroom_mib, self._single_device and not full)
         strides, stride = [], 1
-        for limit in self.limits:
+        for item in classes:
             strides.append(stride)
-            stride *= limit + 1
-        groups = [(index, strides[index], limit + 1) for index, limit in enumerate(self.limits)]
+            stride *= len(item.groups) + 1
+        steps = [(number, strides[number], len(item.groups), item.reach) for number, item in enumerate(classes)]
+        head_class = next((number for number, item in enumerate(classes) if self._head_group in item.groups), -1)
         total = sum(self.limits)
+        devices_limit = min(total, MAX_DEVICES)
+        if machines_limit and self._single_device:
+            devices_limit = min(devices_limit, machines_limit)
         frontier: Dict[int, Tuple[int, Tuple[int, ...]]] = {0: (0, ())}
         best: Optional[Tuple[int, List[int]]] = None
-        reach: Dict[Tuple[int, int], int] = {}
-        for used in range(1, min(total, MAX_DEVICES) + 1):
+        for used in range(1, devices_limit + 1):
             # the first of several devices cannot take everything; with ``full`` each later one needs a slot
             most = self.n_slots - (total - used) if full else self.n_slots - (used == 1)
             after: Dict[int, Tuple[int, Tuple[int, ...]]] = {}
             for state, (position, order) in frontier.items():
-                for index, weight, radix in groups:
-                    if state // weight % radix == radix - 1:
+                if not full and not self._can_end(classes, strides, state, position, devices_limit - used + 1):
+                    continue
+                for number, weight, count, reach in steps:
+                    if state // weight % (count + 1) == count:
                         continue
-                    end = reach.get((index, position))
-                    if end is None:
-                        end = reach[(index, position)] = self.furthest(index, position, headroom_mib)
+                    end = reach[position]
                     if end > most:
                         end = most
                     if end <= position:
@@ -219,14 +256,14 @@ class Search:
                     new = state + weight
                     if new in after and after[new][0] >= end:
                         continue
-                    if machines_limit and self.machines_of(order + (index,)) > machines_limit:
+                    if machines_limit and self._machines(order + (number,), classes, head_class) > machines_limit:
                         continue
-                    after[new] = (end, order + (index,))
+                    after[new] = (end, order + (number,))
             finished = [order for end, order in after.values() if end == self.n_slots] if used > 1 and (not full or used == total) else []
             for order in finished:
-                rank = self.machines_of(order)
+                rank = self._machines(order, classes, head_class)
                 if best is None or rank < best[0]:
-                    best = rank, list(order)
+                    best = rank, self._group_order(order, classes)
             # with single-device machines more devices never means fewer machines
             if best is not None and (machines_limit or full or self._single_device or best[0] == 1):
                 break
@@ -236,6 +273,31 @@ class Search:
             if not frontier:
                 break
         return best[1] if best is not None else None
+
+    def _can_end(self, classes: Sequence[_Class], strides: Sequence[int], state: int, position: int, more: int) -> bool:
+        """Whether ``more`` of the devices that are left could reach the end if each had its longest run."""
+        loss = self.n_slots
+        for item, stride in zip(classes, strides):
+            left = len(item.groups) - state // stride % (len(item.groups) + 1)
+            if not left:
+                continue
+            # classes come with the longest runs first; the one that ends the model is any of those left
+            position += item.most * min(left, more)
+            more -= min(left, more)
+            loss = min(loss, item.loss)
+            if position - loss >= self.n_slots:
+                return True
+        return False
+
+    def _machines(self, order: Sequence[int], classes: Sequence[_Class], head_class: int) -> int:
+        if self._single_device:
+            return len(order) + (head_class not in order)
+        return self.machines_of(self._group_order(order, classes))
+
+    @staticmethod
+    def _group_order(order: Sequence[int], classes: Sequence[_Class]) -> List[int]:
+        pools = [iter(item.groups) for item in classes]
+        return [next(pools[number]) for number in order]
 
     def walk_all(self, headroom_mib: int) -> Optional[List[int]]:
         """Like ``walk`` with every device used.

@@ -5,10 +5,12 @@
 from __future__ import annotations
 
 import pytest
+from described_shapes import described
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._placement import MAX_DEVICES, slot_devices
+from ansible_collections.herd.llama_cpp.plugins.module_utils._memory import RunSettings
+from ansible_collections.herd.llama_cpp.plugins.module_utils._placement import MAX_DEVICES, Accounts, slot_devices
 
 
 @settings(max_examples=2000, deadline=None)
@@ -28,3 +30,16 @@ def test_a_split_by_memory_rounds_in_float32() -> None:
 @pytest.mark.parametrize("counts", [[1], [1, 1], [126, 1]])
 def test_small_ones(counts: list) -> None:
     assert [slot_devices(counts, sum(counts)).count(i) for i in range(len(counts))] == counts
+
+
+@pytest.mark.parametrize("shape", ["llama-8b", "llama-8b-mixed", "gemma3-27b", "deepseek3-671b-mtp", "gpt-oss-120b", "granite-hybrid-32b"])
+@pytest.mark.parametrize("run", [RunSettings(), RunSettings(context_size=32768, parallel=4, ubatch=256)], ids=["short", "long"])
+def test_a_row_is_what_total_says_and_grows(shape: str, run: RunSettings) -> None:
+    """The search looks ends up in rows by bisection: a longer run must never need less."""
+    model = described(shape)
+    accounts, plain = Accounts(model, run), Accounts(model, run)
+    for kind in ("cpu", "cuda"):
+        for first in range(0, model.n_slots, 1 if model.n_slots < 40 else 5):
+            row = accounts.row(kind, first)
+            assert row == [plain.total(kind, first, end, False) for end in range(first + 1, model.n_slots + 1)]
+            assert row == sorted(row)

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Iterator, List, Optional, Sequence, Tuple
 
 import pytest
+import sparse_gguf
 from described_shapes import described
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils import _memory, _plan
+from ansible_collections.herd.llama_cpp.plugins.module_utils import _gguf, _memory, _plan
 from ansible_collections.herd.llama_cpp.plugins.module_utils._placement import Accounts
 
 MIB = _memory.MIB
@@ -119,6 +121,25 @@ def test_six_devices_and_forty_layers(weights: List[int], output: int, sizes: Li
     assert split is not None and split.headroom_mib == best
 
 
+@settings(max_examples=30, phases=NO_SHRINKING, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.integers(8, 16), st.integers(5, 12), st.integers(0, 2), st.integers(1, 30), st.booleans(), st.data())
+def test_different_devices_that_get_equally_far(n: int, weight: int, noise: int, output: int, headless: bool, data: st.DataObject) -> None:
+    """Layers nearly equal and devices nearly so: where the search counts different devices as one and gives up early."""
+    weights = [weight + data.draw(st.integers(0, noise)) for _n in range(n)]
+    least = sum(weights) * 2 // 5
+    sizes = data.draw(st.lists(st.integers(least, least + 3 * weight), min_size=4, max_size=5))
+    model = tiny(weights, output, [1] * n)
+    run = _memory.RunSettings(context_size=1024, ubatch=64)
+    machines = tuple(machine("m%d" % i, *(() if headless and i == 0 else (free,))) for i, free in enumerate(sizes))
+    for policy in ("fewest_machines", "most_headroom"):
+        expected = best_of_all(policy, Accounts(model, run), machines, "m0")
+        split = _plan.find_split(_plan.Request(model, run, machines, "m0", policy), Accounts(model, run), machines, 0)
+        assert (split is None) == (expected is None)
+        if expected is not None and split is not None:
+            assert split.headroom_mib == expected[1]
+            assert policy == "most_headroom" or split.machines == expected[0]
+
+
 GUIDE = tuple(machine("m%d" % i, 24_000_000_000 // MIB, reserve=2_000_000_000 // MIB, ram=64000) for i in range(5))
 
 
@@ -217,11 +238,33 @@ def test_more_than_fifteen_devices_are_never_used() -> None:
         _plan.make_plan(_plan.Request(described("llama-405b"), _memory.RunSettings(), many, "m00", "all_machines"))
 
 
-def test_a_405b_over_fifteen_devices_takes_under_a_second() -> None:
-    sizes = [24564] * 5 + [32607] * 5 + [20475] * 5
+FIFTEEN = {
+    "equal": [24564] * 15,
+    "three sizes": [24564] * 5 + [32607] * 5 + [20475] * 5,
+    "fifteen sizes, ample": [20000 + 400 * i for i in range(15)],
+    "fifteen sizes, scarce": [17500 + 137 * i for i in range(15)],
+    "fifteen sizes, wide": [4000 + 2900 * i for i in range(15)],
+    "fifteen sizes, too small": [8000 + 61 * i for i in range(15)],
+}
+
+
+@pytest.mark.parametrize("policy", ["fewest_machines", "most_headroom"])
+@pytest.mark.parametrize("sizes", list(FIFTEEN.values()), ids=list(FIFTEEN))
+def test_a_405b_over_fifteen_devices_takes_under_a_second(sizes: List[int], policy: str, tmp_path: Path) -> None:
+    path = sparse_gguf.write(sparse_gguf.SHAPES["llama-405b"](), tmp_path / "model.gguf")
     machines = tuple(machine("m%02d" % i, s, reserve=1024, ram=64000) for i, s in enumerate(sizes))
-    described("llama-405b")
-    start = time.perf_counter()
-    plan = _plan.make_plan(_plan.Request(described("llama-405b"), _memory.RunSettings(parallel=4, kv_unified=True), machines, "m00"))
-    assert plan.fits and plan.split is not None and plan.split.search == "exact"
-    assert time.perf_counter() - start < 5, "the benchmark prints the figure; this is only a guard on busy machines"
+    # the time of this process: other work on the machine does not count
+    start = time.process_time()
+    header = _gguf.read_gguf_model(str(path))
+    model = _memory.describe_model(header.metadata, header.tensors)
+    plan = _plan.make_plan(_plan.Request(model, _memory.RunSettings(parallel=4, kv_unified=True), machines, "m00", policy))
+    took = time.process_time() - start
+    assert plan.split is not None and plan.split.search == "exact" and plan.fits == (min(sizes) != 8000)
+    # the goal is one second, and some 0.2 are usual; twice the goal for slow machines
+    assert took < 2
+
+
+def test_a_search_that_kept_only_the_best_sets_says_so() -> None:
+    many = tuple(machine("m%02d" % i, 20000 + 400 * i) for i in range(20))
+    plan = _plan.make_plan(_plan.Request(described("llama-405b"), _memory.RunSettings(), many, "m00", "most_headroom"))
+    assert plan.fits and plan.split is not None and plan.split.search == "beam" and len(plan.split.placed) == 15
