@@ -109,6 +109,13 @@ options:
       - An earlier plan of the same cluster. Its split stays when the same was asked for, it still fits, and it is no worse in what the
         policy promises, so that a running cluster is not restarted because free memory moved by a few MiB.
     type: dict
+  head_cpu:
+    description:
+      - Whether the head's own CPU may run the whole model where no machine has a device. All layers are then in the head's RAM, which
+        is judged by its V(ram_free_mib), and RV(_value.devices), RV(_value.rpc) and RV(_value.device_option) are empty.
+      - It changes nothing where any machine has a device. With V(false) machines without any device are an error.
+    type: bool
+    default: false
 seealso:
   - module: herd.llama_cpp.gguf_info
   - plugin: herd.llama_cpp.gguf_node_count
@@ -135,6 +142,10 @@ EXAMPLES = r"""
       - name: worker1
         devices:
           - {name: CUDA0, kind: cuda, total_mib: 24564, free_mib: 24100}
+
+- name: Plan a single machine without a GPU
+  ansible.builtin.debug:
+    msg: "{{ model.gguf | herd.llama_cpp.cluster_plan([{'name': 'head', 'ram_free_mib': 60000}], host='head', head_cpu=true) }}"
 """
 
 RETURN = r"""
@@ -205,11 +216,13 @@ _value:
       elements: str
       sample: ["--fit", "off", "-ngl", "all", "-c", "8192"]
     host:
-      description: The head's own RAM in MiB, by part.
+      description: The head's own RAM in MiB, by part. C(weights_mib) and C(kv_mib) are those of the whole model with O(head_cpu=true).
       type: dict
-      sample: {machine: head, weights_mib: 564, compute_mib: 113, output_mib: 2, process_mib: 300, extra_mib: 0, total_mib: 979}
+      sample: {machine: head, weights_mib: 564, kv_mib: 0, compute_mib: 113, output_mib: 2, process_mib: 300, extra_mib: 0, total_mib: 979}
     headroom_mib:
-      description: What the fullest device has left; negative when the model does not fit.
+      description:
+        - What the fullest device has left; negative when the model does not fit. Without devices, what the head's RAM has left,
+          V(null) where its size is not known.
       type: int
       sample: 2070
     largest_context:

@@ -34,6 +34,9 @@ KV_TYPES = ("f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_n
 # Buffer alignment: CPU 32 (ggml/src/ggml-backend.cpp, ggml_backend_cpu_buffer_type_get_alignment), CUDA 128
 # (ggml/src/ggml-cuda/ggml-cuda.cu, ggml_backend_cuda_buffer_type_get_alignment). An RPC device has its server's.
 ALIGNMENT = {"cpu": 32, "cuda": 128}
+# Types whose matrices an x86 CPU keeps in another layout and so in a buffer apart from that of the input embeddings
+# (ggml/src/ggml-cpu/repack.cpp, ggml_repack_get_optimal_repack_type).
+REPACKED = frozenset(["q4_0", "q4_k", "q2_k", "iq4_nl", "mxfp4"])
 # ggml/src/ggml-cuda/common.cuh, MATRIX_ROW_PADDING
 CUDA_ROW_PADDING = 512
 # ggml/src/ggml-backend.cpp, GGML_SCHED_MAX_COPIES
@@ -178,6 +181,8 @@ class Model:
     rows_after: str = "attention"
     # recurrent mixers: convolution width, inner width, state, groups, heads
     ssm: Tuple[int, int, int, int, int] = (0, 0, 0, 0, 0)
+    # of the output, what is the input embeddings themselves where both are on one CPU
+    shared_with_input_bytes: int = 0
     quantised_bytes: int = 0
     quantised_elements: int = 0
     unknown: Tuple[str, ...] = ()
@@ -317,6 +322,8 @@ def describe_model(metadata: Mapping[str, Any], tensors: Sequence[Any], file_siz
     quantised_bytes = quantised_elements = 0
     for tensor in tensors:
         name = tensor.name
+        if tensor.type_name.lower() not in BLOCKS and tensor.type_name.lower() not in UNQUANTISED:
+            raise MemoryModelError("the tensor %s has the unknown type %s" % (printable(name), printable(tensor.type_name)))
         if name.startswith("blk."):
             match = _BLOCK.fullmatch(name)
             if match is None or int(match.group(1)) >= n_all:
@@ -340,7 +347,9 @@ def describe_model(metadata: Mapping[str, Any], tensors: Sequence[Any], file_siz
     embedding = names.get("token_embd.weight")
     if embedding is None:
         raise MemoryModelError("the file has no token_embd.weight")
+    shared_with_input = 0
     if "output.weight" not in names:
+        shared_with_input = 0 if embedding.type_name.lower() in REPACKED else _tensor_bytes(embedding, "cpu")
         # tied embeddings: a second copy where the output is (src/models/*.cpp, TENSOR_DUPLICATED)
         for kind in kinds:
             output[kind] += _tensor_bytes(embedding, kind)
@@ -352,6 +361,8 @@ def describe_model(metadata: Mapping[str, Any], tensors: Sequence[Any], file_siz
             # multi-token-prediction blocks hold a slot but are not loaded (TENSOR_SKIP without a draft context)
             layers.append(Layer(LayerKind(), dict.fromkeys(kinds, 0)))
             continue
+        if not own:
+            raise MemoryModelError("the file has no tensor of layer %d, though its header says there are %d layers" % (il, n_all))
         weights = {kind: sum(_tensor_bytes(t, kind) for t in own.values()) for kind in kinds}
         width_k, width_v = (head_k_swa, head_v_swa) if swa[il] else (head_k, head_v)
         attention = kv_heads[il] > 0 and (recurrent[il] in ("", "both"))
@@ -370,7 +381,7 @@ def describe_model(metadata: Mapping[str, Any], tensors: Sequence[Any], file_siz
         rows_after=rules.get("rows_after", "attention"),
         ssm=(header.number("ssm.conv_kernel"), header.number("ssm.inner_size"), header.number("ssm.state_size"),
              header.number("ssm.group_count"), header.number("ssm.time_step_rank")),
-        quantised_bytes=quantised_bytes, quantised_elements=quantised_elements, unknown=tuple(unknown))
+        shared_with_input_bytes=shared_with_input, quantised_bytes=quantised_bytes, quantised_elements=quantised_elements, unknown=tuple(unknown))
 
 
 def _sliding(rules: Mapping[str, Any], header: _Header, n_all: int, n_layer: int) -> Tuple[List[bool], int]:

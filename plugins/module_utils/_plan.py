@@ -22,7 +22,7 @@ from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Se
 from ansible_collections.herd.llama_cpp.plugins.module_utils._memory import (
     BLOCKS, KV_TYPES, MIB, Model, RunSettings, mib_up, pad,
 )
-from ansible_collections.herd.llama_cpp.plugins.module_utils._placement import MAX_DEVICES, Accounts, DeviceMemory
+from ansible_collections.herd.llama_cpp.plugins.module_utils._placement import MAX_DEVICES, Accounts, DeviceMemory, HostMemory
 
 POLICIES = ("fewest_machines", "most_headroom", "all_machines", "named_machines")
 # Sets of devices beyond which the search keeps only the best of each size.
@@ -189,7 +189,8 @@ class Search:
     def furthest(self, group: int, first: int, headroom_mib: int) -> int:
         """The end of the longest run from ``first`` that leaves ``headroom_mib`` on a device of ``group``."""
         kind, capacity, _devices = self.groups[group]
-        return first + bisect_right(self.accounts.row(kind, first), (capacity - headroom_mib) * MIB)
+        room = (capacity - headroom_mib) * MIB
+        return first + bisect_right(self.accounts.row(kind, first, room), room)
 
     def classes(self, headroom_mib: int, merge: bool) -> List[_Class]:
         """Devices by how far they get, the strongest first; without ``merge`` a class for each group."""
@@ -467,6 +468,8 @@ class Request:
     headroom_mib: int = 0
     # extra memory of the head's process, such as a multimodal projector that runs on the CPU
     host_extra_mib: int = 0
+    # no machine has a device and the head's CPU is to run the model
+    head_cpu: bool = False
 
 
 @dataclass
@@ -479,6 +482,9 @@ class Plan:
     largest_context: int = 0
     shortfall: Optional[Dict[str, Any]] = None
     ways_out: List[Dict[str, Any]] = field(default_factory=list)
+    # no device at all: the head's CPU runs the model, and this is what its RAM has left, where its size is known
+    on_head: bool = False
+    headroom_mib: Optional[int] = None
 
 
 def check_settings(model: Model, settings: RunSettings, conservative: bool) -> None:
@@ -580,9 +586,13 @@ def make_plan(request: Request, conservative: bool = False) -> Plan:
     for label in labels:
         if labels.count(label) > 1:
             raise PlanError("the device %s is listed twice" % label)
-    if not labels:
-        raise PlanError("none of the machines has a device to put layers on; list at least one (a machine's CPU counts as one)")
     accounts = _accounts(request.model, request.settings)
+    if not labels:
+        # of all machines, not of those the policy allows: a list that is empty by mistake must not become a slow server
+        if not request.head_cpu or any(m.devices for m in request.machines):
+            raise PlanError("none of the machines has a device to put layers on; list at least one (a worker's CPU counts as one), or,"
+                            " where no machine has any, set head_cpu to let the CPU of %s run the model alone" % request.head)
+        return _plan_on_head(request, accounts)
     split = find_split(request, accounts, machines, request.headroom_mib)
     plan = Plan(request, split, split is not None, accounts)
     if split is None:
@@ -605,6 +615,31 @@ def make_plan(request: Request, conservative: bool = False) -> Plan:
     return plan
 
 
+# -- the head's CPU alone ---------------------------------------------------------------------------------------------
+
+def _head_spare_mib(request: Request) -> Optional[int]:
+    """What the head's RAM has left when its CPU runs everything, None where its size is not known."""
+    ram = next(m for m in request.machines if m.name == request.head).ram_free_mib
+    if ram is None:
+        return None
+    memory = _accounts(request.model, request.settings).host_alone()
+    return ram - _host_parts(memory, request)["total_mib"]
+
+
+def _plan_on_head(request: Request, accounts: Accounts) -> Plan:
+    spare = _head_spare_mib(request)
+    plan = Plan(request, None, spare is None or spare >= request.headroom_mib, accounts, on_head=True, headroom_mib=spare)
+    if plan.fits:
+        plan.largest_context = largest_context(request, request.machines)
+        return plan
+    missing = request.headroom_mib - (spare or 0)
+    plan.shortfall = {"machine": request.head, "device": "CPU", "missing_mib": missing, "total_missing_mib": missing}
+    plan.problems = ["%s: its CPU alone needs about %d MiB of RAM%s, %d MiB more than are free" % (
+        request.head, host_mib(plan)["total_mib"], " and %d MiB of headroom" % request.headroom_mib if request.headroom_mib else "", missing)]
+    plan.ways_out = ways_out(request, request.machines)
+    return plan
+
+
 # -- what else would fit ----------------------------------------------------------------------------------------------
 
 def _quick_fits(request: Request, machines: Sequence[Machine]) -> bool:
@@ -612,6 +647,9 @@ def _quick_fits(request: Request, machines: Sequence[Machine]) -> bool:
 
     With very many different devices only the best sets are tried, which errs on the side of no.
     """
+    if request.head_cpu and not any(m.devices for m in machines):
+        spare = _head_spare_mib(request)
+        return spare is None or spare >= request.headroom_mib
     accounts = _accounts(request.model, request.settings)
     full = request.policy in ("all_machines", "named_machines")
     search = Search(accounts, machines, request.head, full, quick=True)
@@ -730,13 +768,19 @@ def host_problems(plan: Plan) -> List[str]:
 
 
 def host_mib(plan: Plan) -> Dict[str, int]:
-    host = plan.accounts.host(plan.split is not None and len(plan.split.placed) == 1)
+    if plan.on_head:
+        return _host_parts(plan.accounts.host_alone(), plan.request)
+    return _host_parts(plan.accounts.host(plan.split is not None and len(plan.split.placed) == 1), plan.request)
+
+
+def _host_parts(host: HostMemory, request: Request) -> Dict[str, int]:
     parts = {
         "weights_mib": mib_up(host.weight_bytes),
+        "kv_mib": mib_up(host.context_bytes),
         "compute_mib": mib_up(host.compute_bytes),
         "output_mib": mib_up(host.output_bytes),
         "process_mib": HEAD_PROCESS_MIB,
-        "extra_mib": plan.request.host_extra_mib,
+        "extra_mib": request.host_extra_mib,
     }
     parts["total_mib"] = sum(parts.values())
     return parts

@@ -13,7 +13,7 @@ import hashlib
 from typing import Any, Mapping, Optional
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._placement import Accounts
-from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import Placed, Request, Split
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import Placed, Plan, Request, Split
 
 
 def basis(request: Request) -> str:
@@ -48,3 +48,19 @@ def kept_split(request: Request, accounts: Accounts, best: Optional[Split], earl
         return split if split.machines <= best.machines else None
     same = {p.device.label for p in split.placed} == {p.device.label for p in best.placed}
     return split if same else None
+
+
+def keep_split(plan: Plan, earlier: Mapping[str, Any]) -> bool:
+    """Give a plan that fits the earlier plan's split where that may stay; whether it did.
+
+    A head that computes alone has no split, so that the same wish is the same plan.
+    """
+    if not plan.fits:
+        return False
+    if plan.on_head:
+        return earlier.get("basis") == basis(plan.request) and not earlier.get("devices")
+    split = kept_split(plan.request, plan.accounts, plan.split, earlier)
+    if split is None:
+        return False
+    plan.split = split
+    return True

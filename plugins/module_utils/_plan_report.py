@@ -8,14 +8,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf import printable
 from ansible_collections.herd.llama_cpp.plugins.module_utils._memory import (
     MemoryModelError, Model, RunSettings, describe_model, mib_up,
 )
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import (
     Device, Machine, Plan, PlanError, Request, host_mib, make_plan,
 )
-from ansible_collections.herd.llama_cpp.plugins.module_utils._plan_keep import basis, kept_split
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan_keep import basis, keep_split
 
 DEVICE_KINDS = ("cuda", "cpu")
 # What a device loses besides the counted buffers: on NVIDIA the driver's context, kernels and cuBLAS workspaces. Kept free
@@ -42,6 +41,12 @@ def _whole(value: Any, what: str, least: int = 0) -> int:
     return number
 
 
+def _flag(value: Any, what: str) -> bool:
+    if not isinstance(value, bool):
+        raise PlanError("%s must be true or false, not %r" % (what, value))
+    return value
+
+
 def model_from_facts(facts: Mapping[str, Any], conservative: bool) -> Model:
     """A model from what gguf_info returns with its metadata and tensors."""
     if not isinstance(facts, Mapping) or not isinstance(facts.get("metadata"), Mapping) or not isinstance(facts.get("tensors"), (list, tuple)):
@@ -54,8 +59,6 @@ def model_from_facts(facts: Mapping[str, Any], conservative: bool) -> Model:
         return describe_model(facts["metadata"], tensors, int(facts.get("file_size_bytes") or 0), conservative)
     except MemoryModelError as exc:
         raise PlanError(str(exc)) from exc
-    except KeyError as exc:
-        raise PlanError("the GGUF facts have a tensor of the unknown type %s" % printable(str(exc))) from exc
 
 
 def machines_from_facts(items: Sequence[Mapping[str, Any]], head: str, reserve_mib: Optional[Any]) -> List[Machine]:
@@ -118,7 +121,7 @@ def plan_from_facts(facts: Mapping[str, Any], machines: Sequence[Mapping[str, An
                     kv_unified: bool = True, type_k: str = "f16", type_v: str = "f16", batch: Any = 2048, ubatch: Any = 512,
                     flash_attention: bool = True, policy: str = "fewest_machines", named: Sequence[str] = (), reserve_mib: Any = None,
                     headroom_mib: Any = 0, mmproj_mib: Any = 0, mmproj_device: Optional[str] = None, unknown: str = "refuse",
-                    keep: Optional[Mapping[str, Any]] = None) -> Dict[str, Any]:
+                    head_cpu: bool = False, keep: Optional[Mapping[str, Any]] = None) -> Dict[str, Any]:
     """The whole way from facts to facts."""
     if unknown not in ("refuse", "conservative"):
         raise PlanError("unknown must be 'refuse' or 'conservative', not '%s'" % unknown)
@@ -131,12 +134,10 @@ def plan_from_facts(facts: Mapping[str, Any], machines: Sequence[Mapping[str, An
     if not any(m.name == host for m in parsed):
         raise PlanError("the head %s is not among the machines" % host)
     parsed, host_extra = _with_mmproj(parsed, host, _whole(mmproj_mib, "mmproj_mib"), mmproj_device)
-    request = Request(model, settings, tuple(parsed), host, policy, tuple(named), _whole(headroom_mib, "headroom_mib"), host_extra)
+    request = Request(model, settings, tuple(parsed), host, policy, tuple(named), _whole(headroom_mib, "headroom_mib"), host_extra,
+                      _flag(head_cpu, "head_cpu"))
     plan = make_plan(request, conservative)
-    kept = kept_split(request, plan.accounts, plan.split, keep) if keep and plan.fits else None
-    if kept is not None:
-        plan.split = kept
-    return plan_as_dict(plan, kept is not None)
+    return plan_as_dict(plan, keep_split(plan, keep or {}))
 
 
 def plan_as_dict(plan: Plan, kept: bool = False) -> Dict[str, Any]:
@@ -187,7 +188,7 @@ def plan_as_dict(plan: Plan, kept: bool = False) -> Dict[str, Any]:
         "device_option": ",".join(names),
         "tensor_split": tensor_split,
         "n_gpu_layers": "all",
-        "headroom_mib": split.headroom_mib if split is not None else None,
+        "headroom_mib": split.headroom_mib if split is not None else plan.headroom_mib,
         "largest_context": plan.largest_context,
         "problems": list(plan.problems),
         "shortfall": plan.shortfall,
@@ -195,7 +196,7 @@ def plan_as_dict(plan: Plan, kept: bool = False) -> Dict[str, Any]:
         "confidence": confidence(plan),
     }
     result["arguments"] = arguments(result, settings) if plan.fits else []
-    if plan.shortfall:
+    if plan.shortfall and split is not None:
         result["problems"].insert(0, "%(machine)s: %(device)s is %(missing_mib)d MiB short in the best split" % plan.shortfall)
     result["failure"] = failure(result)
     return result
@@ -216,8 +217,10 @@ def arguments(result: Mapping[str, Any], settings: RunSettings) -> List[str]:
     """llama-server's arguments that make it do what was planned; ``--rpc`` takes the endpoints in the order of ``rpc``."""
     out = ["--fit", "off", "-ngl", str(result["n_gpu_layers"]), "-c", str(settings.context_size), "-np", str(settings.parallel),
            "--kv-unified" if settings.kv_unified else "--no-kv-unified", "-b", str(settings.batch), "-ub", str(settings.ubatch),
-           "-fa", "on" if settings.flash_attention else "off", "-ctk", settings.type_k.lower(), "-ctv", settings.type_v.lower(),
-           "--device", result["device_option"]]
+           "-fa", "on" if settings.flash_attention else "off", "-ctk", settings.type_k.lower(), "-ctv", settings.type_v.lower()]
+    # without any device there is none to name: llama-server then runs on the CPU (src/llama-model.cpp, load_tensors)
+    if result["device_option"]:
+        out += ["--device", result["device_option"]]
     if len(result["tensor_split"]) > 1:
         out += ["-ts", ",".join(str(n) for n in result["tensor_split"])]
     return out
@@ -243,7 +246,7 @@ def confidence(plan: Plan) -> Dict[str, Any]:
     return {
         "weights": "exact" if not model.unknown else "from the tensor table",
         "kv": "exact" if not model.unknown else "upper bound",
-        "compute": "compared with llama.cpp 0.5.0" if exact else "guess, doubled",
+        "compute": "guess, doubled" if not exact else "estimate" if plan.on_head else "compared with llama.cpp 0.5.0",
         "reserve": "given",
         "host_process": "estimate",
         "device_kinds_not_measured": sorted(kinds - {"cpu"}),

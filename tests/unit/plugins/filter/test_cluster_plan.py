@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,8 @@ import sparse_gguf
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.herd.llama_cpp.plugins.filter.cluster_plan import FilterModule
+from ansible_collections.herd.llama_cpp.plugins.filter.gguf_node_count import gguf_node_count
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf import describe, read_gguf_model
 
 plan = FilterModule().filters()["cluster_plan"]
 
@@ -109,3 +112,97 @@ def test_an_unknown_architecture_is_refused_or_doubled() -> None:
     exact = plan(known, machines(2), host="head")
     assert careful["confidence"]["unknown"]
     assert careful["devices"][0]["compute_mib"] > exact["devices"][0]["compute_mib"]
+
+
+# -- a single machine without any device ------------------------------------------------------------------------------
+
+def alone(ram: int | None = 64000, **options: Any) -> dict:
+    head = {"name": "head", "devices": []} if ram is None else {"name": "head", "devices": [], "ram_free_mib": ram}
+    return plan(facts("llama-8b"), [head], host="head", head_cpu=True, **options)
+
+
+def test_the_head_s_cpu_runs_the_model_when_asked_to() -> None:
+    made = alone()
+    assert made["fits"] and made["machines"] == ["head"] and made["unused_machines"] == []
+    assert made["rpc"] == [] and made["devices"] == [] and made["tensor_split"] == [] and made["device_option"] == ""
+    text = " ".join(made["arguments"])
+    assert text.startswith("--fit off -ngl all -c 8192 ") and "--device" not in text and "-ts" not in text and "--rpc" not in text
+    parts = {key: value for key, value in made["host"].items() if key not in ("machine", "total_mib")}
+    assert made["host"]["total_mib"] == sum(parts.values())
+    # 8192 cells of 32 layers with 8 heads of 128, K and V in float16; and the file's weights, once
+    assert parts["kv_mib"] == 8192 * 32 * 8 * 128 * 2 * 2 >> 20
+    size = sum(tensor["size_bytes"] for tensor in facts("llama-8b")["tensors"])
+    assert size <= parts["weights_mib"] << 20 < size + (2 << 20)
+    assert made["headroom_mib"] == 64000 - made["host"]["total_mib"] and made["confidence"]["compute"] == "estimate"
+    assert made["problems"] == [] and made["ways_out"] == []
+
+
+def test_the_largest_context_of_a_cpu_alone_fits_and_one_step_more_does_not() -> None:
+    largest = alone(10000)["largest_context"]
+    assert 8192 < largest < 131072
+    assert alone(10000, context_size=largest)["fits"] and not alone(10000, context_size=largest + 256)["fits"]
+
+
+def test_a_cpu_alone_that_is_too_small_says_by_how_much() -> None:
+    made = alone(6000, context_size=32768, headroom_mib=500)
+    assert not made["fits"] and made["arguments"] == [] and made["ways_out"]
+    missing = made["shortfall"]["missing_mib"]
+    assert made["shortfall"] == {"machine": "head", "device": "CPU", "missing_mib": missing, "total_missing_mib": missing}
+    assert len(made["problems"]) == 1 and made["problems"][0].startswith("head: ") and " %d MiB more than are free" % missing in made["problems"][0]
+    assert alone(6000 + missing, context_size=32768, headroom_mib=500)["fits"]
+    assert not alone(6000 + missing - 1, context_size=32768, headroom_mib=500)["fits"]
+
+
+def test_a_cpu_alone_whose_ram_is_not_known_is_not_judged() -> None:
+    made = alone(None)
+    assert made["fits"] and made["headroom_mib"] is None and made["largest_context"] == 131072
+
+
+def test_a_cpu_alone_is_only_for_inventories_without_a_device() -> None:
+    none = [{"name": "head", "devices": []}, {"name": "worker1", "devices": []}]
+    with pytest.raises(AnsibleFilterError, match="set head_cpu to let the CPU of head run the model alone"):
+        plan(facts("llama-8b"), none, host="head")
+    assert plan(facts("llama-8b"), none, host="head", head_cpu=True)["unused_machines"] == ["worker1"]
+    # a device that the policy leaves out is still a device
+    with pytest.raises(AnsibleFilterError, match="none of the machines has a device"):
+        plan(facts("llama-8b"), [none[0], dict(machines(2)[1])], host="head", head_cpu=True, policy="named_machines", named=["head"])
+    # and where there are devices the option changes nothing
+    assert plan(facts("llama-8b"), machines(2), host="head", head_cpu=True) == plan(facts("llama-8b"), machines(2), host="head")
+    with pytest.raises(AnsibleFilterError, match="head_cpu must be true or false"):
+        plan(facts("llama-8b"), none, host="head", head_cpu="yes")
+
+
+@pytest.mark.parametrize(("settings", "real"), [
+    # the buffer lines of llama-server 0.5.0 with -lv 4, without a device: model, KV, output, compute
+    ({"context_size": 8192, "parallel": 4}, (92.10, 180.00, 0.75, 21.51)),
+    ({"context_size": 4096, "parallel": 1, "kv_unified": False}, (92.10, 90.00, 0.19, 17.51)),
+    ({"context_size": 8192, "parallel": 2, "kv_unified": False, "ubatch": 256, "type_k": "q8_0", "type_v": "q8_0"}, (92.10, 95.62, 0.38, 8.22)),
+    ({"context_size": 2048, "parallel": 4, "ubatch": 128}, (92.10, 45.00, 0.75, 3.88)),
+])
+def test_a_cpu_alone_is_what_llama_server_said(settings: dict, real: tuple) -> None:
+    made = plan(facts("smollm2-135m"), [{"name": "head"}], host="head", head_cpu=True, **settings)["host"]
+    weights, kv, output, compute = real
+    assert (made["weights_mib"], made["kv_mib"], made["output_mib"]) == tuple(-int(-value // 1) for value in (weights, kv, output))
+    assert compute <= made["compute_mib"] <= 1.25 * compute + 1
+
+
+# -- the guide's examples ---------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize(("kinds", "gigabytes", "count"), [
+    ({}, 40, 2),
+    ({"weights": "Q6_K", "embedding": "F16", "output": "Q8_0"}, 59, 3),
+])
+def test_the_guide_s_examples_by_its_rule_and_by_the_planner(kinds: dict, gigabytes: int, count: int, tmp_path: Path) -> None:
+    """40 GB on 24 GB GPUs needs two machines, 59 GB three: from files of those sizes, with the default reserve."""
+    model = sparse_gguf.llama("guide", n_layer=80, n_embd=8192, n_ff=28672, n_head=64, n_head_kv=8, **kinds)
+    path = sparse_gguf.write(model, tmp_path / "model.gguf")
+    read = describe(read_gguf_model(str(path)), include_tensors=True, include_metadata=True)
+    assert round(read["file_size_bytes"] / 1e9) == gigabytes and path.stat().st_size == read["file_size_bytes"]
+    assert gguf_node_count(read["file_size_bytes"], 24) == count
+    assert gguf_node_count(gigabytes * 10**9, 24) == count
+    five = [{"name": "m%d" % i, "ram_free_mib": 64000, "devices": [{"name": "CUDA0", "total_mib": 24564, "free_mib": 24000}]} for i in range(5)]
+    made = plan(read, five, host="m0")
+    assert made["fits"] and len(made["machines"]) == count
+    assert {device["reserve_mib"] for device in made["devices"]} == {1024}
+    # one machine fewer is not enough, however the layers are laid
+    assert not plan(read, five[:count - 1], host="m0")["fits"]

@@ -40,6 +40,10 @@ def test_a_row_is_what_total_says_and_grows(shape: str, run: RunSettings) -> Non
     accounts, plain = Accounts(model, run), Accounts(model, run)
     for kind in ("cpu", "cuda"):
         for first in range(0, model.n_slots, 1 if model.n_slots < 40 else 5):
+            whole = plain.total(kind, first, model.n_slots, False)
+            part = list(accounts.row(kind, first, whole // 3))
             row = accounts.row(kind, first)
+            # what is left out of a part does not fit, and the rest can be had later
+            assert part == row[:len(part)] and all(total > whole // 3 for total in row[len(part):])
             assert row == [plain.total(kind, first, end, False) for end in range(first + 1, model.n_slots + 1)]
             assert row == sorted(row)
