@@ -74,6 +74,7 @@ bench: setup ## Measure deploys with 2, 4 and 8 workers, and tokens/s (needs roo
 .PHONY: bench-memory
 bench-memory: setup ## Print what the planner predicts beside what llama.cpp allocates, for every recorded model shape
 	@PYTHONPATH=playbooks/collections:tests/support python tests/benchmark/plan_accuracy.py
+
 .PHONY: bench-plan
 bench-plan: setup ## Measure from a model's header, on disk and over HTTP, to a plan
 	@PYTHONPATH=playbooks/collections:tests/support python tests/benchmark/plan_time.py

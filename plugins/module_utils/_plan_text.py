@@ -37,10 +37,14 @@ def plan_text(plan: Mapping, model: Mapping, commands: t.Sequence[Mapping] = (),
     """The plan as lines: who holds what, who is not needed, what will run, or why it does not fit."""
     name = model.get("name") or str(model.get("path") or "").rsplit("/", 1)[-1] or "The model"
     size = " %.1f GB," % (model["file_size_bytes"] / 1e9) if model.get("file_size_bytes") else ""
-    lines = ["%s (%s, %d layers,%s context %d). MiB on each device:" % (name, plan["architecture"], plan["n_layers"], size, plan["context_size"]), ""]
+    what = "%s (%s, %d layers,%s context %d)." % (name, plan["architecture"], plan["n_layers"], size, plan["context_size"])
+    host = plan["host"]
     if plan["devices"]:
-        lines += table_lines(_rows(plan, commands), COLUMNS) + [""]
-    lines.append("%s also needs %d MiB of RAM for llama-server itself." % (plan["host"]["machine"], plan["host"]["total_mib"]))
+        lines = [what + " MiB on each device:", ""] + table_lines(_rows(plan, commands), COLUMNS) + [""]
+        lines.append("%s also needs %d MiB of RAM for llama-server itself." % (host["machine"], host["total_mib"]))
+    else:
+        lines = [what, "The CPU of %s runs it alone, with %d MiB of RAM: %d for weights, %d for the KV cache, %d for computing, the rest for"
+                 " llama-server itself." % (host["machine"], host["total_mib"], host["weights_mib"], host["kv_mib"], host["compute_mib"])]
     if plan["unused_machines"]:
         lines.append("Not needed: %s." % ", ".join(plan["unused_machines"]))
     if plan.get("kept"):

@@ -102,6 +102,13 @@ def _value(value: Any) -> bytes:
     raise TypeError("no GGUF type for %r" % (value,))
 
 
+def facts(shape: str, file_size_bytes: int = 0) -> Dict[str, Any]:
+    """What gguf_info returns for a shape with its metadata and tensors, as far as the planner reads it."""
+    model = SHAPES[shape]()
+    return {"name": shape, "metadata": model.metadata, "file_size_bytes": file_size_bytes, "tensors": [
+        {"name": n, "shape": list(s), "type": t, "size_bytes": tensor_size_bytes(s, t)} for n, s, t in model.tensors]}
+
+
 def write(model: Model, path: Union[str, Path], metadata: Optional[Dict[str, Any]] = None,
           tensors: Optional[List[TensorRow]] = None) -> Path:
     """Write one file; ``metadata`` and ``tensors`` replace the model's own (used for the parts of a split set)."""

@@ -19,12 +19,6 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf import descri
 plan = FilterModule().filters()["cluster_plan"]
 
 
-def facts(shape: str = "llama-70b-q4") -> dict:
-    model = sparse_gguf.SHAPES[shape]()
-    return {"metadata": model.metadata, "file_size_bytes": 0, "tensors": [
-        {"name": n, "shape": list(s), "type": t, "size_bytes": sparse_gguf.tensor_size_bytes(s, t)} for n, s, t in model.tensors]}
-
-
 def machines(count: int, gpus: int = 1, **more: Any) -> list:
     return [dict({"name": "head" if i == 0 else "worker%d" % i, "ram_free_mib": 64000,
                   "devices": [{"name": "CUDA%d" % g, "total_mib": 24564, "free_mib": 24100, "reserve_mib": 2048} for g in range(gpus)]}, **more)
@@ -32,7 +26,7 @@ def machines(count: int, gpus: int = 1, **more: Any) -> list:
 
 
 def test_what_the_units_need() -> None:
-    made = plan(facts(), machines(4), host="head")
+    made = plan(sparse_gguf.facts("llama-70b-q4"), machines(4), host="head")
     assert made["fits"] and made["machines"] == ["head", "worker1"] and made["unused_machines"] == ["worker2", "worker3"]
     assert sum(made["tensor_split"]) == 81
     assert made["rpc"] == [{"machine": "worker1", "device": "CUDA0"}]
@@ -45,23 +39,23 @@ def test_what_the_units_need() -> None:
 
 
 def test_one_worker_for_each_gpu_of_a_machine() -> None:
-    made = plan(facts(), machines(2, gpus=2), host="head", policy="all_machines")
+    made = plan(sparse_gguf.facts("llama-70b-q4"), machines(2, gpus=2), host="head", policy="all_machines")
     assert [r["machine"] for r in made["rpc"]] == ["worker1", "worker1"]
     assert {d["llama_device"] for d in made["devices"]} == {"CUDA0", "CUDA1", "RPC0", "RPC1"}
 
 
 def test_a_projector_takes_room_on_its_device() -> None:
-    plain = plan(facts(), machines(2), host="head", policy="all_machines")
-    with_it = plan(facts(), machines(2), host="head", policy="all_machines", mmproj_mib=800)
+    plain = plan(sparse_gguf.facts("llama-70b-q4"), machines(2), host="head", policy="all_machines")
+    with_it = plan(sparse_gguf.facts("llama-70b-q4"), machines(2), host="head", policy="all_machines", mmproj_mib=800)
     own = {d["machine"]: d for d in with_it["devices"]}
     assert own["head"]["reserve_mib"] == 2848 and own["worker1"]["reserve_mib"] == 2048
     assert with_it["headroom_mib"] < plain["headroom_mib"]
     headless = [dict(machines(1)[0], devices=[])] + machines(3)[1:]
-    assert plan(facts(), headless, host="head", mmproj_mib=800)["host"]["extra_mib"] == 800
+    assert plan(sparse_gguf.facts("llama-70b-q4"), headless, host="head", mmproj_mib=800)["host"]["extra_mib"] == 800
 
 
 def test_a_model_that_does_not_fit_is_an_answer_not_an_error() -> None:
-    made = plan(facts("llama-405b"), machines(3), host="head")
+    made = plan(sparse_gguf.facts("llama-405b"), machines(3), host="head")
     assert not made["fits"] and made["arguments"] == []
     assert "MiB short" in made["problems"][0] and made["ways_out"]
 
@@ -79,7 +73,7 @@ def test_a_model_that_does_not_fit_is_an_answer_not_an_error() -> None:
 ])
 def test_a_bad_argument_is_one_sentence(change: dict, message: str) -> None:
     with pytest.raises(AnsibleFilterError, match=message) as caught:
-        plan(facts("llama-8b"), machines(2), **dict({"host": "head"}, **change))
+        plan(sparse_gguf.facts("llama-8b"), machines(2), **dict({"host": "head"}, **change))
     assert "\n" not in str(caught.value)
 
 
@@ -94,7 +88,7 @@ def test_a_bad_argument_is_one_sentence(change: dict, message: str) -> None:
 ])
 def test_bad_machines_are_one_sentence(value: Any, message: str) -> None:
     with pytest.raises(AnsibleFilterError, match=message):
-        plan(facts("llama-8b"), value, host="head")
+        plan(sparse_gguf.facts("llama-8b"), value, host="head")
 
 
 def test_facts_without_tensors_are_refused() -> None:
@@ -103,7 +97,7 @@ def test_facts_without_tensors_are_refused() -> None:
 
 
 def test_an_unknown_architecture_is_refused_or_doubled() -> None:
-    known = facts("llama-8b")
+    known = sparse_gguf.facts("llama-8b")
     new = dict(known, metadata={k.replace("llama.", "newcomer."): v for k, v in known["metadata"].items()})
     new["metadata"]["general.architecture"] = "newcomer"
     with pytest.raises(AnsibleFilterError, match="never compared"):
@@ -118,7 +112,7 @@ def test_an_unknown_architecture_is_refused_or_doubled() -> None:
 
 def alone(ram: int | None = 64000, **options: Any) -> dict:
     head = {"name": "head", "devices": []} if ram is None else {"name": "head", "devices": [], "ram_free_mib": ram}
-    return plan(facts("llama-8b"), [head], host="head", head_cpu=True, **options)
+    return plan(sparse_gguf.facts("llama-8b"), [head], host="head", head_cpu=True, **options)
 
 
 def test_the_head_s_cpu_runs_the_model_when_asked_to() -> None:
@@ -131,7 +125,7 @@ def test_the_head_s_cpu_runs_the_model_when_asked_to() -> None:
     assert made["host"]["total_mib"] == sum(parts.values())
     # 8192 cells of 32 layers with 8 heads of 128, K and V in float16; and the file's weights, once
     assert parts["kv_mib"] == 8192 * 32 * 8 * 128 * 2 * 2 >> 20
-    size = sum(tensor["size_bytes"] for tensor in facts("llama-8b")["tensors"])
+    size = sum(tensor["size_bytes"] for tensor in sparse_gguf.facts("llama-8b")["tensors"])
     assert size <= parts["weights_mib"] << 20 < size + (2 << 20)
     assert made["headroom_mib"] == 64000 - made["host"]["total_mib"] and made["confidence"]["compute"] == "estimate"
     assert made["problems"] == [] and made["ways_out"] == []
@@ -161,15 +155,15 @@ def test_a_cpu_alone_whose_ram_is_not_known_is_not_judged() -> None:
 def test_a_cpu_alone_is_only_for_inventories_without_a_device() -> None:
     none = [{"name": "head", "devices": []}, {"name": "worker1", "devices": []}]
     with pytest.raises(AnsibleFilterError, match="set head_cpu to let the CPU of head run the model alone"):
-        plan(facts("llama-8b"), none, host="head")
-    assert plan(facts("llama-8b"), none, host="head", head_cpu=True)["unused_machines"] == ["worker1"]
+        plan(sparse_gguf.facts("llama-8b"), none, host="head")
+    assert plan(sparse_gguf.facts("llama-8b"), none, host="head", head_cpu=True)["unused_machines"] == ["worker1"]
     # a device that the policy leaves out is still a device
     with pytest.raises(AnsibleFilterError, match="none of the machines has a device"):
-        plan(facts("llama-8b"), [none[0], dict(machines(2)[1])], host="head", head_cpu=True, policy="named_machines", named=["head"])
+        plan(sparse_gguf.facts("llama-8b"), [none[0], dict(machines(2)[1])], host="head", head_cpu=True, policy="named_machines", named=["head"])
     # and where there are devices the option changes nothing
-    assert plan(facts("llama-8b"), machines(2), host="head", head_cpu=True) == plan(facts("llama-8b"), machines(2), host="head")
+    assert plan(sparse_gguf.facts("llama-8b"), machines(2), host="head", head_cpu=True) == plan(sparse_gguf.facts("llama-8b"), machines(2), host="head")
     with pytest.raises(AnsibleFilterError, match="head_cpu must be true or false"):
-        plan(facts("llama-8b"), none, host="head", head_cpu="yes")
+        plan(sparse_gguf.facts("llama-8b"), none, host="head", head_cpu="yes")
 
 
 @pytest.mark.parametrize(("settings", "real"), [
@@ -180,7 +174,7 @@ def test_a_cpu_alone_is_only_for_inventories_without_a_device() -> None:
     ({"context_size": 2048, "parallel": 4, "ubatch": 128}, (92.10, 45.00, 0.75, 3.88)),
 ])
 def test_a_cpu_alone_is_what_llama_server_said(settings: dict, real: tuple) -> None:
-    made = plan(facts("smollm2-135m"), [{"name": "head"}], host="head", head_cpu=True, **settings)["host"]
+    made = plan(sparse_gguf.facts("smollm2-135m"), [{"name": "head"}], host="head", head_cpu=True, **settings)["host"]
     weights, kv, output, compute = real
     assert (made["weights_mib"], made["kv_mib"], made["output_mib"]) == tuple(-int(-value // 1) for value in (weights, kv, output))
     assert compute <= made["compute_mib"] <= 1.25 * compute + 1

@@ -13,13 +13,7 @@ import sparse_gguf
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan_report import plan_from_facts
 
 
-def facts(shape: str = "llama-70b-q4") -> dict:
-    model = sparse_gguf.SHAPES[shape]()
-    return {"metadata": model.metadata, "file_size_bytes": 0, "tensors": [
-        {"name": n, "shape": list(s), "type": t, "size_bytes": sparse_gguf.tensor_size_bytes(s, t)} for n, s, t in model.tensors]}
-
-
-MODEL = facts()
+MODEL = sparse_gguf.facts("llama-70b-q4")
 
 
 def machines(*free_mib: int) -> list:
@@ -76,7 +70,7 @@ def test_another_wish_is_another_plan(earlier: dict, change: dict) -> None:
 
 
 def test_another_model_is_another_plan(earlier: dict) -> None:
-    assert not plan(machines(24100, 24100, 24100), earlier, model=facts("llama-8b"))["kept"]
+    assert not plan(machines(24100, 24100, 24100), earlier, model=sparse_gguf.facts("llama-8b"))["kept"]
 
 
 @pytest.mark.parametrize("spoil", [

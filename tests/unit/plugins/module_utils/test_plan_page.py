@@ -26,12 +26,6 @@ SVG = "{http://www.w3.org/2000/svg}"
 HOSTILE = "\"><script>alert('x')</script><!-- ]]>&lt; \u202e\x00\x1b[31m"
 
 
-def facts(shape: str) -> dict:
-    model = sparse_gguf.SHAPES[shape]()
-    return {"name": shape, "metadata": model.metadata, "file_size_bytes": 40_000_000_000, "tensors": [
-        {"name": n, "shape": list(s), "type": t, "size_bytes": sparse_gguf.tensor_size_bytes(s, t)} for n, s, t in model.tensors]}
-
-
 def machines(count: int, gpus: int = 1, **device: Any) -> list:
     return [{"name": "head" if i == 0 else "worker%d" % i, "ram_free_mib": 64000, "devices": [
         dict({"name": "CUDA%d" % g, "total_mib": 24564, "free_mib": 24000, "description": "NVIDIA GeForce RTX 4090"}, **device)
@@ -39,10 +33,10 @@ def machines(count: int, gpus: int = 1, **device: Any) -> list:
 
 
 def made(shape: str, them: list, **options: Any) -> tuple:
-    plan = plan_from_facts(facts(shape), them, host=them[0]["name"], **options)
+    plan = plan_from_facts(sparse_gguf.facts(shape, 40_000_000_000), them, host=them[0]["name"], **options)
     addresses = {machine["name"]: "198.18.0.%d" % (10 + i) for i, machine in enumerate(them)}
     commands = commands_of(plan, addresses, "/models/my model.gguf")
-    return plan, commands, page_of(plan, them, commands=commands, model=facts(shape), source="https://models.example/a.gguf")
+    return plan, commands, page_of(plan, them, commands=commands, model=sparse_gguf.facts(shape, 40_000_000_000), source="https://models.example/a.gguf")
 
 
 class Checker(HTMLParser):
@@ -179,7 +173,7 @@ def test_nothing_from_an_inventory_becomes_markup() -> None:
     for machine in them[1:]:
         machine["name"] += HOSTILE
     them[0]["devices"][0]["name"] = HOSTILE
-    plan = plan_from_facts(facts("llama-70b-q6"), them, host="head")
+    plan = plan_from_facts(sparse_gguf.facts("llama-70b-q6"), them, host="head")
     commands = commands_of(plan, {machine["name"]: HOSTILE for machine in them}, HOSTILE)
     page = page_of(plan, them, commands=commands, model={"name": HOSTILE, "file_type": HOSTILE}, source=HOSTILE)
     checked(page)
@@ -211,7 +205,7 @@ def test_layers_in_words(device: dict, words: str) -> None:
 
 def test_ports_follow_the_machines_list_and_can_be_given() -> None:
     them = machines(2, 3)
-    plan = plan_from_facts(facts("llama-70b-q6"), them, host="head", policy="all_machines")
+    plan = plan_from_facts(sparse_gguf.facts("llama-70b-q6"), them, host="head", policy="all_machines")
     found = commands_of(plan, {"head": "198.18.0.10", "worker1": "198.18.0.11"}, "m", rpc_ports={"worker1": 6000})
     ports = {c["device"]: c["endpoint"] for c in found if c["device"]}
     assert ports == {"CUDA%d" % n: "198.18.0.11:%d" % (6000 + n) for n in range(3)}
@@ -219,7 +213,7 @@ def test_ports_follow_the_machines_list_and_can_be_given() -> None:
 
 def test_what_cannot_be_done_is_an_error_of_the_filter() -> None:
     them = machines(3)
-    plan = plan_from_facts(facts("llama-70b-q6"), them, host="head")
+    plan = plan_from_facts(sparse_gguf.facts("llama-70b-q6"), them, host="head")
     with pytest.raises(AnsibleFilterError, match="address of worker1 is not given"):
         commands_of(plan, {"head": "198.18.0.10"}, "m")
     with pytest.raises(AnsibleFilterError, match="what cluster_plan returns"):

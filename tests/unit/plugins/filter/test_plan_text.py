@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, herd.llama_cpp contributors
+"""A plan in a terminal: who holds what, who is not needed, or what would make it fit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import sparse_gguf
+from ansible.errors import AnsibleFilterError
+
+from ansible_collections.herd.llama_cpp.plugins.filter.cluster_plan import FilterModule as PlanFilters
+from ansible_collections.herd.llama_cpp.plugins.filter.plan_commands import FilterModule as CommandFilters
+from ansible_collections.herd.llama_cpp.plugins.filter.plan_endpoints import FilterModule as EndpointFilters
+from ansible_collections.herd.llama_cpp.plugins.filter.plan_text import FilterModule
+
+plan = PlanFilters().filters()["cluster_plan"]
+text_of = FilterModule().filters()["plan_text"]
+commands_of = CommandFilters().filters()["plan_commands"]
+endpoints_of = EndpointFilters().filters()["plan_endpoints"]
+LLAMA = sparse_gguf.facts("llama-70b-q4")
+MODEL = {"name": "A 70B", "file_size_bytes": 40_000_000_000}
+
+
+def machines(count: int) -> list[dict[str, Any]]:
+    gpu = {"name": "CUDA0", "total_mib": 24564, "free_mib": 24100}
+    return [{"name": f"worker{i}" if i else "head", "ram_free_mib": 64000, "devices": [gpu]} for i in range(count)]
+
+
+def test_a_plan_that_fits() -> None:
+    made = plan(LLAMA, machines(3), host="head")
+    text = text_of(made, MODEL, commands_of(made, {"head": "198.18.0.10", "worker1": "198.18.0.11"}, "/m.gguf"), ["the end"])
+    assert text.startswith("A 70B (llama, 80 layers, 40.0 GB, context 8192). MiB on each device:")
+    assert "198.18.0.11:50052" in text and "Not needed: worker2." in text and "worker1, llama-rpc-server@0.service:" in text
+    assert text.endswith("the end") and "does not fit" not in text
+
+
+def test_a_plan_that_does_not_fit_says_what_would() -> None:
+    made = plan(sparse_gguf.facts("llama-405b"), machines(3), host="head")
+    text = text_of(made, {"path": "/models/big.gguf"})
+    assert text.startswith("big.gguf (") and "It does not fit:" in text and text.count("A way out:") == len(made["ways_out"]) > 0
+    assert made["failure"].startswith(made["problems"][0]) and made["ways_out"][0]["text"] in made["failure"]
+
+
+def test_a_machine_alone_has_no_table() -> None:
+    made = plan(sparse_gguf.facts("llama-8b"), [{"name": "head", "ram_free_mib": 64000, "devices": []}], host="head", head_cpu=True)
+    text = text_of(made, MODEL)
+    assert "The CPU of head runs it alone, with %d MiB of RAM" % made["host"]["total_mib"] in text and "----" not in text
+
+
+def test_a_kept_split_is_called_so() -> None:
+    first = plan(LLAMA, machines(3), host="head")
+    assert "The split is the one of the running cluster" in text_of(plan(LLAMA, machines(3), host="head", keep=first), MODEL)
+
+
+def test_endpoints_come_in_the_plan_s_order() -> None:
+    instances = [{"machine": "worker1", "device": d, "endpoint": e} for d, e in (("CUDA0", "a:1"), ("CUDA1", "a:2"))]
+    made = {"rpc": [{"machine": "worker1", "device": "CUDA1"}, {"machine": "worker1", "device": "CUDA0"}]}
+    assert [i["endpoint"] for i in endpoints_of(made, instances)] == ["a:2", "a:1"]
+    with pytest.raises(AnsibleFilterError, match="no worker service of worker1 has the device CUDA1"):
+        endpoints_of(made, instances[:1])
+    with pytest.raises(AnsibleFilterError, match="plan lacks 'rpc'"):
+        endpoints_of({}, instances)
+
+
+def test_nonsense_is_a_sentence() -> None:
+    with pytest.raises(AnsibleFilterError, match="takes a plan"):
+        text_of("x", {})
+    with pytest.raises(AnsibleFilterError, match="cannot write this plan"):
+        text_of({}, {})
