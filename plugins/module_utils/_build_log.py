@@ -493,6 +493,8 @@ class _Reader:
         compiled = _OBJECT.match(what)
         if compiled:
             self.objects.add((compiled.group(1), compiled.group(2)))
+            if compiled.group(1) == "CUDA":
+                log.evidence["cuda_objects"] = line
 
     def _conclude(self) -> BuildLog:
         log = self.log
@@ -549,6 +551,7 @@ def check_build(
     expect_cuda_prefix: t.Sequence[str] = (),
     min_cuda_version: t.Optional[str] = None,
     finished: bool = True,
+    min_cuda_objects: int = 0,
 ) -> t.Optional[BuildFailure]:
     """Why this is not the build that was asked for, or None.
 
@@ -564,7 +567,7 @@ def check_build(
             "the log does not say what was configured",
             "Give it the output of cmake, too, of a run in an empty build directory",
         )
-    wants_cuda = bool(expect_cuda_prefix or min_cuda_version) or "CUDA" in [name.upper() for name in expect_backends]
+    wants_cuda = bool(expect_cuda_prefix or min_cuda_version or min_cuda_objects) or "CUDA" in [name.upper() for name in expect_backends]
     if log.configure_ok:
         if wants_cuda and log.cuda_found is not True:
             return BuildFailure(
@@ -612,6 +615,13 @@ def check_build(
             log.last_step or "",
             "the build compiled no CUDA object",
             "Configure with GGML_CUDA=ON in an empty build directory and build again",
+        )
+    if finished and log.n_cuda_objects < min_cuda_objects:
+        return BuildFailure(
+            "too_few_cuda_objects",
+            log.evidence.get("cuda_objects", log.last_step or ""),
+            "the build compiled %d CUDA objects, and at least %d were expected" % (log.n_cuda_objects, min_cuda_objects),
+            "Build in an empty build directory: what was compiled before is not in the log, and what ccache had still is",
         )
     if finished and log.configure_ok is None and log.build_ok is None:
         return BuildFailure(

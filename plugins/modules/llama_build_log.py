@@ -38,6 +38,10 @@ options:
   min_cuda_version:
     description: The oldest CUDA that will do.
     type: str
+  min_cuda_objects:
+    description: How many objects nvcc must have compiled at least. llama.cpp 0.5.0 has 156 for one architecture.
+    type: int
+    default: 0
   finished:
     description: Whether the configuration and the build are over. With V(false) a log that ends in the middle is not a failure, so that
       a build's progress can be read while it runs.
@@ -92,7 +96,7 @@ failure:
           V(library_missing), V(undefined_reference), V(link_error), V(unknown_target), V(not_configured), V(ccache_failed), V(no_permission),
           V(interrupted), V(build_failed).
         - For what was expected V(backend_missing), V(cuda_elsewhere), V(cuda_unknown), V(cuda_too_old), V(no_cuda_objects),
-          V(no_configure_log).
+          V(too_few_cuda_objects), V(no_configure_log).
       type: str
       sample: host_compiler_unsupported
     line:
@@ -314,6 +318,7 @@ def main() -> None:
             "expect_backends": {"type": "list", "elements": "str", "default": []},
             "expect_cuda_prefix": {"type": "path"},
             "min_cuda_version": {"type": "str"},
+            "min_cuda_objects": {"type": "int", "default": 0},
             "finished": {"type": "bool", "default": True},
             "fail_on_problem": {"type": "bool", "default": True},
         },
@@ -326,7 +331,7 @@ def main() -> None:
     prefix = wanted["expect_cuda_prefix"]
     # CMake may print the path as given or the one behind its links.
     prefixes = [prefix, os.path.realpath(prefix)] if prefix else []
-    failure = check_build(log, wanted["expect_backends"], prefixes, wanted["min_cuda_version"], wanted["finished"])
+    failure = check_build(log, wanted["expect_backends"], prefixes, wanted["min_cuda_version"], wanted["finished"], wanted["min_cuda_objects"])
     result = log.to_dict()
     # Ansible prints a result's "warnings" as its own.
     result["compiler_warnings"] = result.pop("warnings")

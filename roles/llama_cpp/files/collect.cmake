@@ -3,7 +3,11 @@
 
 # Copies an executable and every shared library it needs into one directory.
 #
-#   cmake -DEXECUTABLE=build/bin/llama-server -DDESTINATION=out/bin [-DMODULES=a.so;b.so] -P collect.cmake
+#   cmake -DEXECUTABLE=build/bin/llama-server -DDESTINATION=out/bin [-DMODULES=a.so;b.so]
+#         [-DLIBRARY_DIRS=toolkit/lib;environment/lib] -P collect.cmake
+#
+# LIBRARY_DIRS are the toolchain's own directories. What it was compiled with wins over the machine's library of the same name: conda's gcc
+# needs a libstdc++ at least as new as its own.
 #
 # What stays behind is what has to be the target machine's own: glibc, whose parts only work with each
 # other and with that machine's loader, and the NVIDIA driver's libraries, which belong to its kernel module.
@@ -14,7 +18,7 @@ cmake_minimum_required(VERSION 3.18)
 set(CMAKE_GET_RUNTIME_DEPENDENCIES_PLATFORM linux+elf)
 set(CMAKE_GET_RUNTIME_DEPENDENCIES_TOOL objdump)
 if(NOT CMAKE_OBJDUMP)
-    find_program(CMAKE_OBJDUMP objdump REQUIRED)
+    find_program(CMAKE_OBJDUMP NAMES objdump x86_64-conda-linux-gnu-objdump aarch64-conda-linux-gnu-objdump REQUIRED)
 endif()
 
 set(machine_own
@@ -28,6 +32,7 @@ file(GET_RUNTIME_DEPENDENCIES
     LIBRARIES ${MODULES}
     RESOLVED_DEPENDENCIES_VAR libraries
     UNRESOLVED_DEPENDENCIES_VAR unresolved
+    DIRECTORIES ${LIBRARY_DIRS}
     PRE_EXCLUDE_REGEXES ${machine_own})
 
 if(unresolved)
@@ -40,6 +45,12 @@ file(COPY "${EXECUTABLE}" DESTINATION "${DESTINATION}")
 foreach(library IN LISTS libraries MODULES)
     # The name in the dependency is usually a link; the machine needs a file of that name.
     get_filename_component(name "${library}" NAME)
+    foreach(directory IN LISTS LIBRARY_DIRS)
+        if(EXISTS "${directory}/${name}")
+            set(library "${directory}/${name}")
+            break()
+        endif()
+    endforeach()
     get_filename_component(real "${library}" REALPATH)
     configure_file("${real}" "${DESTINATION}/${name}" COPYONLY)
     message(STATUS "${name}")

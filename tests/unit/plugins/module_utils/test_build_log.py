@@ -318,6 +318,15 @@ def test_no_cuda_object_is_no_cuda_build():
     assert log.check_build(log.parse_build(both), ["CUDA"]) is None
 
 
+def test_fewer_cuda_objects_than_there_should_be():
+    both = text_of("configure/cuda_ok") + text_of("build/cuda_ninja")
+    assert log.check_build(log.parse_build(both), ["CUDA"], min_cuda_objects=2) is None
+    failure = log.check_build(log.parse_build(both), ["CUDA"], min_cuda_objects=3)
+    assert failure.kind == "too_few_cuda_objects" and "compiled 2 CUDA objects, and at least 3" in failure.problem
+    assert failure.line == "[2/2] Building CUDA object ggml/src/ggml-cuda/CMakeFiles/ggml-cuda.dir/arange.cu.o"
+    assert log.check_build(log.parse_build(both), ["CUDA"], min_cuda_objects=3, finished=False) is None
+
+
 # -- whatever the text, there is an answer
 
 
