@@ -67,6 +67,10 @@ test-versions: setup ## Unit and repository tests with every other supported Pyt
 test-molecule: setup ## Molecule scenarios on virtual machines (needs root); SCENARIO=name runs one
 	@tools/test-molecule $(SCENARIO)
 
+.PHONY: test-cuda-build
+test-cuda-build: setup ## Build all of llama.cpp with a real nvcc on a virtual machine, link and start it (needs root, takes an hour)
+	@tools/test-cuda-build
+
 .PHONY: bench
 bench: setup ## Measure deploys with 2, 4 and 8 workers, and tokens/s (needs root, takes long); BENCH_ARGS=...
 	@python tests/benchmark/bench.py $(BENCH_ARGS)
