@@ -318,6 +318,25 @@ def test_no_cuda_object_is_no_cuda_build():
     assert log.check_build(log.parse_build(both), ["CUDA"]) is None
 
 
+def test_a_build_out_of_a_conda_environment():
+    """All gates at once, each with the line it rests on, and each of them shut."""
+    found = log.parse_build(text_of("configure/cuda_conda") + text_of("build/cuda_conda"))
+    wanted = {"expect_backends": ["CPU", "RPC", "CUDA"], "expect_cuda_prefix": ["/env"], "min_cuda_version": "13.0", "min_cuda_objects": 2}
+    assert log.check_build(found, **wanted) is None
+    assert found.evidence["cuda_found"] == '-- Found CUDAToolkit: /env/include (found version "13.0.88")'
+    assert found.evidence["cuda_compiler"] == "-- Check for working CUDA compiler: /env/bin/nvcc - skipped"
+    assert found.evidence["backend_CUDA"] == "-- Including CUDA backend" and found.evidence["backend_RPC"] == "-- Including RPC backend"
+    assert found.evidence["cuda_objects"].startswith("[2/2] Building CUDA object")
+    for change, kind in (
+        ({"expect_cuda_prefix": ["/other"]}, "cuda_elsewhere"),
+        ({"min_cuda_version": "13.1"}, "cuda_too_old"),
+        ({"expect_backends": ["HIP"]}, "backend_missing"),
+        ({"min_cuda_objects": 156}, "too_few_cuda_objects"),
+    ):
+        failure = log.check_build(found, **{**wanted, **change})
+        assert failure.kind == kind and failure.line, kind
+
+
 def test_fewer_cuda_objects_than_there_should_be():
     both = text_of("configure/cuda_ok") + text_of("build/cuda_ninja")
     assert log.check_build(log.parse_build(both), ["CUDA"], min_cuda_objects=2) is None
