@@ -127,9 +127,7 @@ def parse_module_environment(output: bytes, before: t.Mapping[str, str]) -> t.Di
     after = dict(entry.split("=", 1) for entry in tail.decode("utf-8", "replace").split("\0") if "=" in entry)
     noise = ("SHLVL", "PWD", "OLDPWD", "_", "LINES", "COLUMNS")
     return {
-        name: value
-        for name, value in sorted(after.items())
-        if before.get(name) != value and name not in noise and not name.startswith("BASH_FUNC_")
+        name: value for name, value in sorted(after.items()) if before.get(name) != value and name not in noise and not name.startswith("BASH_FUNC_")
     }
 
 
@@ -177,7 +175,9 @@ def candidates(executable: str, path: str, home: str, prefix: str = "") -> t.Lis
     return found
 
 
-def find_conda(executable: str = "", modules: t.Sequence[str] = (), prefix: str = "", environment: t.Optional[t.Mapping[str, str]] = None) -> t.Optional[Conda]:
+def find_conda(
+    executable: str = "", modules: t.Sequence[str] = (), prefix: str = "", environment: t.Optional[t.Mapping[str, str]] = None
+) -> t.Optional[Conda]:
     """The command to use, or None. ``prefix`` is where we would have installed one ourselves."""
     changes = load_modules(modules) if modules else {}
     surroundings = dict(os.environ if environment is None else environment, **changes)

@@ -95,7 +95,9 @@ def make_stub(directory: str, header: str, compiler: str) -> int:
 
 def _run(command: t.Sequence[str], what: str) -> str:
     try:
-        done = subprocess.run(list(command), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False, encoding="utf-8", errors="replace")
+        done = subprocess.run(
+            list(command), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False, encoding="utf-8", errors="replace"
+        )
     except OSError as error:
         raise WheelsError("%s cannot be run: %s" % (command[0], error.strerror)) from error
     if done.returncode:

@@ -109,7 +109,9 @@ class _Plan:
     def choose(self) -> str:
         if self.wanted:
             return self.wanted if self.check_wanted() else ""
-        ours = {major_minor(str(toolkit.get("marker", {}).get("cuda_version") or toolkit["cuda_version"])) for toolkit in self.info.get("toolkits") or []}
+        ours = {
+            major_minor(str(toolkit.get("marker", {}).get("cuda_version") or toolkit["cuda_version"])) for toolkit in self.info.get("toolkits") or []
+        }
         ours = {version for version in ours if version and self.allowed(version) and self.installed(version)}
         if ours:
             return max(ours, key=version_tuple)
@@ -122,7 +124,9 @@ class _Plan:
             return max(fitting, key=version_tuple)
         limits = "%s or newer%s" % (
             self.minimum,
-            ", and no newer than %s because of the NVIDIA driver %s of %s" % (self.ceiling, self.ceiling_driver, self.ceiling_machine) if self.ceiling else "",
+            ", and no newer than %s because of the NVIDIA driver %s of %s" % (self.ceiling, self.ceiling_driver, self.ceiling_machine)
+            if self.ceiling
+            else "",
         )
         if self.provider == "pip":
             self.wrong(
@@ -169,7 +173,8 @@ class _Plan:
         libc = str(self.info.get("libc") or "")
         if oldest and (not libc.startswith("glibc ") or version_tuple(libc) < oldest):
             self.wrong(
-                "its C library is %s, and the packages of provider %s need glibc %d.%d or newer" % (libc or "not the GNU one", self.provider, *oldest),
+                "its C library is %s, and the packages of provider %s need glibc %d.%d or newer"
+                % (libc or "not the GNU one", self.provider, *oldest),
                 "Build on a newer machine (llama_cpp_builder), or set cuda_toolkit_provider to system",
             )
 
@@ -182,7 +187,10 @@ class _Plan:
             self.wrong("its user cannot write to %s" % directory, "Set cuda_toolkit_dir to a directory that is the user's own")
         need, free = int(self.given.get("space_mib") or 0), int(self.info.get("free_mib") or 0)
         if free < need:
-            self.wrong("%s has %d MiB free, and the toolkit takes %d MiB" % (directory, free, need), "Free some, or set cuda_toolkit_dir to another file system")
+            self.wrong(
+                "%s has %d MiB free, and the toolkit takes %d MiB" % (directory, free, need),
+                "Free some, or set cuda_toolkit_dir to another file system",
+            )
 
     def choose_compiler(self, limit: int, version: str) -> Seen:
         """The machine's own compiler: its default where nvcc takes it, else the newest that it takes."""
@@ -196,7 +204,9 @@ class _Plan:
         if not compilers:
             self.wrong("there is no gcc with its g++", "Install them, for example with apt-get install gcc g++")
         elif wanted and limit and wanted > limit:
-            self.wrong("nvcc %s takes gcc up to %d, and cuda_toolkit_gcc_version is %d" % (version, limit, wanted), "Ask for an older gcc, or a newer CUDA")
+            self.wrong(
+                "nvcc %s takes gcc up to %d, and cuda_toolkit_gcc_version is %d" % (version, limit, wanted), "Ask for an older gcc, or a newer CUDA"
+            )
         else:
             self.wrong(
                 "nvcc %s takes gcc up to %s, and the machine has gcc %s"
@@ -257,18 +267,26 @@ def _conda(plan: _Plan) -> t.Dict[str, t.Any]:
 def _check_installer(plan: _Plan) -> None:
     """There is no conda: can one be installed?"""
     if plan.given.get("modules"):
-        plan.wrong("the environment modules %s bring no conda, mamba or micromamba" % ", ".join(plan.given["modules"]), "Correct cuda_toolkit_modules")
+        plan.wrong(
+            "the environment modules %s bring no conda, mamba or micromamba" % ", ".join(plan.given["modules"]), "Correct cuda_toolkit_modules"
+        )
     elif plan.given.get("conda_wanted"):
         plan.wrong("there is no conda at %s (cuda_toolkit_conda)" % plan.given["conda_wanted"], "Correct it, or leave it empty")
     elif not plan.given.get("installer"):
-        plan.wrong("there is no conda, mamba or micromamba, and no installer is named", "Set cuda_toolkit_conda, cuda_toolkit_modules or cuda_toolkit_conda_installer")
+        plan.wrong(
+            "there is no conda, mamba or micromamba, and no installer is named",
+            "Set cuda_toolkit_conda, cuda_toolkit_modules or cuda_toolkit_conda_installer",
+        )
     elif not re.match(r"^[0-9a-fA-F]{64}$", str(plan.given.get("installer_sha256") or "")):
         plan.wrong(
             "there is no conda, mamba or micromamba, and cuda_toolkit_conda_installer_sha256 is not a SHA-256 of 64 hexadecimal digits",
             "Take it from where the installer is published, so that it can be installed; or set cuda_toolkit_conda or cuda_toolkit_modules",
         )
     elif (plan.info.get("entries") or {}).get("miniforge") == "foreign":
-        plan.wrong("%s is there, and this collection did not make it" % os.path.join(str(plan.info["directory"]), "miniforge"), "Set cuda_toolkit_conda to it")
+        plan.wrong(
+            "%s is there, and this collection did not make it" % os.path.join(str(plan.info["directory"]), "miniforge"),
+            "Set cuda_toolkit_conda to it",
+        )
 
 
 def _pip(plan: _Plan) -> t.Dict[str, t.Any]:

@@ -51,7 +51,7 @@ def host_compilers(directories: t.Sequence[str]) -> t.List[t.Dict[str, str]]:
     found: t.Dict[str, t.Dict[str, str]] = {}
     for directory in dict.fromkeys(directories):
         for cxx in sorted(glob.glob(os.path.join(glob.escape(directory), "g++*"))):
-            suffix = os.path.basename(cxx)[len("g++"):]
+            suffix = os.path.basename(cxx)[len("g++") :]
             cc = os.path.join(directory, "gcc" + suffix)
             if not re.match(r"^(-\d+)?$", suffix) or not os.access(cc, os.X_OK) or os.path.basename(cxx) in found:
                 continue
@@ -143,7 +143,7 @@ def describe(directory: str, system_prefix: str = "", look_for_system: bool = Fa
     directory = os.path.expanduser(directory)
     entries: t.Dict[str, str] = {}
     toolkits = []
-    notes = [name[1:-len(".herd-unfinished")] for name in _names(directory) if name.startswith(".") and name.endswith(".herd-unfinished")]
+    notes = [name[1 : -len(".herd-unfinished")] for name in _names(directory) if name.startswith(".") and name.endswith(".herd-unfinished")]
     for name in sorted(set(_names(directory) + notes)):
         if name.startswith("."):
             continue

@@ -147,7 +147,12 @@ def main() -> None:
         changed=changed,
         executable=conda.executable if conda else os.path.join(prefix, "bin", "conda") if given["state"] == "present" else "",
         version=after,
-        diff={"before_header": prefix, "after_header": prefix, "before": "conda %s\n" % before if before else "", "after": "conda %s\n" % after if after else ""},
+        diff={
+            "before_header": prefix,
+            "after_header": prefix,
+            "before": "conda %s\n" % before if before else "",
+            "after": "conda %s\n" % after if after else "",
+        },
     )
 
 

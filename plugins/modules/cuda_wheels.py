@@ -122,7 +122,12 @@ def main() -> None:
         prefix=prefix,
         nvcc=found["nvcc"],
         cuda_version=found["cuda_version"],
-        diff={"before_header": prefix, "after_header": prefix, "before": "".join("%s\n" % item for item in before), "after": "".join("%s\n" % item for item in wanted)},
+        diff={
+            "before_header": prefix,
+            "after_header": prefix,
+            "before": "".join("%s\n" % item for item in before),
+            "after": "".join("%s\n" % item for item in wanted),
+        },
     )
 
 

@@ -53,7 +53,13 @@ class Machine:
 
     def run(self, module: str, path: str = "/usr/bin:/bin", check: bool = False, **given: Any) -> dict[str, Any]:
         done = subprocess.run(
-            self.command(module), input=self.arguments(check, **given), env=self.surroundings(path), capture_output=True, text=True, check=False, timeout=300
+            self.command(module),
+            input=self.arguments(check, **given),
+            env=self.surroundings(path),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
         )
         result = json.loads(done.stdout.splitlines()[-1])
         if result.get("failed"):
@@ -215,9 +221,16 @@ def test_asking_for_nothing(machine: Machine, tmp_path: Path, given: dict[str, A
 def test_an_interrupted_creation_never_counts(machine: Machine, tmp_path: Path) -> None:
     """Killed at the worst moment: conda has written its history, and the packages are on their way."""
     prefix = tmp_path / "env"
-    arguments = machine.arguments(prefix=str(prefix), packages=["cuda-toolkit=12.4", "cmake", "ninja"], channels=[machine.channel], executable=str(machine.conda))
+    arguments = machine.arguments(
+        prefix=str(prefix), packages=["cuda-toolkit=12.4", "cmake", "ninja"], channels=[machine.channel], executable=str(machine.conda)
+    )
     with subprocess.Popen(
-        machine.command("conda_environment"), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env=machine.surroundings(), text=True, start_new_session=True
+        machine.command("conda_environment"),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        env=machine.surroundings(),
+        text=True,
+        start_new_session=True,
     ) as process:
         assert process.stdin
         process.stdin.write(arguments)
@@ -246,7 +259,9 @@ def test_what_an_interrupted_creation_left_can_be_removed(machine: Machine, tmp_
     assert not list(tmp_path.iterdir())
 
 
-def test_conda_is_found_on_path_at_a_path_and_where_installers_put_it(machine: Machine, parts: Parts, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_conda_is_found_on_path_at_a_path_and_where_installers_put_it(
+    machine: Machine, parts: Parts, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     at_path = machine.run("conda_info", executable=str(machine.conda), search="cuda-toolkit", channels=[machine.channel])
     assert at_path["versions"] == ["11.8.0", "12.0.0", "12.4.1"] and at_path["kind"] == "conda" and at_path["version"] == "24.7.1"
     assert machine.run("conda_info", executable=str(machine.conda.parent.parent))["executable"] == str(machine.conda)

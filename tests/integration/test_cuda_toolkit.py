@@ -85,7 +85,18 @@ class Run:
         result = place / "result.json"
         result.unlink(missing_ok=True)
         (place / "play.yml").write_text(PLAY)
-        hosts = {"all": {"hosts": {"builder": {"ansible_connection": "local", "ansible_python_interpreter": "/usr/bin/python3", "result_file": str(result), **variables}}}}
+        hosts = {
+            "all": {
+                "hosts": {
+                    "builder": {
+                        "ansible_connection": "local",
+                        "ansible_python_interpreter": "/usr/bin/python3",
+                        "result_file": str(result),
+                        **variables,
+                    }
+                }
+            }
+        }
         (place / "hosts.json").write_text(json.dumps(hosts))
         extra = variables.pop("arguments", [])
         done = subprocess.run(
@@ -151,7 +162,16 @@ def program(place: Path, toolkit: dict[str, Any]) -> Path:
         "CMAKE_EXE_LINKER_FLAGS": f"-Wl,--disable-new-dtags {link}", "CMAKE_SHARED_LINKER_FLAGS": "-Wl,--disable-new-dtags",
     }  # fmt: skip
     environment = {**os.environ, **toolkit["environment"]}
-    command = [toolkit["cmake"], "-S", str(source), "-B", str(place / "build"), "-G", "Ninja", *(f"-D{name}={value}" for name, value in options.items())]
+    command = [
+        toolkit["cmake"],
+        "-S",
+        str(source),
+        "-B",
+        str(place / "build"),
+        "-G",
+        "Ninja",
+        *(f"-D{name}={value}" for name, value in options.items()),
+    ]
     configured = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert configured.returncode == 0, configured.stdout + configured.stderr
     built = subprocess.run([toolkit["cmake"], "--build", str(place / "build")], env=environment, capture_output=True, text=True, check=False)
@@ -198,7 +218,9 @@ def test_what_is_collected_runs_outside_the_toolkit(place: Path, toolkit: dict[s
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    assert {"twice", "libwork.so", "libcudart.so.13", "libcublas.so.13", "libcublasLt.so.13", "libstdc++.so.6"} <= {path.name for path in out.iterdir()}
+    assert {"twice", "libwork.so", "libcudart.so.13", "libcublas.so.13", "libcublasLt.so.13", "libstdc++.so.6"} <= {
+        path.name for path in out.iterdir()
+    }
     assert not any(path.name.startswith("libcuda.so") for path in out.iterdir())
     hidden = place / "toolchain.away"
     (place / "toolchain").rename(hidden)
@@ -242,5 +264,8 @@ def test_removal_takes_ours_and_nothing_else(place: Path, pip: dict[str, Any], p
     (place / "toolchain" / "pip-mine").mkdir()
     (place / "toolchain" / "pip-mine" / "notes.txt").write_text("mine\n")
     assert Run(place, **pip, step="remove").changed
-    assert [str(path.relative_to(place)) for path in sorted((place / "toolchain").rglob("*"))] == ["toolchain/pip-mine", "toolchain/pip-mine/notes.txt"]
+    assert [str(path.relative_to(place)) for path in sorted((place / "toolchain").rglob("*"))] == [
+        "toolchain/pip-mine",
+        "toolchain/pip-mine/notes.txt",
+    ]
     assert Run(place, **pip, step="remove").changed == 0

@@ -275,7 +275,13 @@ def _download(python: str, requirements: str, to: Path) -> None:
 def _python311() -> str:
     for name in ("/usr/bin/python3.11", "python3.11", "/usr/bin/python3", sys.executable):
         found = shutil.which(name)
-        if found and subprocess.run([found, "-c", "import sys, pip; sys.exit(sys.version_info[:2] != (3, 11))"], check=False, capture_output=True).returncode == 0:
+        if (
+            found
+            and subprocess.run(
+                [found, "-c", "import sys, pip; sys.exit(sys.version_info[:2] != (3, 11))"], check=False, capture_output=True
+            ).returncode
+            == 0
+        ):
             return found
     raise SystemExit("No Python 3.11 with pip on this machine, and the conda of these tests is for that one: install python3.11 and pip.")
 

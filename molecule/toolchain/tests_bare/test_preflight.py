@@ -80,11 +80,17 @@ def test_the_driver_limits_the_choice(preflight, nvidia_smi):
         "its NVIDIA driver 525.60.13 serves CUDA up to 12.0, and cuda_toolkit_version is CUDA 12.4. Update the driver to 550.54.14 or newer, or take"
         in preflight(cuda_toolkit_version="12.4", **channels)["problems"]
     )
-    assert "cuda-toolkit 13.0, and what is needed is 12.0 or newer, and no newer than 12.0 because of the NVIDIA driver 525.60.13" in preflight()["problems"]
+    assert (
+        "cuda-toolkit 13.0, and what is needed is 12.0 or newer, and no newer than 12.0 because of the NVIDIA driver 525.60.13"
+        in preflight()["problems"]
+    )
     nvidia_smi("550.54.14", "12.4")
     assert preflight(**channels)["identity"] == "conda-cuda12.4-gcc13-x86_64-glibc-2.36"
     nvidia_smi("470.57.02", "11.4")
-    assert "its NVIDIA driver 470.57.02 serves CUDA up to 11.4, and llama.cpp is built with 12.0 or newer. Update the driver to 525.60.13" in preflight()["problems"]
+    assert (
+        "its NVIDIA driver 470.57.02 serves CUDA up to 11.4, and llama.cpp is built with 12.0 or newer. Update the driver to 525.60.13"
+        in preflight()["problems"]
+    )
 
 
 def test_nothing_was_changed(host):

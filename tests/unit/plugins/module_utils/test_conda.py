@@ -45,14 +45,20 @@ def test_search_of_conda():
 def test_search_of_micromamba():
     answer = {
         "query": {"query": "cuda-toolkit", "type": "search"},
-        "result": {"msg": "", "pkgs": [{"name": "cuda-toolkit", "version": "12.4.1", "build_string": "ha804496_0", "channel": "conda-forge"}], "status": "OK"},
+        "result": {
+            "msg": "",
+            "pkgs": [{"name": "cuda-toolkit", "version": "12.4.1", "build_string": "ha804496_0", "channel": "conda-forge"}],
+            "status": "OK",
+        },
     }
     assert conda.parse_search(answer) == [Package("cuda-toolkit", "12.4.1", "ha804496_0", "conda-forge")]
     assert conda.parse_search({"result": {"pkgs": []}}) == []
 
 
 def test_transactions():
-    both = conda.parse_transaction({"actions": {"LINK": [{"name": "a", "version": "2", "build_string": "0"}], "UNLINK": [{"name": "a", "version": "1"}]}})
+    both = conda.parse_transaction(
+        {"actions": {"LINK": [{"name": "a", "version": "2", "build_string": "0"}], "UNLINK": [{"name": "a", "version": "1"}]}}
+    )
     assert both and both.link == (Package("a", "2", "0"),) and both.unlink == (Package("a", "1"),)
     assert not conda.parse_transaction({"message": "All requested packages already installed.", "success": True})
     assert conda.parse_transaction({"actions": [{"LINK": [{"name": "a", "version": "1"}]}]}).link == (Package("a", "1"),)
@@ -77,9 +83,11 @@ def test_no_answer():
         (None, "error    libmamba Could not solve for environment specs\n    The following package could not be installed\n"
          "    └─ nonesuch 1** does not exist (perhaps a typo or a missing channel).\ncritical libmamba Could not solve for environment specs\n",
          "do not have nonesuch 1**;"),
-        (None, "Could not solve for environment specs\nEncountered problems while solving:\n  - nothing provides requested nonesuch 1*\n", "do not have nonesuch 1*;"),
+        (None, "Could not solve for environment specs\n"
+         "Encountered problems while solving:\n  - nothing provides requested nonesuch 1*\n", "do not have nonesuch 1*;"),
         ({"exception_name": "UnsatisfiableError", "message": "a conflicts\nwith b."}, "", "do not go together (a conflicts with b); ask for other versions"),
-        ({"exception_name": "CondaHTTPError", "message": "HTTP 000 CONNECTION FAILED for url <x>\nElapsed: -"}, "", "cannot be reached from the machine (HTTP 000 "),
+        ({"exception_name": "CondaHTTPError", "message": "HTTP 000 CONNECTION FAILED for url <x>\nElapsed: -"}, "",
+         "cannot be reached from the machine (HTTP 000 "),
         ({"exception_name": "UnavailableInvalidChannel", "channel_url": "https://u:p@h/c", "message": "HTTP 404 for channel c\n\nmore"}, "",
          "the channel https://***@h/c cannot be had (HTTP 404 for channel c); correct it"),
         ({"exception_name": "CondaError", "message": "[Errno 28] No space left on device"}, "", "the disk is full"),

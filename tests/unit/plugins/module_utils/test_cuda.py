@@ -52,7 +52,9 @@ def test_what_a_driver_serves(driver, reported, serves):
     assert cuda.cuda_of_driver(driver, reported) == serves
 
 
-@pytest.mark.parametrize("version, gcc", [("12.0", 12), ("12.3.107", 12), ("12.4", 13), ("12.7", 13), ("12.8", 14), ("13.0", 15), ("13.9", 16), ("11.8", 0), ("", 0)])
+@pytest.mark.parametrize(
+    "version, gcc", [("12.0", 12), ("12.3.107", 12), ("12.4", 13), ("12.7", 13), ("12.8", 14), ("13.0", 15), ("13.9", 16), ("11.8", 0), ("", 0)]
+)
 def test_newest_gcc(version, gcc):
     assert cuda.newest_gcc(version) == gcc
 

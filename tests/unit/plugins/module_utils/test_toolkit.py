@@ -26,7 +26,8 @@ INFO = {
     "compilers": [{"cc": "/usr/bin/gcc", "cxx": "/usr/bin/g++", "version": "12.2.0"}],
 }
 SYSTEM = {
-    "prefix": "/usr/local/cuda", "nvcc": "/usr/local/cuda/bin/nvcc", "nvcc_leads_outside": False, "cuda_version": "12.2.140", "newest_gcc": 12, "has_cublas": True,
+    "prefix": "/usr/local/cuda", "nvcc": "/usr/local/cuda/bin/nvcc",
+    "nvcc_leads_outside": False, "cuda_version": "12.2.140", "newest_gcc": 12, "has_cublas": True,
 }  # fmt: skip
 OLD = {"machine": "gpu1", "driver_version": "535.183.01", "cuda_version": "12.2"}
 NEW = {"machine": "gpu2", "driver_version": "580.65.06", "cuda_version": "13.0"}
@@ -43,7 +44,15 @@ def plan(provider="conda", info=None, **more):
 
 
 def installed(name, cuda, **more):
-    toolkit = {"name": name, "prefix": f"{DIR}/{name}", "nvcc": f"{DIR}/{name}/bin/nvcc", "cuda_version": cuda, "newest_gcc": 0, "marker": {"kind": "x"}, **more}
+    toolkit = {
+        "name": name,
+        "prefix": f"{DIR}/{name}",
+        "nvcc": f"{DIR}/{name}/bin/nvcc",
+        "cuda_version": cuda,
+        "newest_gcc": 0,
+        "marker": {"kind": "x"},
+        **more,
+    }
     return {"toolkits": [toolkit], "entries": {name: "ours"}}
 
 
@@ -68,8 +77,9 @@ def test_the_oldest_driver_limits_the_newest_version(drivers, version, gcc):
 def test_the_version_asked_for():
     assert plan(version="12.4", gcc_version="11")["identity"] == "conda-cuda12.4-gcc11-x86_64-glibc-2.36"
     assert plan(version="12.4.1")["version"] == "12.4"
-    assert "its NVIDIA driver 535.183.01 serves CUDA up to 12.2, and cuda_toolkit_version is CUDA 12.4. Update the driver to 550.54.14 or newer" in problems(
-        plan(version="12.4", drivers=[OLD])
+    assert (
+        "its NVIDIA driver 535.183.01 serves CUDA up to 12.2, and cuda_toolkit_version is CUDA 12.4. Update the driver to 550.54.14 or newer"
+        in problems(plan(version="12.4", drivers=[OLD]))
     )
     assert "have no cuda-toolkit 12.3, but 11.8, 12.0, 12.2, 12.4, 13.0" in problems(plan(version="12.3"))
     assert "cuda_toolkit_version is CUDA 11.8, and llama.cpp is built with 12.0 or newer" in problems(plan(version="11.8"))
@@ -78,7 +88,10 @@ def test_the_version_asked_for():
 
 def test_nothing_that_fits():
     result = plan(available=["11.8.0"], drivers=[OLD])
-    assert "have cuda-toolkit 11.8, and what is needed is 12.0 or newer, and no newer than 12.2 because of the NVIDIA driver 535.183.01 of gpu1" in problems(result)
+    assert (
+        "have cuda-toolkit 11.8, and what is needed is 12.0 or newer, and no newer than 12.2 because of the NVIDIA driver 535.183.01 of gpu1"
+        in problems(result)
+    )
     assert result["version"] == "" and result["packages"] == [] and result["prefix"] == ""
     assert "have cuda-toolkit in no version" in problems(plan(available=[]))
 
@@ -88,7 +101,9 @@ def test_drivers_that_are_too_old_or_do_not_answer():
     assert said == (
         "gpu1: its NVIDIA driver 470.57.02 serves CUDA up to 11.4, and llama.cpp is built with 12.0 or newer. Update the driver to 525.60.13 or newer."
     )
-    assert "gpu1: its NVIDIA driver does not answer (Nvidia-smi ended with code 9)" in problems(plan(drivers=[{"machine": "gpu1", "error": "Nvidia-smi ended with code 9."}]))
+    assert "gpu1: its NVIDIA driver does not answer (Nvidia-smi ended with code 9)" in problems(
+        plan(drivers=[{"machine": "gpu1", "error": "Nvidia-smi ended with code 9."}])
+    )
 
 
 # -- the identity
@@ -123,7 +138,9 @@ def test_an_installed_one_that_the_drivers_do_not_serve_is_passed_over():
 
 
 def test_places():
-    assert "builder: /home/me/toolchain/conda-cuda13.0-gcc15 is there, and this collection did not make it" in problems(plan(info={"entries": {"conda-cuda13.0-gcc15": "foreign"}}))
+    assert "builder: /home/me/toolchain/conda-cuda13.0-gcc15 is there, and this collection did not make it" in problems(
+        plan(info={"entries": {"conda-cuda13.0-gcc15": "foreign"}})
+    )
     assert problems(plan(info={"entries": {"conda-cuda13.0-gcc15": "unfinished"}})) == ""
     assert "has 100 MiB free, and the toolkit takes 12288 MiB" in problems(plan(info={"free_mib": 100}))
     assert "its user cannot write to /home/me/toolchain" in problems(plan(info={"writable": False}))
@@ -149,14 +166,19 @@ def test_no_conda(given, said):
 def test_a_gcc_that_nvcc_does_not_take():
     assert "nvcc 12.2 takes gcc up to 12, and cuda_toolkit_gcc_version is 13" in problems(plan(version="12.2", gcc_version="13"))
     there = installed("conda-cuda13.0-gcc15", "13.0.88", newest_gcc=14)
-    assert "nvcc 13.0 takes gcc up to 14, and cuda_toolkit_gcc_version is 15" in problems(plan(info=there)), "the toolkit's own word counts for more than the table"
+    assert "nvcc 13.0 takes gcc up to 14, and cuda_toolkit_gcc_version is 15" in problems(plan(info=there)), (
+        "the toolkit's own word counts for more than the table"
+    )
 
 
 # -- the machine's own compiler
 
 
 def test_the_default_compiler_where_it_will_do_else_the_newest_that_does():
-    compilers = [{"cc": f"/usr/bin/gcc{end}", "cxx": f"/usr/bin/g++{end}", "version": version} for end, version in (("", "14.2.0"), ("-13", "13.3.0"), ("-12", "12.4.0"), ("-11", "11.4.0"))]
+    compilers = [
+        {"cc": f"/usr/bin/gcc{end}", "cxx": f"/usr/bin/g++{end}", "version": version}
+        for end, version in (("", "14.2.0"), ("-13", "13.3.0"), ("-12", "12.4.0"), ("-11", "11.4.0"))
+    ]
     result = plan("system", {"system": SYSTEM, "compilers": compilers})
     assert result["compiler"]["cxx"] == "/usr/bin/g++-12" and result["gcc"] == "12" and not problems(result)
     assert plan("system", {"system": dict(SYSTEM, newest_gcc=14), "compilers": compilers})["compiler"]["cxx"] == "/usr/bin/g++"
@@ -164,7 +186,9 @@ def test_the_default_compiler_where_it_will_do_else_the_newest_that_does():
     said = problems(plan("system", {"system": SYSTEM, "compilers": compilers[:2]}))
     assert "nvcc 12.2.140 takes gcc up to 12, and the machine has gcc 14.2.0, 13.3.0. Install an older one beside it (apt-get install g++-12)" in said
     assert "there is no gcc with its g++" in problems(plan("system", {"system": SYSTEM, "compilers": []}))
-    assert "takes gcc up to 12, and cuda_toolkit_gcc_version is 13" in problems(plan("system", {"system": SYSTEM, "compilers": compilers[:1]}, gcc_version="13"))
+    assert "takes gcc up to 12, and cuda_toolkit_gcc_version is 13" in problems(
+        plan("system", {"system": SYSTEM, "compilers": compilers[:1]}, gcc_version="13")
+    )
 
 
 @pytest.mark.parametrize(
@@ -176,7 +200,11 @@ def test_the_default_compiler_where_it_will_do_else_the_newest_that_does():
         ({"cuda_version": ""}, {}, "/usr/local/cuda/bin/nvcc does not say its version"),
         ({"nvcc_leads_outside": True}, {}, "is a link that leads out of /usr/local/cuda"),
         ({"has_cublas": False}, {}, "the toolkit in /usr/local/cuda has no cuBLAS. Install libcublas-dev"),
-        ({"cuda_version": "12.4.131"}, {"drivers": [OLD]}, "gpu1: its NVIDIA driver 535.183.01 serves CUDA up to 12.2, and the toolkit in /usr/local/cuda is CUDA 12.4.131"),
+        (
+            {"cuda_version": "12.4.131"},
+            {"drivers": [OLD]},
+            "gpu1: its NVIDIA driver 535.183.01 serves CUDA up to 12.2, and the toolkit in /usr/local/cuda is CUDA 12.4.131",
+        ),
         ({}, {"version": "12.4"}, "the toolkit in /usr/local/cuda is CUDA 12.2.140, and cuda_toolkit_version is 12.4"),
     ],
 )
@@ -191,7 +219,9 @@ def test_the_machines_own_toolkit(change, more, said):
 def test_wheels():
     result = plan("pip", drivers=[NEW], available=None)
     assert result["requirements"][0] == "cuda-toolkit[cublas,cccl,crt,cudart,nvcc,nvvm]==13.0.*" and result["prefix"] == f"{DIR}/pip-cuda13.0"
-    assert "have a CUDA compiler from 13.0 on, and what is needed is 12.0 or newer, and no newer than 12.2" in problems(plan("pip", drivers=[OLD], available=None))
+    assert "have a CUDA compiler from 13.0 on, and what is needed is 12.0 or newer, and no newer than 12.2" in problems(
+        plan("pip", drivers=[OLD], available=None)
+    )
     assert "have no CUDA compiler before 13.0, and cuda_toolkit_version is 12.4" in problems(plan("pip", version="12.4", available=None))
 
 
