@@ -343,8 +343,14 @@ def verdict(plan: Mapping) -> str:
     if plan["fits"]:
         lines = ["<p><strong>It fits</strong> on %s with %s: %s.</p>" % (
             counted(len(plan["machines"]), "machine"), devices, text(", ".join(plan["machines"])))]
-        lines.append("<p>The fullest device has %s left beyond its reserve. These machines could hold a context of up to %s tokens.</p>" % (
-            mib(plan["headroom_mib"]), number(plan["largest_context"])))
+        if plan["devices"]:
+            left = "The fullest device has %s left beyond its reserve." % mib(plan["headroom_mib"])
+        elif plan["headroom_mib"] is None:
+            left = "No machine has a device: the head\u2019s CPU runs every layer, and how much RAM it has free is not known."
+        else:
+            left = "No machine has a device: the head\u2019s CPU runs every layer, and %s of its free RAM are left." % mib(plan["headroom_mib"])
+        lines.append("<p>%s %s could hold a context of up to %s tokens.</p>" % (
+            left, "These machines" if len(plan["machines"]) > 1 else "This machine", number(plan["largest_context"])))
         if plan["unused_machines"]:
             lines.append("<p>Not needed: %s.</p>" % text(", ".join(plan["unused_machines"])))
         return '<section class="verdict yes" aria-label="Result">%s</section>' % "".join(lines)

@@ -220,3 +220,14 @@ def test_what_cannot_be_done_is_an_error_of_the_filter() -> None:
         page_of("a plan", them)
     with pytest.raises(AnsibleFilterError, match="as a list"):
         page_of(plan, "head")
+
+
+@pytest.mark.parametrize(("ram", "words"), [
+    (64000, "of its free RAM are left"), (None, "how much RAM it has free is not known"), (3000, "MiB more than are free")])
+def test_a_machine_without_any_device(ram: int | None, words: str) -> None:
+    """The head's CPU runs the model: no device to draw, and a RAM that may not be known."""
+    head = dict({"name": "head", "devices": []}, **({} if ram is None else {"ram_free_mib": ram}))
+    plan, commands, page = made("llama-8b", [head], head_cpu=True)
+    assert plan["fits"] is (ram != 3000)
+    assert words in page and "fullest device" not in page and "KV cache" in page
+    assert [command["unit"] for command in commands] == (["llama-server.service"] if plan["fits"] else [])
