@@ -209,7 +209,7 @@ class Accounts:
 
         src/llama-model.cpp, load_tensors: without devices every layer is the CPU's, whatever -ngl says. The graph is that
         of one device that also looks up the embeddings: a batch of them is charged besides. Compared with llama-server on
-        SmolLM2 with five settings: weights, caches and results exact, the compute buffer 1.02 to 1.20 times the real one.
+        SmolLM2 with four settings: weights, caches and results exact, the compute buffer 1.02 to 1.20 times the real one.
         """
         whole = self.device("cpu", 0, self.model.n_slots, True)
         weights = self.model.input_bytes + whole.weight_bytes - self.model.shared_with_input_bytes

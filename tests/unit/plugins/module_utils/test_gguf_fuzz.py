@@ -1,36 +1,16 @@
 # Copyright: (c) 2026, herd.llama_cpp contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ten thousand damaged and malicious headers, see tests/support/gguf_fuzz.py; and the planner's findings one by one."""
+"""What damaged and malicious headers made the planner stumble over, one by one (found with tests/support/gguf_fuzz.py)."""
 
 from __future__ import annotations
-
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import sparse_gguf
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils import _plan, _plan_report
 
-ROOT = Path(__file__).parents[4]
 MACHINES = [{"name": "head", "devices": [{"name": "CUDA0", "total_mib": 24564, "free_mib": 24000}]}, {"name": "worker", "devices": [
     {"name": "CUDA0", "total_mib": 24564, "free_mib": 24000}]}]
-
-
-def test_ten_thousand_damaged_headers():
-    """A result or one sentence, each within a second of processor time, all within 64 MiB more than the process had before."""
-    path = os.pathsep.join([str(ROOT / "playbooks" / "collections"), str(ROOT / "tests" / "support")])
-    done = subprocess.run([sys.executable, str(ROOT / "tests" / "support" / "gguf_fuzz.py"), "--cases", "10000"], capture_output=True,
-                          text=True, timeout=600, env={**os.environ, "PYTHONPATH": path})
-    assert done.stdout, done.stderr
-    result = json.loads(done.stdout)
-    assert result["failures"] == []
-    assert result["cases"] == 10_000
-    # not all are refused at the door: enough get as far as a plan
-    assert result["described"] > 2000 and result["planned"] > 500
 
 
 def facts(shape: str = "llama-8b", tensors: dict | None = None, **metadata: object) -> dict:
