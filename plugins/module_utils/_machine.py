@@ -101,10 +101,10 @@ def installed_builds(prefix: str) -> t.List[t.Dict[str, t.Any]]:
     return [stamp for dummy_time, dummy_name, stamp in sorted(found, key=lambda entry: entry[:2], reverse=True)]
 
 
-def current_build(prefix: str) -> str:
-    """Return the id of the build that ``current`` points at; nothing where it points at none."""
+def linked_build(prefix: str, link: str) -> str:
+    """Return the id of the build that ``current`` or ``previous`` points at; nothing where it points at none."""
     try:
-        target = os.readlink(os.path.join(prefix, "current"))
+        target = os.readlink(os.path.join(prefix, link))
     except OSError:
         return ""
     return os.path.basename(target.rstrip("/")) if os.path.exists(os.path.join(prefix, target)) else ""
@@ -128,12 +128,13 @@ def describe_machine(prefix: str, paths: t.Iterable[str], commands: t.Iterable[s
         "cpu_count": cpu_count(),
         "cpu_flags": flags_from_cpuinfo(cpuinfo),
         "cpu_model": model_from_cpuinfo(cpuinfo),
-        "current": current_build(prefix) if prefix else "",
+        "current": linked_build(prefix, "current") if prefix else "",
         "distribution": distribution,
         "distribution_release": release,
         "free_mib": {path: free_mib(path) for path in paths},
         "libc": libc_version(),
         "memory_available_mib": memory_mib(meminfo, "MemAvailable"),
         "memory_mib": memory_mib(meminfo),
+        "previous": linked_build(prefix, "previous") if prefix else "",
         "user_id": os.geteuid(),
     }

@@ -142,6 +142,11 @@ memory_mib:
   returned: always
   type: int
   sample: 64216
+previous:
+  description: The id of the build that was in use before the current one, empty where there is none.
+  returned: always
+  type: str
+  sample: fedcba9876543210
 user_id:
   description: The number of the user the module ran as; 0 is root.
   returned: always

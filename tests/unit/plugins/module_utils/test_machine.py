@@ -67,18 +67,18 @@ def test_what_an_interrupted_run_left_is_no_build(tmp_path: Path) -> None:
 
 def test_no_prefix(tmp_path: Path) -> None:
     assert _machine.installed_builds(str(tmp_path / "none")) == []
-    assert _machine.current_build(str(tmp_path / "none")) == ""
+    assert _machine.linked_build(str(tmp_path / "none"), "current") == ""
 
 
 def test_current(tmp_path: Path) -> None:
     install(tmp_path, "0000000000000001")
     (tmp_path / "current").symlink_to("builds/0000000000000001")
-    assert _machine.current_build(str(tmp_path)) == "0000000000000001"
+    assert _machine.linked_build(str(tmp_path), "current") == "0000000000000001"
 
 
 def test_current_that_points_nowhere(tmp_path: Path) -> None:
     (tmp_path / "current").symlink_to("builds/0000000000000001")
-    assert _machine.current_build(str(tmp_path)) == ""
+    assert _machine.linked_build(str(tmp_path), "current") == ""
 
 
 def test_commands() -> None:

@@ -1,0 +1,147 @@
+# -*- coding: utf-8 -*-
+# Copyright: (c) 2026, herd.llama_cpp contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which of the installed builds each machine of a cluster has to go back to.
+
+All machines must run the same llama.cpp, and yet each may have a build of its own, because their processors differ. What they have in
+common is the source that a build's stamp names.
+"""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass, field
+
+Stamp = t.Mapping[str, t.Any]
+
+
+class BuildsError(ValueError):
+    """The description of the machines is malformed. The text is a part of a sentence."""
+
+
+@dataclass(frozen=True)
+class MachineBuilds:
+    """What one machine has: the stamps of its builds, the one installed last first, and which of them is used."""
+
+    name: str
+    builds: t.Sequence[Stamp]
+    current: str
+    previous: str
+
+    def build(self, build_id: str) -> t.Optional[Stamp]:
+        return next((stamp for stamp in self.builds if stamp["id"] == build_id), None)
+
+    def needed_components(self) -> t.Set[str]:
+        """The components that the machine uses now, which another build must have too."""
+        current = self.build(self.current)
+        return set(current["components"]) if current else set()
+
+    def of_source(self, source: t.Any) -> t.Optional[Stamp]:
+        """The newest build of a source that has what the machine needs."""
+        needed = self.needed_components()
+        return next((s for s in self.builds if s.get("source") == source and needed <= set(s["components"])), None)
+
+
+@dataclass
+class Choice:
+    """The build for each machine, and what is in the way."""
+
+    builds: t.Dict[str, Stamp] = field(default_factory=dict)
+    problems: t.List[t.Dict[str, str]] = field(default_factory=list)
+
+
+def describe(stamp: Stamp) -> str:
+    """A build as a person would call it."""
+    return "%s (%s)" % (stamp.get("version") or "llama.cpp of an unknown version", stamp["id"])
+
+
+def _listed(machine: MachineBuilds) -> str:
+    return ", ".join(describe(stamp) for stamp in machine.builds) or "none"
+
+
+def read_machines(machines: t.Any) -> t.List[MachineBuilds]:
+    """The machines from what llama_machine_info returned for each."""
+    if not isinstance(machines, t.Mapping):
+        raise BuildsError("the machines are a %s, not a mapping" % type(machines).__name__)
+    found = []
+    for name, seen in machines.items():
+        if not isinstance(seen, t.Mapping) or not isinstance(seen.get("builds"), t.Sequence):
+            raise BuildsError("%s has no list of builds" % name)
+        for stamp in seen["builds"]:
+            if not isinstance(stamp, t.Mapping) or not stamp.get("id") or not isinstance(stamp.get("components"), t.Sequence):
+                raise BuildsError("%s has a build without id or components" % name)
+        found.append(MachineBuilds(str(name), seen["builds"], str(seen.get("current") or ""), str(seen.get("previous") or "")))
+    return found
+
+
+def _wanted_source(machines: t.Sequence[MachineBuilds], wanted: str) -> t.Tuple[t.Any, bool]:
+    """The source of the build that is wanted by id or version, and whether any machine has it."""
+    for machine in machines:
+        for stamp in machine.builds:
+            if wanted in (stamp["id"], stamp.get("version")):
+                return stamp.get("source"), True
+    return None, False
+
+
+def choose_builds(machines: t.Sequence[MachineBuilds], wanted: str = "") -> Choice:
+    """The build each machine is to go back to: the one before the current, or the one that is wanted by its id or its version."""
+    choice = Choice()
+    if wanted:
+        source, known = _wanted_source(machines, wanted)
+        if not known:
+            for machine in machines:
+                choice.problems.append(
+                    {
+                        "machine": machine.name,
+                        "problem": "it has no build %s" % wanted,
+                        "remedy": "Name one of those that are installed there: %s" % _listed(machine),
+                    }
+                )
+            return choice
+        chosen = {machine.name: machine.build(wanted) or machine.of_source(source) for machine in machines}
+    else:
+        chosen = {machine.name: machine.build(machine.previous) if machine.previous != machine.current else None for machine in machines}
+        # A machine that was added since has the older version beside the current one, if at all, without ever having used it.
+        sources = [stamp.get("source") for stamp in chosen.values() if stamp is not None]
+        if sources:
+            chosen = {m.name: chosen[m.name] or m.of_source(sources[0]) for m in machines}
+    for machine in machines:
+        stamp = chosen[machine.name]
+        if stamp is None:
+            choice.problems.append(
+                {
+                    "machine": machine.name,
+                    "problem": "it has no build %s to go back to" % (wanted or "from before the current one"),
+                    "remedy": "Deploy the version that is wanted; installed there: %s" % _listed(machine),
+                }
+            )
+        elif not machine.needed_components() <= set(stamp["components"]):
+            choice.problems.append(
+                {
+                    "machine": machine.name,
+                    "problem": "its build %s lacks %s" % (describe(stamp), " and ".join(sorted(machine.needed_components() - set(stamp["components"])))),
+                    "remedy": "Deploy that version",
+                }
+            )
+        else:
+            choice.builds[machine.name] = stamp
+    different = {describe(stamp) for stamp in choice.builds.values()} if len({repr(s.get("source")) for s in choice.builds.values()}) > 1 else set()
+    for name in sorted(choice.builds) if different else []:
+        choice.problems.append(
+            {
+                "machine": name,
+                "problem": "it would go back to %s, and other machines to another llama.cpp" % describe(choice.builds[name]),
+                "remedy": "Name the version that all shall have with llama_cpp_build",
+            }
+        )
+    if not choice.problems and all(choice.builds[machine.name]["id"] == machine.current for machine in machines):
+        for machine in machines:
+            choice.problems.append(
+                {
+                    "machine": machine.name,
+                    "problem": "it already runs %s" % describe(choice.builds[machine.name]),
+                    "remedy": "Name another build with llama_cpp_build; installed there: %s" % _listed(machine),
+                }
+            )
+    return choice
