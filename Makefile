@@ -71,6 +71,10 @@ test-molecule: setup ## Molecule scenarios on virtual machines (needs root); SCE
 test-cuda-build: setup ## Build all of llama.cpp with a real nvcc on a virtual machine, link and start it (needs root, takes an hour)
 	@tools/test-cuda-build
 
+.PHONY: test-upgrade
+test-upgrade: setup ## Of those the one that upgrades a cluster and takes it back (needs root)
+	@tools/test-molecule upgrade
+
 .PHONY: bench
 bench: setup ## Measure deploys with 2, 4 and 8 workers, and tokens/s (needs root, takes long); BENCH_ARGS=...
 	@python tests/benchmark/bench.py $(BENCH_ARGS)
