@@ -63,6 +63,8 @@ class ActionModule(ActionBase):
             raise AnsibleActionFail("The build could not be run on %s: %s" % (self._machine, outcome.get("msg", "no reason given")), result=result)
         result.update(
             changed=True,
+            # Ansible takes any other code than 0 for a failure where nothing is said.
+            failed=False,
             rc=outcome["rc"],
             seconds=int(round(time.monotonic() - begin)),
             # What the shell around the command says, such as that there is no flock; the command itself prints to the log.
