@@ -32,6 +32,12 @@ options:
     description: Port of the first worker. The next has the next port.
     type: int
     required: true
+  tls:
+    description:
+      - Whether the workers speak TLS. C(endpoint) is then the head's own end of the tunnel, an address of its loopback interface in
+        which the first number of the worker's address is 127.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
@@ -48,8 +54,10 @@ _value:
   sample:
     - machine: node1
       unit: llama-rpc-server@0.service
+      tls_unit: ""
       address: 192.168.1.101
       port: 50052
+      listens_on: 192.168.1.101:50052
       endpoint: 192.168.1.101:50052
       device: CUDA0
 """
@@ -61,7 +69,7 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.herd.llama_cpp.plugins.module_utils._workers import worker_instances
 
 
-def rpc_server_instances(devices: t.Any, machine: str, address: str, port: t.Any) -> t.List[t.Dict[str, t.Any]]:
+def rpc_server_instances(devices: t.Any, machine: str, address: str, port: t.Any, tls: bool = False) -> t.List[t.Dict[str, t.Any]]:
     """Return one instance for each device."""
     if isinstance(devices, (str, bytes)) or not isinstance(devices, t.Sequence):
         raise AnsibleFilterError(
@@ -71,7 +79,7 @@ def rpc_server_instances(devices: t.Any, machine: str, address: str, port: t.Any
         number = int(port)
     except (TypeError, ValueError) as error:
         raise AnsibleFilterError("The rpc_server_instances filter's port is %r, not a number." % (port,)) from error
-    return worker_instances([str(device) for device in devices], str(machine), str(address), number)
+    return worker_instances([str(device) for device in devices], str(machine), str(address), number, bool(tls))
 
 
 class FilterModule:

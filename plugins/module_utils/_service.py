@@ -10,6 +10,7 @@ their place.
 
 from __future__ import annotations
 
+import os
 import typing as t
 
 from ._sockets import SS_ARGUMENTS, TcpSocket, parse_ss
@@ -60,6 +61,13 @@ class Machine:
     def sockets(self) -> t.List[TcpSocket]:
         return parse_ss(self._output(["ss", *SS_ARGUMENTS]))
 
+    def sockets_around(self, pid: int) -> t.List[TcpSocket]:
+        """The sockets that a process sees, which may have a network of its own; none when it is gone."""
+        try:
+            return parse_ss(self._output(["nsenter", "--target=%d" % pid, "--net", "ss", *SS_ARGUMENTS]))
+        except ServiceError:
+            return []
+
     def runs(self, unit: str) -> t.List[JournalRun]:
         """What the unit's last starts wrote, the newest last; nothing where the journal cannot be read."""
         try:
@@ -99,6 +107,14 @@ def listens(sockets: t.Iterable[TcpSocket], address: str, port: int, pid: int) -
         socket.takes_connections_to(address, port) and any(process.pid == pid for process in socket.processes)
         for socket in sockets
     )
+
+
+def network_of(pid: int, proc: str = "/proc") -> int:
+    """Which network namespace a process is in; 0 when it is gone."""
+    try:
+        return os.stat(os.path.join(proc, str(pid), "ns", "net")).st_ino
+    except OSError:
+        return 0
 
 
 def telling_failure(

@@ -13,15 +13,31 @@ class WorkersError(ValueError):
     """The input cannot be read."""
 
 
-def worker_instances(devices: t.Sequence[str], machine: str, address: str, port: int) -> t.List[t.Dict[str, t.Any]]:
-    """One instance for each device, on consecutive ports; without devices one that serves whatever there is."""
+def tunnel_address(address: str) -> str:
+    """The loopback address at which the head reaches a worker through its tunnel: 192.168.1.101 becomes 127.168.1.101.
+
+    Each worker has its own, and who reads a log sees which worker is meant.
+    """
+    first, dot, rest = address.partition(".")
+    return "127." + rest if dot else first
+
+
+def worker_instances(
+    devices: t.Sequence[str], machine: str, address: str, port: int, tls: bool = False
+) -> t.List[t.Dict[str, t.Any]]:
+    """One instance for each device, on consecutive ports; without devices one that serves whatever there is.
+
+    The network sees ``address`` and ``port``; ``endpoint`` is what llama-server connects to, with TLS its own end of the tunnel.
+    """
     return [
         {
             "machine": machine,
             "unit": "llama-rpc-server@%d.service" % index,
+            "tls_unit": "llama-rpc-tls@%d.service" % index if tls else "",
             "address": address,
             "port": port + index,
-            "endpoint": "%s:%d" % (address, port + index),
+            "listens_on": "%s:%d" % (address, port + index),
+            "endpoint": "%s:%d" % (tunnel_address(address) if tls else address, port + index),
             "device": device,
         }
         for index, device in enumerate(devices or [""])

@@ -16,10 +16,12 @@ description:
   - Waits until each unit's own process listens on its address and port and has stayed the same process for a while.
   - An rpc-server that cannot bind its port exits with code 0, and one that just started writes nothing to its log. So neither the
     exit code nor the log is what readiness is judged by. A unit that systemd had to start again is a failure at once.
+  - A worker behind TLS listens in a network of its own. Then its TLS unit's process must be in the same network and listen on the
+    address and port for it.
   - No connection is made. An rpc-server serves one client at a time and can be ended by a probe.
   - On failure the message says which program has the port, or quotes the telling line of the unit's journal.
 requirements:
-  - systemd, and C(ss) from iproute2
+  - systemd, C(ss) from iproute2, and C(nsenter) from util-linux for workers behind TLS
 options:
   instances:
     description: The units to wait for.
@@ -39,11 +41,19 @@ options:
         description: Port it must listen on.
         type: int
         required: true
+      tls_unit:
+        description: Name of the unit that speaks TLS for it. Empty when it listens itself.
+        type: str
+        default: ""
       machine:
         description: Not used. Taken so that the list of the role P(herd.llama_cpp.rpc_server#role) can be passed as it is.
         type: str
         default: ""
       endpoint:
+        description: Not used.
+        type: str
+        default: ""
+      listens_on:
         description: Not used.
         type: str
         default: ""
@@ -138,6 +148,7 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._service import (
     explain,
     holder,
     listens,
+    network_of,
     telling_failure,
 )
 from ansible_collections.herd.llama_cpp.plugins.module_utils._sockets import SocketsError
@@ -145,12 +156,14 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._startup_log import
 from ansible_collections.herd.llama_cpp.plugins.module_utils._systemd import SystemdError, UnitState, UnitWatch
 
 _PAUSE_S = 0.2
+# Where a worker listens in a network of its own.
+_INSIDE = "127.0.0.1"
 
 
 def failed(machine: Machine, instance: dict, what: str) -> StartFailed:
     """Why this instance did not come up."""
     unit, address, port = instance["unit"], instance["address"], instance["port"]
-    other = holder(machine.sockets(), address, port, unit)
+    other = "" if instance.get("tls_unit", "") else holder(machine.sockets(), address, port, unit)
     runs = machine.runs(unit)
     failure = telling_failure(runs, parse_worker)
     if other:
@@ -164,14 +177,45 @@ def failed(machine: Machine, instance: dict, what: str) -> StartFailed:
     return explain(unit, what, failure, runs)
 
 
+def tls_failed(machine: Machine, instance: dict, what: str) -> StartFailed:
+    """Why the unit that speaks TLS for this instance did not come up."""
+    unit, address, port = instance.get("tls_unit", ""), instance["address"], instance["port"]
+    other = holder(machine.sockets(), address, port, unit)
+    failure = None
+    if other and "(pid 1," not in other:
+        failure = {
+            "kind": "port_in_use",
+            "line": "",
+            "problem": "port %d on %s is taken by %s" % (port, address, other),
+            "remedy": "Stop that program or give the worker another port",
+        }
+    return explain(unit, what, failure, machine.runs(unit))
+
+
+def serves(machine: Machine, sockets: list, units: dict, instance: dict) -> bool:
+    """Whether the worker listens, and with TLS whether its tunnel does and leads to it."""
+    address, port = instance["address"], instance["port"]
+    pid = units.get(instance["unit"], UnitState(unit="")).main_pid
+    if not instance.get("tls_unit", ""):
+        return listens(sockets, address, port, pid)
+    tls_pid = units.get(instance.get("tls_unit", ""), UnitState(unit="")).main_pid
+    return (
+        pid > 0
+        and listens(sockets, address, port, tls_pid)
+        and network_of(pid) == network_of(tls_pid) != network_of(1)
+        and listens(machine.sockets_around(pid), _INSIDE, port, pid)
+    )
+
+
 def wait(machine: Machine, instances: list, timeout_s: float, stable_s: float) -> list:
     """Return the pid of each instance once all are ready."""
     names = [instance["unit"] for instance in instances]
-    watches = {name: UnitWatch() for name in names}
+    tls_names = [instance.get("tls_unit", "") for instance in instances if instance.get("tls_unit", "")]
+    watches = {name: UnitWatch() for name in names + tls_names}
     since = {}
     deadline = time.monotonic() + timeout_s
     while True:
-        units = machine.units(names)
+        units = machine.units(names + tls_names)
         sockets = machine.sockets()
         now = time.monotonic()
         for instance in instances:
@@ -180,7 +224,11 @@ def wait(machine: Machine, instances: list, timeout_s: float, stable_s: float) -
             death = watches[name].death(state)
             if death:
                 raise failed(machine, instance, death)
-            if not listens(sockets, instance["address"], instance["port"], state.main_pid):
+            tls_name = instance.get("tls_unit", "")
+            death = watches[tls_name].death(units.get(tls_name, UnitState(unit=tls_name))) if tls_name else ""
+            if death:
+                raise tls_failed(machine, instance, death)
+            if not serves(machine, sockets, units, instance):
                 since.pop(name, None)
             else:
                 since.setdefault(name, now)
@@ -204,8 +252,10 @@ def main() -> None:
                     "unit": {"type": "str", "required": True},
                     "address": {"type": "str", "required": True},
                     "port": {"type": "int", "required": True},
+                    "tls_unit": {"type": "str", "default": ""},
                     "machine": {"type": "str", "default": ""},
                     "endpoint": {"type": "str", "default": ""},
+                    "listens_on": {"type": "str", "default": ""},
                     "device": {"type": "str", "default": ""},
                 },
             },

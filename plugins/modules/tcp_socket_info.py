@@ -92,7 +92,9 @@ sockets:
       type: int
       sample: 39390
     process:
-      description: Name of the process that holds the socket, the one with the lowest id when there are several. Empty when unknown.
+      description:
+        - Name of the process that holds the socket, the one with the lowest id when there are several. Empty when unknown.
+        - systemd, which keeps the sockets that it opens for a service, counts only when no other process holds the socket.
       type: str
       sample: ggml-rpc-server
     pid:
@@ -150,7 +152,8 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._systemd import rea
 
 def as_result(socket: TcpSocket) -> dict:
     """A socket as this module returns it."""
-    first = socket.processes[0] if socket.processes else None
+    others = [process for process in socket.processes if process.pid != 1]
+    first = (others or list(socket.processes) or [None])[0]
     return {
         "state": socket.state,
         "local_address": socket.local_address,

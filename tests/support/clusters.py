@@ -17,6 +17,11 @@ API_PORT = 8080
 RPC_PORT = 50052
 
 
+def tunnel_end(address: str, port: int = RPC_PORT) -> str:
+    """Where the head reaches the worker at this address: its own end of the TLS tunnel."""
+    return f"127.{address.split('.', 1)[1]}:{port}"
+
+
 @dataclass(frozen=True)
 class Cluster:
     """A scenario's machines, by name."""

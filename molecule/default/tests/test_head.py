@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import pytest
-from clusters import API_PORT
+from clusters import API_PORT, tunnel_end
 
 testinfra_hosts = ["ansible://llama_host"]
 UNIT = "llama-server.service"
@@ -25,7 +25,8 @@ def test_process_runs_as_its_own_user(host):
 def test_listens_on_its_own_address_only(host, cluster):
     listening = {line.split()[3] for line in host.check_output("ss -Hltn").splitlines()}
     assert f"{cluster.addresses['head']}:{API_PORT}" in listening
-    assert {endpoint.rsplit(":", 1)[1] for endpoint in listening} == {"22", str(API_PORT)}
+    tunnels = {tunnel_end(cluster.addresses[worker]) for worker in ("worker1", "worker2")}
+    assert {endpoint for endpoint in listening if not endpoint.endswith((":22", f":{API_PORT}"))} == tunnels
 
 
 def test_key_is_readable_by_root_alone(host):

@@ -8,7 +8,7 @@ import re
 import socket
 
 import pytest
-from clusters import RPC_PORT
+from clusters import RPC_PORT, tunnel_end
 
 testinfra_hosts = ["ansible://llama_rpc"]
 UNIT = "llama-rpc-server@0.service"

@@ -17,6 +17,8 @@ OURS = (
     "/etc/llama-rpc-server",
     "/etc/systemd/system/llama-server.service",
     "/etc/systemd/system/llama-rpc-server@.service",
+    "/etc/systemd/system/llama-rpc-tls@.service",
+    "/etc/systemd/system/llama-server-tunnel.service",
 )
 
 testinfra_hosts = ["ansible://all"]

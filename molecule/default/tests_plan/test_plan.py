@@ -45,7 +45,7 @@ def test_llama_server_runs_as_planned():
     assert after(words, "--tensor-split") == ",".join(map(str, planned["tensor_split"]))
     assert after(words, "--device") == planned["device_option"] == "RPC0,RPC1"
     assert (after(words, "--fit"), after(words, "--n-gpu-layers"), after(words, "--ctx-size")) == ("off", "all", "2048")
-    endpoints = [f"{CLUSTER.addresses[entry['machine']]}:{clusters.RPC_PORT}" for entry in planned["rpc"]]
+    endpoints = [clusters.tunnel_end(CLUSTER.addresses[entry["machine"]]) for entry in planned["rpc"]]
     assert after(words, "--rpc") == ",".join(endpoints)
 
 

@@ -17,6 +17,17 @@ def test_one_instance_for_each_device():
     ]
 
 
+def test_with_tls_the_head_connects_to_its_own_end_of_the_tunnel():
+    instance = worker_instances(["CUDA0"], "node1", "192.168.1.101", 50052, tls=True)[0]
+    assert (instance["endpoint"], instance["listens_on"]) == ("127.168.1.101:50052", "192.168.1.101:50052")
+    assert instance["tls_unit"] == "llama-rpc-tls@0.service"
+
+
+def test_without_tls_it_connects_to_the_worker_itself():
+    instance = worker_instances(["CUDA0"], "node1", "192.168.1.101", 50052)[0]
+    assert (instance["endpoint"], instance["listens_on"], instance["tls_unit"]) == ("192.168.1.101:50052", "192.168.1.101:50052", "")
+
+
 def test_one_instance_without_a_device():
     assert [i["device"] for i in worker_instances([], "node1", "10.0.0.1", 50052)] == [""]
 

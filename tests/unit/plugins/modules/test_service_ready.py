@@ -86,6 +86,42 @@ def test_worker_that_never_listens():
         wait_for_worker(Played([ALIVE], []), timeout_s=0.3)
 
 
+TLS_INSTANCE = {**INSTANCE, "tls_unit": "tls.service"}
+
+
+class PlayedTls(Played):
+    """A worker in a network of its own, and the process that speaks TLS for it."""
+
+    def __init__(self, sockets, inside):
+        super().__init__([ALIVE], sockets)
+        self._inside = inside
+
+    def units(self, names):
+        return {name: dataclasses.replace(ALIVE, unit=name, main_pid=11 if name == "tls.service" else 10) for name in names}
+
+    def sockets_around(self, pid):
+        return self._inside if pid == 10 else []
+
+
+@pytest.mark.parametrize(("outside", "inside", "networks", "ready"), [
+    ([listener("10.0.0.1", 50052, 11)], [listener("127.0.0.1", 50052)], {10: 7, 11: 7, 1: 1}, True),
+    # each of these lets the wrong ones in, or nobody
+    ([listener("10.0.0.1", 50052, 11)], [listener("127.0.0.1", 50052)], {10: 7, 11: 8, 1: 1}, False),
+    ([listener("10.0.0.1", 50052, 11)], [listener("127.0.0.1", 50052)], {10: 1, 11: 1, 1: 1}, False),
+    ([listener("10.0.0.1", 50052, 10)], [listener("127.0.0.1", 50052)], {10: 7, 11: 7, 1: 1}, False),
+    ([listener("10.0.0.1", 50052, 11)], [], {10: 7, 11: 7, 1: 1}, False),
+    ([], [listener("127.0.0.1", 50052)], {10: 7, 11: 7, 1: 1}, False),
+], ids=["ready", "two networks", "the machine's network", "no tls", "no worker", "no port"])
+def test_worker_behind_tls(monkeypatch, outside, inside, networks, ready):
+    monkeypatch.setattr(rpc_server_ready, "network_of", networks.get)
+    machine = PlayedTls(outside, inside)
+    if ready:
+        assert rpc_server_ready.wait(machine, [TLS_INSTANCE], 1, 0.1) == [10]
+    else:
+        with pytest.raises(StartFailed, match="does not listen on 10.0.0.1:50052"):
+            rpc_server_ready.wait(machine, [TLS_INSTANCE], 0.3, 0.1)
+
+
 class Api(http.server.BaseHTTPRequestHandler):
     """What llama-server answers, by the attributes of its server."""
 

@@ -1,0 +1,155 @@
+# Copyright: (c) 2026, herd.llama_cpp contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The RPC connections: nobody gets in without the key, nobody gets around it, and the keys are nowhere to be read."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from clusters import RPC_PORT, tunnel_end
+from playbook_run import run_playbook
+
+testinfra_hosts = ["local://"]
+KEY = "/etc/llama-rpc-server/tls-key"
+WORKER = "worker1"
+# HELLO of the RPC protocol: whoever gets an answer is a client. Prints how many bytes came back.
+HELLO = """
+import socket, ssl, struct, sys
+try:
+    peer = socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=4)
+    if sys.argv[3] == 'tls':
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        peer = context.wrap_socket(peer)
+    peer.sendall(bytes([14]) + struct.pack('<Q', 24) + bytes(24))
+    print(len(peer.recv(64)))
+except OSError as error:
+    print(0, type(error).__name__)
+"""
+STUNNEL = """foreground = yes
+pid =
+syslog = no
+client = yes
+sslVersion = TLSv1.3
+ciphers = PSK
+ciphersuites = TLS_AES_128_GCM_SHA256
+[try]
+accept = 127.0.0.1:45678
+connect = {address}:{port}
+PSKsecrets = /root/try.key
+PSKidentity = llama-rpc
+"""
+
+
+def hello(machine, address: str, port: int = RPC_PORT, how: str = "plain", user: str = "root") -> int:
+    """How many bytes a worker answered to whoever says HELLO."""
+    output = machine.check_output("runuser -u %s -- timeout 10 python3 -c %s %s %s %s", user, HELLO, address, str(port), how)
+    return int(output.split()[0])
+
+
+def hello_by_key(machine, address: str, key: str) -> int:
+    """The same through a stunnel with this key."""
+    machine.check_output("umask 077; printf '%%s\n' %s > /root/try.key; printf %%s %s > /root/try.conf", key,
+                         STUNNEL.format(address=address, port=RPC_PORT))
+    machine.check_output("systemd-run --quiet --collect --unit=try-stunnel /usr/bin/stunnel4 /root/try.conf")
+    try:
+        machine.check_output("timeout 5 bash -c 'until ss -Hltn | grep -q :45678; do sleep 0.1; done'")
+        return hello(machine, "127.0.0.1", 45678)
+    finally:
+        machine.run("systemctl stop try-stunnel; rm -f /root/try.key /root/try.conf")
+
+
+@pytest.fixture
+def idle_head(cluster):
+    """The head with its llama-server stopped, so that a worker has time for somebody else."""
+    head = cluster.machine("head")
+    head.check_output("systemctl stop llama-server")
+    yield head
+    head.check_output("systemctl start llama-server")
+
+
+@pytest.mark.parametrize("how", ["plain", "tls"])
+def test_an_allowed_address_is_not_enough(cluster, idle_head, how):
+    assert hello(idle_head, cluster.addresses[WORKER], how=how) == 0
+
+
+def test_only_the_right_key_opens_the_port(cluster, idle_head):
+    key = cluster.machine(WORKER).check_output(f"cat {KEY}")
+    wrong = key[:-1] + ("0" if key[-1] != "0" else "1")
+    assert hello_by_key(idle_head, cluster.addresses[WORKER], wrong) == 0
+    assert hello_by_key(idle_head, cluster.addresses[WORKER], key) == 36
+
+
+@pytest.mark.parametrize("user", ["nobody", "llama-rpc"])
+def test_no_user_of_the_worker_gets_around_the_key(cluster, user):
+    worker = cluster.machine(WORKER)
+    own = cluster.addresses[WORKER]
+    for address in ("127.0.0.1", tunnel_end(own).split(":")[0], own):
+        assert hello(worker, address, user=user) == 0
+
+
+def test_the_workers_own_network_is_what_hides_its_port(cluster, idle_head):
+    """The test above must be able to fail: inside that network the port answers."""
+    worker = cluster.machine(WORKER)
+    pid = worker.check_output("systemctl show -P MainPID llama-rpc-server@0")
+    assert int(worker.check_output(f"nsenter -t {pid} -n timeout 10 python3 -c %s 127.0.0.1 {RPC_PORT} plain", HELLO).split()[0]) == 36
+
+
+def test_no_user_of_the_head_reaches_a_tunnel(cluster, idle_head):
+    address = tunnel_end(cluster.addresses[WORKER]).split(":")[0]
+    assert hello(idle_head, address, user="nobody") == 0
+    saved = idle_head.check_output("nft list table inet llama_server_tunnel")
+    try:
+        idle_head.check_output("nft delete table inet llama_server_tunnel")
+        assert hello(idle_head, address, user="nobody") == 36, "the rules are not what keeps others out"
+    finally:
+        idle_head.check_output("echo %s | nft -f -", saved)
+    assert hello(idle_head, address, user="nobody") == 0
+
+
+def test_the_tunnel_refuses_a_worker_without_the_key(cluster, idle_head):
+    """Somebody who answers at the worker's address with a certificate is not the worker."""
+    worker = cluster.machine(WORKER)
+    worker.check_output("systemctl stop llama-rpc-tls@0.socket")
+    worker.check_output("cd /root && openssl req -x509 -newkey rsa:2048 -nodes -keyout i.key -out i.pem -days 1 -subj /CN=impostor 2>/dev/null")
+    try:
+        worker.check_output(
+            "systemd-run --quiet --collect --unit=try-impostor -p StandardInput=null"
+            f" openssl s_server -accept {cluster.addresses[WORKER]}:{RPC_PORT} -key /root/i.key -cert /root/i.pem -tls1_3 -rev -naccept 4")
+        worker.check_output(f"timeout 5 bash -c 'until ss -Hltn | grep -q :{RPC_PORT}; do sleep 0.1; done'")
+        since = idle_head.check_output("date +%%s")
+        assert hello(idle_head, tunnel_end(cluster.addresses[WORKER]).split(":")[0]) == 0
+        log = idle_head.check_output(f"journalctl -u llama-server-tunnel --since=@{since} -o cat")
+        assert "Rejected by CERT" in log, log
+    finally:
+        worker.run("systemctl stop try-impostor; rm -f /root/i.key /root/i.pem")
+        worker.check_output("systemctl start llama-rpc-tls@0.service")
+
+
+@pytest.mark.parametrize("machine", ["head", "worker1", "worker2"])
+def test_keys_are_nowhere_to_be_read(cluster, machine):
+    host = cluster.machine(machine)
+    found = host.check_output("cat /etc/llama-server/rpc-keys/* 2>/dev/null || cat /etc/llama-rpc-server/tls-key").split()
+    secrets = {line.split(":")[1] for line in found} | {cluster.api_key}
+    assert all(len(secret) >= 48 for secret in secrets)
+    for secret in secrets:
+        for where in ("ps -eo args", "journalctl --no-pager -o cat", "systemctl cat 'llama-*'", "nft list ruleset"):
+            assert secret not in host.check_output(where)
+        assert host.run("find / -xdev -type f -perm -o=r -not -path '/proc/*' -exec grep -lF -- %s {} +", secret).stdout == ""
+        assert host.run("grep -lzF -- %s /proc/[0-9]*/environ", secret).stdout == ""
+
+
+def test_rotation_changes_every_key_and_shows_none(cluster):
+    def keys() -> list[str]:
+        rpc = cluster.machine("head").check_output("cat /etc/llama-server/rpc-keys/*").split()
+        return [line.split(":")[1] for line in rpc] + [cluster.api_key]
+
+    before = keys()
+    starts = cluster.machine("head").check_output("systemctl show -P InvocationID llama-server")
+    run = run_playbook("rotate_keys.yml", cluster.inventory, "-vvv", "--diff")
+    assert run.rc == 0, run.output[-3000:]
+    assert not set(before) & set(keys())
+    assert not [secret for secret in before + keys() if secret in run.output]
+    assert re.fullmatch("[0-9a-f]{32}", starts)
+    assert run_playbook("deploy.yml", cluster.inventory).changed == 0
