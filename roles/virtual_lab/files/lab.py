@@ -46,6 +46,16 @@ ANSWER_TIMEOUT_S = 15
 # In /run, because the kernel's setting too is gone after a reboot; shared by all labs, because the setting is.
 FORWARD_DIR = "/run/herd.llama_cpp/ip_forward"
 FORWARD_SWITCH = "/proc/sys/net/ipv4/ip_forward"
+# With this code systemd-nspawn says that the machine wants to boot again, and leaves that to whoever started it.
+REBOOT = 133
+# Enter the control groups and become the command: systemd-nspawn must be alone in them.
+ENTER = 'while [ "$1" != -- ]; do mkdir -p "$1" && echo $$ >"$1/cgroup.procs"; shift; done; shift; exec "$@"'
+# $0 is the line above, $1 the machine's cable. Between two boots the kernel must have taken the cable away, and the groups must be empty.
+BOOT_AGAIN = (
+    'cable=$1; shift; until sh -c "$0" sh "$@"; [ $? != %d ]; do n=0;' % REBOOT
+    + ' while [ -e "/sys/class/net/$cable" ] && [ $n -lt 100 ]; do sleep 0.1; n=$((n+1)); done;'
+    + ' for group in "$@"; do [ "$group" = -- ] && break; find "$group" -depth -type d -exec rmdir {} \\; 2>/dev/null; done; done'
+)
 MACHINE_NAME = re.compile(r"^[a-z0-9]([a-z0-9-]{0,40}[a-z0-9])?$")
 
 
@@ -650,15 +660,15 @@ def start(lab: Dict[str, Any], machine: Dict[str, Any], root: str) -> None:
             "systemd-run", "--quiet", "--collect", "--unit=" + unit_of(lab, name), "--slice=machine.slice", "--service-type=exec",
             "--description=%s of the virtual lab %s" % (name, lab["name"]),
             "--property=Delegate=yes", "--property=KillMode=mixed", "--property=TimeoutStopSec=%d" % STOP_TIMEOUT_S,
+            "--property=RestartForceExitStatus=%d" % REBOOT, "--property=SuccessExitStatus=%d" % REBOOT, "--property=RestartSec=1",
             "--property=StandardOutput=truncate:" + console, "--property=StandardError=inherit",
             *["--setenv=%s=%s" % pair for pair in environment.items()], *argv
         )
         return
     groups = cgroup_dirs(lab, name)
-    enter = 'while [ "$1" != -- ]; do mkdir -p "$1" && echo $$ >"$1/cgroup.procs"; shift; done; shift; exec "$@"'
     with open(console, "w", encoding="utf-8") as output:
         subprocess.Popen(  # pylint: disable=consider-using-with
-            ["sh", "-c", enter, "sh"] + groups + ["--"] + argv,
+            ["sh", "-c", BOOT_AGAIN, ENTER, device_of(lab, name)] + groups + ["--"] + argv,
             stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True, cwd="/",
             env=dict(environment, PATH=os.environ["PATH"]),
         )
