@@ -1,0 +1,394 @@
+#!/usr/bin/python3
+# Copyright: (c) 2026, herd.llama_cpp contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Watch llama-server and the rpc-servers of this machine, restart those that hang, and say over HTTP how they are.
+
+    GET /health   200 while all is well, 503 with the reason when not; on the head, 200 only after an answer not long ago
+    GET /status   what is seen, as JSON
+
+It runs without any privilege. To restart a unit it makes a file, which a path unit of systemd answers (see the role's README).
+"""
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import socket
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Dict, List, Optional, Tuple
+
+import observe
+import verdict
+
+ASK_TIMEOUT_S = 2.0
+
+
+def say(text: str) -> None:
+    """One line in the journal."""
+    print(text, flush=True)
+
+
+def notify(text: str) -> None:
+    """Tell systemd, which restarts a watchdog that has itself stopped."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if address:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
+            try:
+                channel.sendto(text.encode(), "\0" + address[1:] if address.startswith("@") else address)
+            except OSError as error:
+                say("systemd cannot be told: %s" % error)
+
+
+class Repeat(threading.Thread):
+    """Call something for ever, with a pause. An error of it is said and does not end it."""
+
+    def __init__(self, call: Any, pause_s: float) -> None:
+        super().__init__(daemon=True)
+        self._call, self._pause = call, pause_s
+
+    def run(self) -> None:
+        while True:
+            try:
+                self._call()
+            except Exception as error:  # pylint: disable=broad-except
+                say("unexpected: %s: %s" % (type(error).__name__, error))
+            time.sleep(self._pause)
+
+
+class Unit:
+    """A unit of this machine: its restarts, and a line in the journal whenever its state changes."""
+
+    def __init__(self, unit: str, config: Dict[str, Any]) -> None:
+        self.unit = unit
+        self.backoff = verdict.Backoff(config["backoff_s"], config["backoff_longest_s"])
+        self.verdict = verdict.Verdict("down", "not looked at yet")
+        self.actions: List[Dict[str, Any]] = []
+        self._request = os.path.join(config["runtime_dir"], "restart", unit)
+        self._held_back = False
+
+    def take(self, found: verdict.Verdict, at: float, process: Optional[verdict.Process]) -> None:
+        """Note the verdict, say it where it is news, and act on it where it asks for that."""
+        if (found.state, found.worker) != (self.verdict.state, self.verdict.worker) and not (found.good and self.verdict.good):
+            say("%s: %s%s" % (self.unit, describe(found), " (was %s)" % self.verdict.state if not found.good else ""))
+        self.verdict = found
+        if not found.restart or process is None:
+            self._held_back = False
+            return
+        if not self.backoff.allows(at):
+            if not self._held_back:
+                say("%s: %s; not restarted again yet, after %d restarts without an answer" % (self.unit, describe(found), self.backoff.count))
+            self._held_back = True
+            return
+        pause = self.backoff.acted(at)
+        say("%s: restarting it (pid %d): %s, seen for %.0f s; the next restart not before %.0f s" % (
+            self.unit, process.pid, describe(found), found.for_s, pause))
+        self.actions = self.actions[-19:] + [{"time": int(time.time()), "unit": self.unit, "why": describe(found)}]
+        with open(self._request, "w", encoding="utf-8"):
+            pass
+
+
+def describe(found: verdict.Verdict) -> str:
+    words = (found.worker + ": " if found.worker else "") + found.reason
+    return found.state + (", " + words if words else "")
+
+
+class Head:
+    """llama-server of this machine."""
+
+    def __init__(self, config: Dict[str, Any], key: str) -> None:
+        self.config, self.key = config, key
+        self.unit = Unit(config["head"]["unit"], config)
+        self.judge = verdict.HeadJudge()
+        self.endpoints: Dict[str, Tuple[str, int]] = {}
+        for worker in config["head"]["workers"]:
+            address, _colon, port = worker["endpoint"].rpartition(":")
+            self.endpoints[worker["endpoint"]] = (_resolved(address), int(port))
+        self.reports: Dict[str, verdict.Report] = {}
+        self.connections: List[str] = []
+        self.seen: Optional[verdict.HeadSeen] = None
+        self.answered: Optional[float] = None
+        self.answered_wall = 0
+        self.probing = False
+        self.probe_error = ""
+        self._tokens: Optional[int] = None
+        self._identity: Optional[Tuple[int, int]] = None
+        self._met: Dict[str, bool] = {}
+        self._probe_wanted = threading.Event()
+        for worker in config["head"]["workers"]:
+            if worker.get("watchdog"):
+                Repeat(lambda one=worker: self.ask_worker(one), 1.0).start()
+        Repeat(self.probe, 0.0).start()
+
+    def ask_worker(self, worker: Dict[str, Any]) -> None:
+        address, _colon, port = worker["watchdog"].rpartition(":")
+        report = observe.report_of(address, int(port), worker["unit"], ASK_TIMEOUT_S)
+        endpoint = worker["endpoint"]
+        # A machine whose watchdog never answered may refuse the port to us: then its silence proves nothing.
+        self._met[endpoint] = self._met.get(endpoint, False) or report.link == "ok"
+        if report.link == "unreachable" and not self._met[endpoint]:
+            report = verdict.Report()
+        self.reports[endpoint] = report
+
+    def probe(self) -> None:
+        """One token, when asked for. It waits as long as the server works on it: who ends it is the judge."""
+        self._probe_wanted.wait()
+        self._probe_wanted.clear()
+        head = self.config["head"]
+        try:
+            status, answer = observe.ask(head["address"], head["port"], "/completion", self.config["probe_timeout_s"], self.key, {
+                "prompt": "1, 2, 3,", "n_predict": 1, "temperature": 0, "cache_prompt": True})
+            if status == 200 and isinstance(answer, dict) and int(answer.get("tokens_predicted") or 0) >= 1:
+                self.proved(observe.monotonic())
+            elif status == 401:
+                self.probe_error = "llama-server refuses the API key that the watchdog was started with"
+            elif status != 503:
+                self.probe_error = "a completion of one token gave HTTP %d" % status
+        except observe.NoAnswer as error:
+            self.probe_error = "a completion of one token came to nothing (%s)" % error.link
+        finally:
+            self.probing = False
+
+    def proved(self, at: float) -> None:
+        first = self.answered is None or self._identity != (self.seen.process.identity if self.seen and self.seen.process else None)
+        self.answered, self.answered_wall, self.probe_error = at, int(time.time()), ""
+        self.unit.backoff.proved()
+        if first and self.seen and self.seen.process:
+            self._identity = self.seen.process.identity
+            say("%s: has answered (pid %d, %d workers)" % (self.unit.unit, self.seen.process.pid, len(self.endpoints)))
+
+    def look(self) -> verdict.HeadSeen:
+        process = observe.process_of(self.unit.unit)
+        found, self.connections = observe.connections_to(self.endpoints)
+        api, busy, tokens = "down", False, None
+        if process is not None:
+            api, busy, tokens = self.look_at_api()
+        workers = {}
+        for worker in self.config["head"]["workers"]:
+            endpoint = worker["endpoint"]
+            name = "%s (%s, %s)" % (worker["machine"], endpoint, worker["unit"])
+            workers[endpoint] = verdict.WorkerSeen(name, tuple(found[endpoint]), self.reports.get(endpoint, verdict.Report()))
+        return verdict.HeadSeen(observe.monotonic(), process, api, busy or self.probing, tokens, workers)
+
+    def look_at_api(self) -> Tuple[str, bool, Optional[int]]:
+        head = self.config["head"]
+        try:
+            status, answer = observe.ask(head["address"], head["port"], "/slots", ASK_TIMEOUT_S, self.key)
+        except observe.NoAnswer as error:
+            return ("silent" if error.link == "silent" else "down"), False, None
+        if status == 503:
+            return "loading", False, None
+        busy, tokens = observe.work_of(answer)
+        return "ready", busy, tokens if status == 200 else None
+
+    def tick(self) -> None:
+        self.seen = seen = self.look()
+        found = self.judge.judge(seen)
+        self.unit.take(found, seen.at, seen.process)
+        if seen.api != "ready" or seen.process is None:
+            return
+        known = seen.process.identity == self._identity
+        if known and seen.tokens is not None and self._tokens is not None and seen.tokens != self._tokens and seen.busy:
+            # Real traffic: tokens were read or written through all the workers.
+            self.proved(seen.at)
+        self._tokens = seen.tokens
+        due = not known or self.answered is None or seen.at - self.answered >= self.config["probe_interval_s"]
+        if due and not seen.busy and not self.probing and found.good:
+            self.probing = True
+            self._probe_wanted.set()
+
+    def health(self) -> Tuple[bool, Dict[str, Any]]:
+        found, now = self.unit.verdict, observe.monotonic()
+        age = None if self.answered is None else round(now - self.answered, 1)
+        answer: Dict[str, Any] = {"state": found.state, "last_answer_s_ago": age}
+        current = bool(self.seen and self.seen.process and self.seen.process.identity == self._identity)
+        if not found.good:
+            answer.update(reason=found.reason, worker=found.worker)
+        elif age is None or not current:
+            answer.update(reason=self.probe_error or "no answer yet since llama-server was started", worker="")
+        elif age > self.config["answer_max_age_s"]:
+            answer.update(reason=self.probe_error or "no answer for %d s" % age, worker="")
+        else:
+            return True, answer
+        return False, answer
+
+    def status(self) -> Dict[str, Any]:
+        seen = self.seen
+        workers = {}
+        for worker in self.config["head"]["workers"]:
+            endpoint = worker["endpoint"]
+            report = self.reports.get(endpoint, verdict.Report())
+            connections = seen.workers[endpoint].connections if seen else ()
+            blamed = self.unit.verdict.worker.startswith(worker["machine"] + " (" + endpoint)
+            workers[endpoint] = {
+                "machine": worker["machine"], "unit": worker["unit"], "watchdog": report.link,
+                "connection": connections[0].state if connections else "none",
+                "state": self.unit.verdict.state if blamed else (report.state or "unknown"),
+                "reason": self.unit.verdict.reason if blamed else report.reason,
+            }
+        return {"last_answer": self.answered_wall or None, "health": self.health()[1], "connected": workers, "connections": self.connections}
+
+
+class Worker:
+    """One rpc-server of this machine."""
+
+    def __init__(self, settings: Dict[str, Any], config: Dict[str, Any]) -> None:
+        self.settings, self.config = settings, config
+        self.unit = Unit(settings["unit"], config)
+        self.judge = verdict.WorkerJudge()
+        self.process: Optional[verdict.Process] = None
+        self.clients: Tuple[verdict.Client, ...] = ()
+        self._healthy_since: Optional[float] = None
+
+    def tick(self) -> None:
+        process = observe.process_of(self.unit.unit)
+        at = observe.monotonic()
+        port = observe.clients_of(process.pid, self.settings["port"]) if process else observe.Port((), 0)
+        clients = port.clients
+        if port.waiting and clients:
+            clients = tuple(
+                verdict.Client(one.peer, one.state, one.unread, one.unacked, one.retransmits, self.exists(one.peer)) for one in clients)
+        self.process, self.clients = process, clients
+        found = self.judge.judge(verdict.ServerSeen(at, process, clients, port.waiting))
+        self.unit.take(found, at, process)
+        # A worker cannot prove itself by an answer; a time without trouble is what it has.
+        self._healthy_since = (self._healthy_since or at) if found.good else None
+        if self._healthy_since is not None and at - self._healthy_since >= self.config["backoff_s"] * 3:
+            self.unit.backoff.proved()
+
+    def exists(self, peer: str) -> Optional[bool]:
+        # The other end of a tunnel is on this machine, and its watchdog is not the head's.
+        return None if peer.startswith("127.") else observe.peer_exists(peer, "", self.config["port"], ASK_TIMEOUT_S)
+
+    def status(self) -> Dict[str, Any]:
+        found, process = self.unit.verdict, self.process
+        return {
+            "state": found.state, "reason": found.reason, "pid": process.pid if process else None,
+            "process_state": process.state if process else "", "cpu_ns": process.cpu_ns if process else None, "clients": len(self.clients),
+        }
+
+
+@dataclass
+class Watchdog:
+    """All that is watched on this machine."""
+
+    config: Dict[str, Any]
+    head: Optional[Head] = None
+    workers: List[Worker] = field(default_factory=list)
+
+    def health(self) -> Tuple[int, Dict[str, Any]]:
+        if self.head is not None:
+            good, answer = self.head.health()
+            return (200 if good else 503), dict(status="ok" if good else "error", **answer)
+        bad = [one for one in self.workers if not one.unit.verdict.good]
+        answer = {"status": "error" if bad else "ok", "state": bad[0].unit.verdict.state if bad else "ok"}
+        if bad:
+            answer.update(reason="%s: %s" % (bad[0].unit.unit, bad[0].unit.verdict.reason))
+        return (503 if bad else 200), answer
+
+    def status(self) -> Dict[str, Any]:
+        found: Dict[str, Any] = {"workers": {one.unit.unit: one.status() for one in self.workers}}
+        if self.head is not None:
+            found.update(self.head.status())
+        units = [one.unit for one in self.workers] + ([self.head.unit] if self.head else [])
+        found["actions"] = sorted((action for unit in units for action in unit.actions), key=lambda action: action["time"])[-20:]
+        found["time"] = int(time.time())
+        return found
+
+    def tick(self) -> None:
+        for watched in [*self.workers, *([self.head] if self.head else [])]:
+            watched.tick()
+        path = os.path.join(self.config["runtime_dir"], "status.json")
+        with open(path + ".new", "w", encoding="utf-8") as handle:
+            json.dump(self.status(), handle)
+        os.replace(path + ".new", path)
+        notify("WATCHDOG=1")
+
+
+class Server(ThreadingHTTPServer):
+    """Answers a few at a time; who connects and says nothing is dropped after some seconds."""
+
+    daemon_threads = True
+    request_queue_size = 32
+
+    def __init__(self, address: Tuple[str, int], watchdog: Watchdog) -> None:
+        self.watchdog = watchdog
+        self._free = threading.BoundedSemaphore(16)
+        super().__init__(address, Handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        if not self._free.acquire(blocking=False):  # pylint: disable=consider-using-with
+            self.shutdown_request(request)
+            return
+        super().process_request(request, client_address)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that went away is no news."""
+
+
+class Handler(BaseHTTPRequestHandler):
+    """The two pages."""
+
+    timeout = 5
+    server: Server
+    server_version, sys_version = "llama-watchdog", ""
+
+    def do_GET(self) -> None:  # pylint: disable=invalid-name
+        if self.path == "/health":
+            code, answer = self.server.watchdog.health()
+        elif self.path == "/status":
+            code, answer = 200, self.server.watchdog.status()
+        else:
+            code, answer = 404, {"status": "error", "reason": "there are /health and /status"}
+        body = json.dumps(answer).encode() + b"\n"
+        self.send_response(code)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+
+    do_HEAD = do_GET
+
+    def log_message(self, format: str, *args: Any) -> None:  # pylint: disable=redefined-builtin
+        """Load balancers ask every second: the journal is for what matters."""
+
+
+def _resolved(address: str) -> str:
+    try:
+        return socket.gethostbyname(address)
+    except OSError:
+        return address
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("config", help="a JSON file, which the role writes")
+    config = json.loads(observe.read(parser.parse_args().config))
+    watchdog = Watchdog(config)
+    if config["head"]:
+        key = observe.read(os.path.join(os.environ.get("CREDENTIALS_DIRECTORY", ""), "api-key")).strip()
+        watchdog.head = Head(config, key)
+    watchdog.workers = [Worker(one, config) for one in config["workers"]]
+    watched = [one.unit.unit for one in watchdog.workers] + ([watchdog.head.unit.unit] if watchdog.head else [])
+    server = Server((config["address"], config["port"]), watchdog)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    say("watching %s; health on http://%s:%d/health" % (", ".join(watched), config["address"], config["port"]))
+    watchdog.tick()
+    notify("READY=1")
+    while True:
+        time.sleep(config["interval_s"])
+        watchdog.tick()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

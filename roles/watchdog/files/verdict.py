@@ -1,0 +1,358 @@
+# Copyright: (c) 2026, herd.llama_cpp contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a watchdog decides, and nothing else: observations in, verdicts out. No clock, no file, no network.
+
+Two judges. ``HeadJudge`` looks at llama-server and its connections to the workers, ``WorkerJudge`` at one rpc-server. Each
+restarts only the unit of its own machine: a worker that hangs is ended by the watchdog beside it, which breaks the head's
+connection, which the head's watchdog sees. So the order is always worker first, then head, and nobody needs rights elsewhere.
+
+A verdict rests on evidence that something is wrong and never on a mere lack of news, because a model is loaded and a long prompt
+is computed in silence. What counts as progress: a byte on a connection, a token, time of the processor.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Dict, FrozenSet, Mapping, Optional, Tuple
+
+# Part of one core that a process must use to count as computing; answering a watchdog's own questions takes a tenth of it.
+COMPUTING = 0.05
+# Timer expiries without an acknowledgement after which a connection is called unanswered (the third is after 1.4 s).
+RETRANSMITS = 3
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Seconds that a condition must have held without a break before it is acted upon."""
+
+    # The process is stopped (SIGSTOP), which no load and no answer ever does.
+    stopped: float = 5
+    # A connection of a loaded head is gone. The head ends itself at its next token, if one is under way.
+    dead: float = 2
+    # The other machine acknowledges nothing. TCP by itself mends what is shorter.
+    cut: float = 15
+    # An rpc-server uses no processor and leaves what was sent to it unread.
+    worker_stall: float = 20
+    # An rpc-server does not notice that its client has left.
+    left: float = 10
+    # Somebody waits for an rpc-server whose client no longer exists.
+    stale: float = 4
+    # The same where the client's machine cannot be asked: longer than two idle probes are apart.
+    stale_unasked: float = 90
+    # Work is under way and nothing moves: no byte, no token, no processor of head or worker.
+    stall: float = 60
+    # The same where the watchdog of a worker says nothing, so that nobody knows whether the worker computes.
+    stall_unseen: float = 300
+    # A connection attempt goes on although the worker's machine answers: its next packet may be a minute away.
+    connect: float = 4
+
+
+@dataclass(frozen=True)
+class Process:
+    """A unit's main process. ``started`` tells two with the same number apart."""
+
+    pid: int
+    started: int
+    state: str
+    cpu_ns: int
+
+    @property
+    def identity(self) -> Tuple[int, int]:
+        return self.pid, self.started
+
+
+@dataclass(frozen=True)
+class Connection:
+    """One of the head's connections to a worker. ``state``: established, closing (the worker left) or connecting."""
+
+    state: str
+    acked: int = 0
+    received: int = 0
+    unacked: int = 0
+    retransmits: int = 0
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the watchdog beside a worker says. ``link``: ok, silent (it took the connection), refused, unreachable, unknown."""
+
+    link: str = "unknown"
+    process_state: str = ""
+    cpu_ns: Optional[int] = None
+    state: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class WorkerSeen:
+    """A worker as the head's machine sees it."""
+
+    name: str
+    connections: Tuple[Connection, ...] = ()
+    report: Report = Report()
+
+    def any(self, state: str) -> bool:
+        return any(connection.state == state for connection in self.connections)
+
+
+@dataclass(frozen=True)
+class HeadSeen:
+    """The head at one moment. ``api``: ready, loading, silent (took the connection, said nothing) or down."""
+
+    at: float
+    process: Optional[Process]
+    api: str
+    busy: bool = False
+    # Rises with every token read or written; None where the server does not tell.
+    tokens: Optional[int] = None
+    workers: Mapping[str, WorkerSeen] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """``state``: idle, busy, loading, waiting, down, dead, hung, cut or stalled. ``restart`` asks for the machine's own unit."""
+
+    state: str
+    reason: str = ""
+    worker: str = ""
+    restart: bool = False
+    for_s: float = 0.0
+
+    @property
+    def good(self) -> bool:
+        return self.state in ("idle", "busy")
+
+
+class Held:
+    """For how long each named condition has held without a break."""
+
+    def __init__(self) -> None:
+        self._since: Dict[str, float] = {}
+
+    def seconds(self, name: str, holds: bool, at: float) -> float:
+        if not holds:
+            self._since.pop(name, None)
+            return -1.0
+        return at - self._since.setdefault(name, at)
+
+    def clear(self) -> None:
+        self._since.clear()
+
+
+class Computing:
+    """Since when a process has used no processor worth the name."""
+
+    def __init__(self) -> None:
+        self._marks: Dict[str, Tuple[float, int]] = {}
+
+    def quiet(self, name: str, cpu_ns: int, at: float) -> float:
+        since, then = self._marks.setdefault(name, (at, cpu_ns))
+        if cpu_ns < then or cpu_ns - then > max(at - since, 0.5) * COMPUTING * 1e9:
+            self._marks[name] = (at, cpu_ns)
+            return 0.0
+        return at - since
+
+
+class HeadJudge:
+    """llama-server, judged once a second or so."""
+
+    def __init__(self, limits: Limits = Limits()) -> None:
+        self.limits = limits
+        self._identity: Optional[Tuple[int, int]] = None
+        self._held, self._computing = Held(), Computing()
+        self._counters: Dict[str, Tuple[Tuple[int, ...], float]] = {}
+        self._connected: FrozenSet[str] = frozenset()
+
+    def _unchanged(self, name: str, counters: Tuple[int, ...], at: float) -> float:
+        known, since = self._counters.get(name, ((), at))
+        if known != counters:
+            self._counters[name] = (counters, at)
+            return 0.0
+        return at - since
+
+    def judge(self, seen: HeadSeen) -> Verdict:
+        at, limits, process = seen.at, self.limits, seen.process
+        if process is None or process.identity != self._identity:
+            # Another process owes nothing to what the last one did.
+            self._identity = process.identity if process else None
+            self._held, self._computing, self._counters, self._connected = Held(), Computing(), {}, frozenset()
+        if process is None:
+            return Verdict("down", "llama-server does not run")
+        found = [self._worker(worker, seen) for _endpoint, worker in sorted(seen.workers.items())]
+        quiet = self._quiet(seen)
+        if seen.api == "ready":
+            self._connected |= {endpoint for endpoint, worker in seen.workers.items() if worker.any("established")}
+        stopped = self._held.seconds("stopped", process.state == "T", at)
+        if stopped >= 0:
+            return Verdict("hung", "llama-server is stopped (process state T)", "", stopped >= limits.stopped, stopped)
+        # The one to act upon first, then the one that has lasted longest.
+        problems = sorted((one for one in found if one), key=lambda one: (not one.restart, -one.for_s))
+        if problems:
+            return problems[0]
+        if seen.api == "loading" or (seen.api == "down" and not self._was_ready(seen)):
+            return Verdict("loading", "llama-server loads the model")
+        silent = self._held.seconds("silent", seen.api in ("silent", "down"), at)
+        if seen.api in ("silent", "down"):
+            return Verdict("hung", "llama-server does not answer HTTP", "", min(silent, quiet) >= self._patience(seen), silent)
+        working = self._held.seconds("working", seen.busy, at)
+        still = min(working, quiet)
+        if seen.busy and still >= limits.cut:
+            what = "nothing has moved for %d s: no byte, no token, no processor" % still
+            return Verdict("stalled", what, self._suspect(seen), still >= self._patience(seen), still)
+        return Verdict("busy" if seen.busy else "idle")
+
+    def _was_ready(self, seen: HeadSeen) -> bool:
+        """Whether this process has ever been ready: a port that does not listen yet is a load, one that no longer does is not."""
+        if seen.api == "ready":
+            self._counters["ready"] = ((1,), seen.at)
+        return "ready" in self._counters
+
+    def _patience(self, seen: HeadSeen) -> float:
+        complete = all(worker.report.link == "ok" and worker.report.cpu_ns is not None for worker in seen.workers.values())
+        return self.limits.stall if complete else self.limits.stall_unseen
+
+    def _quiet(self, seen: HeadSeen) -> float:
+        """Seconds without any progress anywhere."""
+        assert seen.process is not None
+        self._was_ready(seen)
+        spans = [self._computing.quiet("head", seen.process.cpu_ns, seen.at), self._unchanged("tokens", (seen.tokens or 0,), seen.at)]
+        for endpoint, worker in seen.workers.items():
+            moved = tuple(number for one in worker.connections for number in (one.acked, one.received))
+            spans.append(self._unchanged("bytes " + endpoint, moved, seen.at))
+            if worker.report.cpu_ns is not None:
+                spans.append(self._computing.quiet("worker " + endpoint, worker.report.cpu_ns, seen.at))
+        return min(spans)
+
+    def _suspect(self, seen: HeadSeen) -> str:
+        """The worker that was sent something last and has not answered, where it is only one that was."""
+        waiting = [worker.name for worker in seen.workers.values() if any(one.unacked for one in worker.connections)]
+        hung = [worker.name for worker in seen.workers.values() if worker.report.process_state in ("T", "D")]
+        return (hung or waiting or [""])[0]
+
+    def _worker(self, worker: WorkerSeen, seen: HeadSeen) -> Optional[Verdict]:
+        at, limits, name, report = seen.at, self.limits, worker.name, worker.report
+        loaded = seen.api in ("ready", "silent")
+        endpoint = next(key for key, value in seen.workers.items() if value is worker)
+        established = worker.any("established")
+        gone = not established and (worker.any("closing") or (loaded and endpoint in self._connected))
+        lasted = self._held.seconds("dead " + name, gone, at)
+        if gone:
+            # A head that loads ends itself at its next word to the worker; it is given the time.
+            limit = limits.dead if loaded else limits.cut
+            return Verdict("dead", "its connection to the head has ended", name, lasted >= limit, lasted)
+        connecting = self._held.seconds("connect " + name, not established and worker.any("connecting"), at)
+        if connecting >= 0:
+            answers = self._held.seconds("answers " + name, report.link in ("ok", "silent", "refused"), at)
+            again = min(connecting, answers) >= limits.connect
+            what = "the head tries to connect to it" + (" with ever longer pauses and the machine answers" if again else "")
+            return Verdict("waiting", what, name, again, connecting)
+        self._held.seconds("answers " + name, False, at)
+        moved = tuple(number for one in worker.connections for number in (one.acked, one.received))
+        still = self._unchanged("still " + name, moved, at)
+        lost = any(one.retransmits >= RETRANSMITS and one.unacked for one in worker.connections)
+        unacked = self._held.seconds("unacked " + name, lost, at)
+        away = self._held.seconds("away " + name, established and report.link == "unreachable", at)
+        if lost and min(still, unacked) >= 2:
+            # From when the first of the unacknowledged bytes was sent.
+            return Verdict("cut", "it acknowledges nothing that the head sends", name, still >= limits.cut and unacked >= limits.cut / 2, still)
+        if away >= 2:
+            owed = seen.busy and min(still, away) >= limits.cut
+            return Verdict("cut", "its machine does not answer", name, owed, away)
+        if report.link == "ok" and report.state in ("hung", "stalled"):
+            return Verdict("hung", "its own watchdog says: %s" % report.reason, name, False, self._held.seconds("hung " + name, True, at))
+        self._held.seconds("hung " + name, False, at)
+        return None
+
+
+@dataclass(frozen=True)
+class Client:
+    """A connection that an rpc-server has accepted. ``state``: established or closing (the client left)."""
+
+    peer: str
+    state: str = "established"
+    unread: int = 0
+    unacked: int = 0
+    retransmits: int = 0
+    # What the peer's machine says of it: True, False, or None where it cannot be asked.
+    exists: Optional[bool] = None
+
+
+@dataclass(frozen=True)
+class ServerSeen:
+    """One rpc-server at one moment, as its own machine sees it. ``waiting``: connections that it has not accepted."""
+
+    at: float
+    process: Optional[Process]
+    clients: Tuple[Client, ...] = ()
+    waiting: int = 0
+
+
+class WorkerJudge:
+    """One rpc-server, judged once a second or so."""
+
+    def __init__(self, limits: Limits = Limits()) -> None:
+        self.limits = limits
+        self._identity: Optional[Tuple[int, int]] = None
+        self._held, self._computing = Held(), Computing()
+        self._cpu: Tuple[int, float] = (-1, 0.0)
+
+    def judge(self, seen: ServerSeen) -> Verdict:
+        at, limits, process = seen.at, self.limits, seen.process
+        if process is None or process.identity != self._identity:
+            self._identity = process.identity if process else None
+            self._held, self._computing, self._cpu = Held(), Computing(), (-1, at)
+        if process is None:
+            return Verdict("down", "it does not run")
+        if process.cpu_ns != self._cpu[0]:
+            self._cpu = (process.cpu_ns, at)
+        untouched = at - self._cpu[1]
+        quiet = self._computing.quiet("self", process.cpu_ns, at)
+        stopped = self._held.seconds("stopped", process.state == "T", at)
+        if stopped >= 0:
+            return Verdict("hung", "the process is stopped (state T)", "", stopped >= limits.stopped, stopped)
+        # A process in the kernel may wait for a slow disk.
+        patience = 4 if process.state == "D" else 1
+        unread = sum(client.unread for client in seen.clients)
+        left = self._held.seconds("left", any(client.state == "closing" for client in seen.clients), at)
+        if left >= 0 and min(left, quiet) >= limits.left * patience:
+            return Verdict("hung", "its client has left and it does not notice", "", True, min(left, quiet))
+        full = self._held.seconds("unread", unread > 0, at)
+        if full >= 0 and min(full, quiet) >= limits.worker_stall / 2:
+            still = min(full, quiet)
+            what = "%d bytes are unread and it uses no processor" % unread
+            return Verdict("stalled", what, "", still >= limits.worker_stall * patience, still)
+        lost = any(one.unacked and one.retransmits >= RETRANSMITS for one in seen.clients)
+        cut = self._held.seconds("cut", lost and quiet > 0, at)
+        if cut >= 2:
+            return Verdict("cut", "its client acknowledges nothing", "", cut >= limits.cut, cut)
+        # Nobody but a head that has lost its old connection, or a second head, waits for a worker in use.
+        waits = self._held.seconds("waits", seen.waiting > 0, at)
+        denied = self._held.seconds("denied", bool(seen.clients) and all(client.exists is False for client in seen.clients), at)
+        if min(waits, denied) >= limits.stale:
+            return Verdict("dead", "its client no longer exists and another waits", "", True, waits)
+        unknown = self._held.seconds("unknown", bool(seen.clients) and all(client.exists is None for client in seen.clients), at)
+        if min(waits, unknown, untouched) >= limits.stale_unasked:
+            return Verdict("dead", "its client has said nothing for %d s and another waits" % untouched, "", True, untouched)
+        if waits >= limits.worker_stall and not seen.clients and quiet >= limits.worker_stall:
+            return Verdict("hung", "it does not accept the connection that waits", "", True, waits)
+        return Verdict("busy" if seen.clients and quiet < 2 else "idle")
+
+
+class Backoff:
+    """When a unit may be restarted again: at once, then after ever longer pauses until it has proved itself."""
+
+    def __init__(self, first: float = 10, longest: float = 600) -> None:
+        self.first, self.longest = first, longest
+        self.count = 0
+        self._next = float("-inf")
+
+    def allows(self, at: float) -> bool:
+        return at >= self._next
+
+    def acted(self, at: float) -> float:
+        """Note an action; the seconds until the next may come."""
+        pause = min(self.first * 2**self.count, self.longest)
+        self._next, self.count = at + pause, self.count + 1
+        return pause
+
+    def proved(self) -> None:
+        self.count, self._next = 0, float("-inf")
