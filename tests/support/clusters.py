@@ -15,6 +15,7 @@ from playbook_run import ROOT
 
 API_PORT = 8080
 RPC_PORT = 50052
+WATCHDOG_PORT = 8079
 
 
 def tunnel_end(address: str, port: int = RPC_PORT) -> str:

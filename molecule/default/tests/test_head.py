@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import pytest
-from clusters import API_PORT, tunnel_end
+from clusters import API_PORT, WATCHDOG_PORT, tunnel_end
 
 testinfra_hosts = ["ansible://llama_host"]
 UNIT = "llama-server.service"
@@ -24,9 +24,9 @@ def test_process_runs_as_its_own_user(host):
 
 def test_listens_on_its_own_address_only(host, cluster):
     listening = {line.split()[3] for line in host.check_output("ss -Hltn").splitlines()}
-    assert f"{cluster.addresses['head']}:{API_PORT}" in listening
+    assert {f"{cluster.addresses['head']}:{port}" for port in (API_PORT, WATCHDOG_PORT)} <= listening
     tunnels = {tunnel_end(cluster.addresses[worker]) for worker in ("worker1", "worker2")}
-    assert {endpoint for endpoint in listening if not endpoint.endswith((":22", f":{API_PORT}"))} == tunnels
+    assert {endpoint for endpoint in listening if not endpoint.endswith((":22", f":{API_PORT}", f":{WATCHDOG_PORT}"))} == tunnels
 
 
 def test_key_is_readable_by_root_alone(host):

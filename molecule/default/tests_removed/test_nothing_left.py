@@ -9,7 +9,7 @@ import pytest
 testinfra_hosts = ["ansible://all"]
 
 
-@pytest.mark.parametrize("user", ["llama-rpc", "llama-server"])
+@pytest.mark.parametrize("user", ["llama-rpc", "llama-server", "llama-watchdog"])
 def test_no_user_or_group(host, user):
     assert not host.user(user).exists
     assert not host.group(user).exists
