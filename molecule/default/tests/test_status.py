@@ -1,0 +1,21 @@
+# Copyright: (c) 2026, herd.llama_cpp contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""playbooks/status.yml shows each service with what its watchdog sees."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from playbook_run import ROOT
+
+testinfra_hosts = ["local://"]
+
+
+def test_shows_each_service_with_its_watchdogs_word(cluster):
+    command = [str(Path(sys.executable).parent / "ansible-playbook"), str(ROOT / "playbooks" / "status.yml"), "-i", str(cluster.inventory)]
+    shown = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True).stdout
+    assert re.search(r"^head +llama-server\.service +active \(running\) +\d+ .* (idle|busy) +\d+ s ago ", shown, re.MULTILINE), shown
+    assert len(re.findall(r"^worker[12] +llama-rpc-server@0\.service +active \(running\) +\d+ .* (?:idle|busy) ", shown, re.MULTILINE)) == 2, shown
