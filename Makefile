@@ -11,6 +11,7 @@ INVENTORY ?= inventories/lab
 ANSIBLE_ARGS ?=
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+ROUNDS ?= 2
 
 # The tools come from .venv and nowhere else; a world-writable checkout would lose its ansible.cfg without the second line.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -74,6 +75,10 @@ test-cuda-build: setup ## Build all of llama.cpp with a real nvcc on a virtual m
 .PHONY: test-upgrade
 test-upgrade: setup ## Of those the one that upgrades a cluster and takes it back (needs root)
 	@tools/test-molecule upgrade
+
+.PHONY: test-faults
+test-faults: setup ## Every fault that molecule/faults knows, ROUNDS=2 times (needs root, takes a quarter of an hour each)
+	@HERD_FAULTS=all HERD_FAULTS_ROUNDS='$(ROUNDS)' tools/test-molecule faults
 
 .PHONY: bench
 bench: setup ## Measure deploys with 2, 4 and 8 workers, and tokens/s (needs root, takes long); BENCH_ARGS=...

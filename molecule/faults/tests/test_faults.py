@@ -1,0 +1,236 @@
+# Copyright: (c) 2026, herd.llama_cpp contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Each fault is followed by a right answer with nobody's help, within a limit: 10 s and the load of the model for a death, 45 s for
+a hang or a cut cable, counted from when the machine or the cable is back.
+
+In the order of the file; those marked slow run with HERD_FAULTS=all only.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+
+import pytest
+import requests
+from fault_lab import HEAD_UNIT, WORKER_UNIT, FaultLab
+
+testinfra_hosts = ["local://"]
+
+ALL = os.environ.get("HERD_FAULTS") == "all"
+slow = pytest.mark.skipif(not ALL, reason="slow; make test-faults runs it.")
+
+# The model is 98 MB; on two busy cores it is loaded in 2 to 6 s.
+LOAD_S = 10
+DEATH_S, HANG_S = 10 + LOAD_S, 45
+BOOT_S = 30
+
+
+def test_a_long_generation_is_not_harmed(lab: FaultLab) -> None:
+    """A worker that is slow for minutes: each token takes long, and it is let be."""
+    seconds = 200 if ALL else 40
+    before = [lab.pid("head", HEAD_UNIT), lab.pid("worker1", WORKER_UNIT), lab.pid("worker2", WORKER_UNIT)]
+    lab.run("worker1", f"systemctl set-property --runtime {WORKER_UNIT} CPUQuota=1%")
+    try:
+        began = time.monotonic()
+        request = lab.generate(max_tokens=1900)
+        while request.is_alive() and time.monotonic() - began < seconds:
+            time.sleep(1)
+        lasted, tokens = time.monotonic() - began, request.tokens
+        code, said = lab.health()
+    finally:
+        lab.run("worker1", f"systemctl set-property --runtime {WORKER_UNIT} CPUQuota=")
+    assert not request.error
+    assert lasted >= seconds, f"it was over after {lasted:.0f} s: not slow enough to prove anything"
+    assert tokens > 5
+    assert (code, said["state"]) == (200, "busy")
+    request.join(200)
+    assert not request.error
+    assert before == [lab.pid("head", HEAD_UNIT), lab.pid("worker1", WORKER_UNIT), lab.pid("worker2", WORKER_UNIT)]
+    print(f"\n  a generation slowed down for {lasted:.0f} s, with {tokens} tokens in that time, at most {request.longest_gap:.1f} s apart: nothing was restarted")
+
+
+def test_a_slow_prompt_is_not_harmed(lab: FaultLab) -> None:
+    """No token and no byte for tens of seconds, while a worker computes its part of a long prompt."""
+    before = [lab.pid("head", HEAD_UNIT), lab.pid("worker1", WORKER_UNIT), lab.pid("worker2", WORKER_UNIT)]
+    began = time.monotonic()
+    lab.run("worker1", f"systemctl set-property --runtime {WORKER_UNIT} CPUQuota={'1%' if ALL else '5%'}")
+    try:
+        request = lab.generate(max_tokens=1, prompt="".join(f"{began} says the raven number {number}. " for number in range(60)))
+        request.join(300)
+    finally:
+        lab.run("worker1", f"systemctl set-property --runtime {WORKER_UNIT} CPUQuota=")
+    lasted = time.monotonic() - began
+    assert request.tokens and not request.error
+    assert lasted > (60 if ALL else 10), f"it was over after {lasted:.0f} s: not slow enough to prove anything"
+    assert before == [lab.pid("head", HEAD_UNIT), lab.pid("worker1", WORKER_UNIT), lab.pid("worker2", WORKER_UNIT)]
+    print(f"\n  a prompt of {lasted:.0f} s: nothing was restarted")
+
+
+def test_worker_killed_while_idle(lab: FaultLab) -> None:
+    began = time.monotonic()
+    lab.signal_unit("worker1", WORKER_UNIT, "KILL")
+    lab.heals_unasked()
+    lab.recovers("worker killed while idle", began, DEATH_S)
+
+
+def test_worker_killed_while_generating(lab: FaultLab) -> None:
+    lab.generating()
+    began = time.monotonic()
+    lab.signal_unit("worker2", WORKER_UNIT, "KILL")
+    lab.recovers("worker killed while generating", began, DEATH_S)
+
+
+def test_head_killed(lab: FaultLab) -> None:
+    lab.generating()
+    began = time.monotonic()
+    lab.signal_unit("head", HEAD_UNIT, "KILL")
+    lab.recovers("llama-server killed", began, DEATH_S)
+
+
+def test_head_stopped(lab: FaultLab) -> None:
+    began = time.monotonic()
+    lab.signal_unit("head", HEAD_UNIT, "STOP")
+    lab.recovers("llama-server hangs (SIGSTOP)", began, HANG_S)
+
+
+def test_worker_hangs_while_idle(lab: FaultLab) -> None:
+    began = time.monotonic()
+    lab.signal_unit("worker1", WORKER_UNIT, "STOP")
+    lab.heals_unasked()
+    lab.recovers("worker hangs (SIGSTOP) while idle", began, HANG_S)
+
+
+def test_worker_hangs_while_generating(lab: FaultLab) -> None:
+    lab.generating()
+    began, clock = time.monotonic(), time.time()
+    lab.signal_unit("worker2", WORKER_UNIT, "STOP")
+    lab.recovers("worker hangs (SIGSTOP) while generating", began, HANG_S)
+    said = lab.journal("worker2", clock)
+    assert "restarting it (pid" in said, said
+    assert "stopped (state T), seen for" in said, said
+
+
+def test_without_the_watchdog_a_hang_stays(lab: FaultLab) -> None:
+    """The tests above must be able to fail: it is the watchdog that mends, and nothing else does."""
+    for machine in ("worker1", "worker2", "head"):
+        lab.run(machine, "systemctl stop llama-watchdog")
+    began = time.monotonic()
+    try:
+        lab.signal_unit("worker2", WORKER_UNIT, "STOP")
+        while time.monotonic() - began < HANG_S:
+            assert not lab.ask(), "it answered without its watchdog"
+        assert requests.get(f"{lab.url}/health", timeout=5).status_code == 200
+    finally:
+        for machine in ("worker1", "worker2", "head"):
+            lab.run(machine, "systemctl start llama-watchdog")
+    healed = time.monotonic()
+    lab.recovers("the same without the watchdog for 45 s, then with it", began, HANG_S, healed)
+
+
+def test_cable_out_for_5_s(lab: FaultLab) -> None:
+    lab.generating()
+    began = time.monotonic()
+    with lab.cut("worker1"):
+        time.sleep(5)
+    lab.recovers("cable of a worker out for 5 s while generating", began, HANG_S, time.monotonic())
+
+
+@slow
+@pytest.mark.parametrize("busy", [False, True], ids=["idle", "generating"])
+def test_cable_out_for_60_s(lab: FaultLab, busy: bool) -> None:
+    if busy:
+        lab.generating()
+    began = time.monotonic()
+    with lab.cut("worker1"):
+        lab.wait(lambda: lab.health()[0] == 503 and lab.health()[1]["worker"].startswith("worker1 "), 30, "the worker was not named")
+        time.sleep(max(0.0, 60 - (time.monotonic() - began)))
+    lab.recovers(f"cable of a worker out for 60 s while {'generating' if busy else 'idle'}", began, HANG_S, time.monotonic())
+
+
+@slow
+def test_port_of_a_worker_taken_at_its_start(lab: FaultLab) -> None:
+    """Somebody was quicker, and leaves after 20 s."""
+    address = lab.cluster.addresses["worker2"]
+    squatter = f"import socket,time; s=socket.create_server(('{address}', 50052)); time.sleep(20)"
+    began = time.monotonic()
+    lab.run("worker2", f"systemctl stop {WORKER_UNIT}; systemd-run --quiet --collect --unit=squatter python3 -c \"{squatter}\"; sleep 1; systemctl start {WORKER_UNIT}")
+    lab.wait(lambda: lab.health()[0] == 503, 20, "the watchdog noticed nothing")
+    lab.wait(lambda: lab.run("worker2", "systemctl is-active squatter", check=False).strip() != "active", 40, "the other program did not end")
+    lab.recovers("port of a worker taken by another program for 20 s", began, HANG_S, time.monotonic())
+
+
+@pytest.mark.parametrize("machines", [["worker1"], ["head"], ["worker1", "worker2", "head"]], ids=["worker", "head", "all"])
+def test_reboot(lab: FaultLab, machines: list[str]) -> None:
+    if not ALL and len(machines) == 1:
+        pytest.skip("slow; make test-faults runs it.")
+    before = {machine: lab.boot(machine) for machine in machines}
+    began = time.monotonic()
+    for machine in machines:
+        lab.run(machine, "systemctl reboot", check=False)
+    # An answer that came before they went down would prove nothing.
+    lab.wait(lambda: all(lab.boot(machine) not in ("", before[machine]) for machine in machines), 90, "the machines did not boot again")
+    lab.recovers(f"reboot of {'all machines' if len(machines) > 1 else 'the head' if machines == ['head'] else 'a worker'}", began, HANG_S + BOOT_S)
+
+
+@slow
+@pytest.mark.parametrize(("machine", "away"), [("worker2", 60), ("head", 10)])
+def test_power_lost(lab: FaultLab, machine: str, away: int) -> None:
+    began = time.monotonic()
+    lab.kill_machine(machine)
+    if machine != "head":
+        # It might never come back: the head goes on saying so, and why.
+        lab.wait(lambda: lab.health()[0] == 503 and lab.health()[1]["worker"].startswith("worker2 "), 40, "the worker was not named")
+    time.sleep(max(0.0, away - (time.monotonic() - began)))
+    if machine != "head":
+        code, said = lab.health()
+        assert code == 503 and said["reason"]
+    lab.start_machines()
+    what = "a worker's machine for 60 s" if machine != "head" else "the head's machine for 10 s"
+    lab.recovers(f"power lost on {what}", began, HANG_S, time.monotonic())
+
+
+CAPITALS = {
+    "France": "Paris", "Germany": "Berlin", "Italy": "Rome", "Spain": "Madrid", "Japan": "Tokyo", "Russia": "Moscow", "England": "London",
+    "China": "Beijing", "Greece": "Athens", "Egypt": "Cairo", "Portugal": "Lisbon", "Austria": "Vienna", "Poland": "Warsaw", "Sweden": "Stockholm",
+}
+
+
+def capital(lab: FaultLab, country: str) -> str:
+    messages = [{"role": "system", "content": "You are a helpful assistant."}, {"role": "user", "content": f"What is the capital of {country}?"}]
+    answer = requests.post(
+        f"{lab.url}/v1/chat/completions", json={"messages": messages, "temperature": 0, "max_tokens": 16},
+        headers={"Authorization": f"Bearer {lab.key}"}, timeout=120,
+    )
+    answer.raise_for_status()
+    return str(answer.json()["choices"][0]["message"]["content"])
+
+
+def test_many_clients_each_get_their_own_answer(lab: FaultLab) -> None:
+    known = {country: city for country, city in CAPITALS.items() if city in capital(lab, country)}
+    assert len(known) >= 6, f"the model knows too few capitals: {known}"
+    clients, seconds = (32, 60) if ALL else (16, 15)
+    ends = time.monotonic() + seconds
+    answered, wrong = [0] * clients, []
+
+    def client(number: int) -> None:
+        country, city = list(known.items())[number % len(known)]
+        while time.monotonic() < ends:
+            try:
+                text = capital(lab, country)
+            except requests.RequestException as error:
+                wrong.append(f"{country}: lost: {error}")
+                return
+            if city not in text or any(other in text for other in known.values() if other != city):
+                wrong.append(f"{country}: {text}")
+            answered[number] += 1
+
+    threads = [threading.Thread(target=client, args=(number,)) for number in range(clients)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(180)
+    print(f"\n  {clients} clients for {seconds} s: {sum(answered)} answers, the least of one client {min(answered)}, wrong or lost {len(wrong)}")
+    assert not wrong
+    assert min(answered) >= 1

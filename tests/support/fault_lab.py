@@ -1,0 +1,222 @@
+# Copyright: (c) 2026, herd.llama_cpp contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Do things to a running cluster on virtual machines, and measure how long it takes until it answers right again."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import requests
+from answers import MESSAGES
+from clusters import WATCHDOG_PORT, Cluster
+from playbook_run import ROOT
+
+WORKER_UNIT, HEAD_UNIT = "llama-rpc-server@0.service", "llama-server.service"
+
+
+def lab_module() -> ModuleType:
+    """The role virtual_lab's own code, which knows the machines' processes and cables."""
+    path = ROOT / "roles" / "virtual_lab" / "files" / "lab.py"
+    spec = importlib.util.spec_from_file_location("virtual_lab_code", path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@dataclass
+class Request(threading.Thread):
+    """A generation under way, read token by token."""
+
+    url: str
+    key: str
+    max_tokens: int
+    prompt: str = "Count from one to a thousand in words: one, two, three,"
+    tokens: int = 0
+    error: str = ""
+    last: float = 0.0
+    longest_gap: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__init__(daemon=True)
+
+    __hash__ = threading.Thread.__hash__
+
+    def run(self) -> None:
+        body = {"prompt": self.prompt, "n_predict": self.max_tokens, "temperature": 0, "stream": True, "ignore_eos": True}
+        try:
+            with requests.post(f"{self.url}/completion", json=body, headers={"Authorization": f"Bearer {self.key}"}, stream=True, timeout=400) as answer:
+                answer.raise_for_status()
+                for line in answer.iter_lines():
+                    if line.startswith(b"data:"):
+                        now = time.monotonic()
+                        self.longest_gap = max(self.longest_gap, now - (self.last or now))
+                        self.tokens, self.last = self.tokens + 1, now
+                    elif line.startswith(b"error:"):
+                        self.error = line.decode()
+        except requests.RequestException as error:
+            self.error = str(error)
+
+
+@dataclass
+class FaultLab:
+    """A scenario's cluster."""
+
+    cluster: Cluster
+    state_dir: Path
+    results: list[dict[str, Any]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.code = lab_module()
+        self.lab = json.loads((self.state_dir / "lab.json").read_text()) | {"state_dir": str(self.state_dir)}
+        self.key = self.run("head", "cat /etc/llama-server/api-key").strip()
+        self.url = self.cluster.url
+
+    # --- the machines ---
+
+    def run(self, machine: str, command: str, check: bool = True, timeout: float = 60) -> str:
+        """The output of a shell command on a machine."""
+        folder = self.state_dir / "ssh"
+        options = ["IdentitiesOnly=yes", "BatchMode=yes", f"UserKnownHostsFile={folder}/known_hosts", "GlobalKnownHostsFile=none", "ConnectTimeout=5", "LogLevel=ERROR"]
+        argv = ["ssh", "-F", "none", "-i", str(folder / "id_ed25519"), *(part for option in options for part in ("-o", option))]
+        done = subprocess.run(
+            [*argv, f"root@{self.cluster.addresses[machine]}", command], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout, check=False
+        )
+        if check and done.returncode != 0:
+            raise RuntimeError(f"{machine}: {command}: rc {done.returncode} {done.stderr.strip()}")
+        return done.stdout
+
+    def boot(self, machine: str) -> str:
+        """When the machine's systemd began; empty while the machine is not to be reached. (All machines share one kernel's boot_id.)"""
+        try:
+            return self.run(machine, "systemctl show -P UserspaceTimestampMonotonic", check=False, timeout=10).strip()
+        except subprocess.TimeoutExpired:
+            return ""
+
+    def pid(self, machine: str, unit: str) -> int:
+        return int(self.run(machine, f"systemctl show -P MainPID {unit}"))
+
+    def signal_unit(self, machine: str, unit: str, name: str) -> None:
+        self.run(machine, f"systemctl kill --signal={name} {unit}")
+
+    def journal(self, machine: str, since: float) -> str:
+        """What the machine's watchdog said since a time of this computer's clock, which the machines share."""
+        return self.run(machine, f"journalctl -q --no-pager -o cat -u llama-watchdog --since=@{int(since)}", check=False)
+
+    @contextlib.contextmanager
+    def cut(self, machine: str) -> Iterator[None]:
+        """The machine's cable pulled out."""
+        device = self.code.device_of(self.lab, machine)
+        subprocess.run(["ip", "link", "set", "dev", device, "down"], check=True)
+        try:
+            yield
+        finally:
+            subprocess.run(["ip", "link", "set", "dev", device, "up"], check=True)
+
+    def kill_machine(self, machine: str) -> None:
+        """Power gone: the cable first, so that no farewell gets out, then everything at once."""
+        root = os.path.join(self.code.machine_dir(self.lab, machine), "root")
+        supervisors, inits = self.code.processes(root)
+        assert inits, f"{machine} does not run"
+        subprocess.run(["ip", "link", "set", "dev", self.code.device_of(self.lab, machine), "down"], check=True)
+        assert self.code.end(root, [(pid, signal.SIGKILL) for pid in inits + supervisors], 15)
+
+    def start_machines(self) -> None:
+        """Power back: the lab's own playbook starts what does not run."""
+        command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(self.cluster.inventory), str(ROOT / "playbooks" / "lab.yml")]
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=240, check=False)
+        assert done.returncode == 0, done.stdout[-2000:]
+
+    # --- the API ---
+
+    def ask(self, timeout: float = 6) -> bool:
+        """Whether the right answer comes now."""
+        try:
+            answer = requests.post(
+                f"{self.url}/v1/chat/completions",
+                json={"messages": MESSAGES, "temperature": 0, "max_tokens": 16},
+                headers={"Authorization": f"Bearer {self.key}"},
+                timeout=(2, timeout),
+            )
+        except requests.RequestException:
+            return False
+        if answer.status_code != 200:
+            return False
+        text = answer.json()["choices"][0]["message"]["content"]
+        assert "Paris" in text, f"a wrong answer: {text!r}"
+        return True
+
+    def generate(self, max_tokens: int = 1500, **settings: Any) -> Request:
+        """A generation that has begun."""
+        request = Request(self.url, self.key, max_tokens, **settings)
+        request.start()
+        return request
+
+    def generating(self) -> Request:
+        """A generation of which some tokens have come."""
+        request = self.generate()
+        self.wait(lambda: request.tokens >= 5, 30, "no token came")
+        return request
+
+    def health(self, machine: str = "head") -> tuple[int, dict[str, Any]]:
+        """The watchdog's word; 0 where none comes."""
+        try:
+            answer = requests.get(f"http://{self.cluster.addresses[machine]}:{WATCHDOG_PORT}/health", timeout=2)
+            return answer.status_code, answer.json()
+        except (requests.RequestException, ValueError):
+            return 0, {}
+
+    # --- time ---
+
+    def wait(self, condition: Any, seconds: float, what: str) -> float:
+        began = time.monotonic()
+        while time.monotonic() - began < seconds:
+            if condition():
+                return time.monotonic() - began
+            time.sleep(0.25)
+        raise AssertionError(f"{what} within {seconds:.0f} s; the watchdog says {self.health()}")
+
+    def settle(self) -> None:
+        """All is well and has been said to be so."""
+        self.wait(lambda: self.health()[0] == 200 and self.ask(), 180, "the cluster did not settle")
+
+    def recovers(self, fault: str, began: float, limit: float, healed: float = 0.0) -> float:
+        """Wait for the next right answer; note the seconds since the fault (and since ``healed``, where that is what is limited)."""
+        self.wait(self.ask, limit + 60, f"{fault}: no right answer")
+        now = time.monotonic()
+        seconds = now - (healed or began)
+        self.results.append({"fault": fault, "seconds": round(now - began, 1), "since_healed": round(seconds, 1) if healed else None, "limit_s": limit})
+        print(f"\n  {fault}: right answer after {now - began:.1f} s" + (f", {seconds:.1f} s after its end" if healed else ""), flush=True)
+        assert seconds <= limit, f"{fault}: {seconds:.1f} s, limit {limit} s"
+        return seconds
+
+    def heals_unasked(self, seconds: float = 60) -> None:
+        """Nobody asks anything: the watchdog alone notices, says so, and mends."""
+        self.wait(lambda: self.health()[0] != 200, 20, "the watchdog noticed nothing")
+        self.wait(lambda: self.health()[0] == 200, seconds, "the watchdog did not mend it")
+
+
+def table(results: list[dict[str, Any]]) -> str:
+    """One line a fault: the least and the most seconds of all rounds."""
+    lines = [f"{'fault':58} {'seconds until the next right answer':>36}  {'limit':>5}"]
+    for fault in dict.fromkeys(one["fault"] for one in results):
+        mine = [one for one in results if one["fault"] == fault]
+        key = "since_healed" if mine[0]["since_healed"] is not None else "seconds"
+        values = [one[key] for one in mine]
+        text = f"{min(values):.1f}" if len(values) == 1 else f"{min(values):.1f} to {max(values):.1f} ({len(values)} times)"
+        lines.append(f"{fault:58} {text + (' after its end' if key != 'seconds' else ''):>36}  {mine[0]['limit_s']:5.0f}")
+    return "\n".join(lines)
