@@ -1,0 +1,181 @@
+# Copyright: (c) 2026, herd.llama_cpp contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the watchdog sees of real sockets, processes and HTTP servers on this machine's loopback address."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+FILES = Path(__file__).resolve().parents[3] / "roles" / "watchdog" / "files"
+sys.path.insert(0, str(FILES))
+
+import llama_watchdog  # noqa: E402  pylint: disable=wrong-import-position
+import observe  # noqa: E402  pylint: disable=wrong-import-position
+import verdict  # noqa: E402  pylint: disable=wrong-import-position
+
+
+def soon(condition):
+    """What the kernel does it does soon, and not at once."""
+    ends = time.monotonic() + 5
+    while not condition() and time.monotonic() < ends:
+        time.sleep(0.01)
+    assert condition()
+
+
+@pytest.fixture
+def listener():
+    with socket.create_server(("127.0.0.1", 0), backlog=1) as server:
+        yield server
+
+
+def test_a_connection_is_counted_in_both_directions(listener):
+    port = listener.getsockname()[1]
+    with socket.create_connection(("127.0.0.1", port)) as client, listener.accept()[0] as served:
+        client.sendall(b"x" * 1000)
+        served.sendall(b"y" * 77)
+
+        def seen():
+            return observe.connections_to({"a": ("127.0.0.1", port), "b": ("127.0.0.1", 1)})
+
+        soon(lambda: seen()[0]["a"][0].received == 77)
+        (one,), pairs = seen()[0]["a"], seen()[1]
+        # The kernel counts the SYN as one.
+        assert (one.state, one.acked - 1, one.unacked, one.retransmits) == ("established", 1000, 0, 0)
+        assert seen()[0]["b"] == []
+        assert pairs == ["127.0.0.1:%d>127.0.0.1:%d" % (client.getsockname()[1], port)]
+        # With data unread it would be a reset, after which there is no connection at all.
+        assert served.recv(2000) == b"x" * 1000
+        served.close()
+        soon(lambda: seen()[0]["a"][0].state == "closing")
+
+
+def test_a_port_shows_who_is_served_and_who_waits(listener):
+    port = listener.getsockname()[1]
+    with socket.create_connection(("127.0.0.1", port)) as first, listener.accept()[0], socket.create_connection(("127.0.0.1", port)):
+        first.sendall(b"x" * 123)
+        soon(lambda: observe.clients_of(os.getpid(), port).waiting == 1 and observe.clients_of(os.getpid(), port).clients[0].unread)
+        assert observe.clients_of(os.getpid(), port).clients == (verdict.Client("127.0.0.1:%d" % first.getsockname()[1], unread=123),)
+        first.close()
+        soon(lambda: observe.clients_of(os.getpid(), port).clients[0].state == "closing")
+
+
+def test_nothing_of_a_process_that_is_gone():
+    assert observe.clients_of(2**22 + 1, 80) == observe.Port((), 0)
+    assert observe.process_of("no-such-unit.service") is None
+
+
+def test_processor_time_is_seen_while_a_process_computes_and_stands_still_while_it_is_stopped(monkeypatch):
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as process:
+        monkeypatch.setattr(observe, "pids_of", lambda unit: [process.pid])
+        try:
+            begin = observe.process_of("x")
+            soon(lambda: observe.process_of("x").cpu_ns > begin.cpu_ns + 50_000_000)
+            process.send_signal(19)
+            soon(lambda: observe.process_of("x").state == "T")
+            still = observe.process_of("x")
+            time.sleep(0.2)
+            assert observe.process_of("x") == still
+        finally:
+            process.kill()
+
+
+def test_a_refused_and_a_silent_server_are_two_things(listener):
+    with pytest.raises(observe.NoAnswer) as silent:
+        observe.ask("127.0.0.1", listener.getsockname()[1], "/", 0.2)
+    assert silent.value.link == "silent"
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+    with pytest.raises(observe.NoAnswer) as refused:
+        observe.ask("127.0.0.1", port, "/", 0.2)
+    assert refused.value.link == "refused"
+
+
+@contextlib.contextmanager
+def page(answer):
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps(answer).encode())
+
+        def log_message(self, *args):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_port
+        server.shutdown()
+
+
+@pytest.mark.parametrize("answer", [[], {}, {"workers": []}, {"workers": {"u": 1}}, {"connections": 7}, "x", None])
+def test_a_page_that_is_no_watchdogs_is_no_evidence(answer):
+    with page(answer) as port:
+        assert observe.report_of("127.0.0.1", port, "u", 2).link == "refused"
+        assert observe.peer_exists("127.0.0.1:5", "", port, 2) is None
+
+
+def test_a_watchdogs_page_is_understood():
+    with page({"workers": {"u": {"state": "hung", "reason": "r", "process_state": "T", "cpu_ns": 5}}, "connections": ["127.0.0.1:5>10.0.0.1:6"]}) as port:
+        assert observe.report_of("127.0.0.1", port, "u", 2) == verdict.Report("ok", "T", 5, "hung", "r")
+        assert observe.peer_exists("127.0.0.1:5", "", port, 2) is True
+        assert observe.peer_exists("127.0.0.1:55", "", port, 2) is False
+
+
+def test_work_is_read_from_slots():
+    idle = [{"id": 0, "is_processing": False}, {"id": 1, "is_processing": False, "id_task": 3, "next_token": [{"n_decoded": 9}]}]
+    busy = [{"id": 0, "is_processing": True, "id_task": 4, "n_prompt_tokens_processed": 5, "next_token": {"n_decoded": 2}}, idle[1]]
+    assert observe.work_of(idle)[0] is False
+    assert observe.work_of(busy)[0] is True
+    assert observe.work_of(busy)[1] > observe.work_of(idle)[1]
+    assert observe.work_of({"error": "no slots"}) == (False, 0)
+
+
+def test_health_is_good_only_after_an_answer_of_the_process_that_runs(tmp_path):
+    config = {
+        "address": "127.0.0.1", "port": 0, "runtime_dir": str(tmp_path), "interval_s": 1, "probe_interval_s": 30, "probe_timeout_s": 5,
+        "answer_max_age_s": 90, "backoff_s": 10, "backoff_longest_s": 600, "workers": [],
+        "head": {"unit": "llama-server.service", "address": "127.0.0.1", "port": 1, "workers": []},
+    }
+    head = llama_watchdog.Head(config, "secret")
+    dog = llama_watchdog.Watchdog(config, head)
+    assert dog.health()[0] == 503
+
+    def see(pid):
+        head.seen = verdict.HeadSeen(observe.monotonic(), verdict.Process(pid, 1, "S", 0), "ready")
+        head.unit.take(verdict.Verdict("idle"), head.seen.at, head.seen.process)
+
+    see(7)
+    assert dog.health()[0] == 503
+    head.proved(observe.monotonic())
+    assert dog.health()[0] == 200
+    see(8)
+    assert dog.health()[0] == 503
+    head.proved(observe.monotonic() - 91)
+    assert dog.health()[1]["reason"].startswith("no answer for 91 s")
+    assert "secret" not in json.dumps([dog.health(), dog.status()])
+
+
+def test_a_restart_is_asked_for_by_a_file_once(tmp_path):
+    (tmp_path / "restart").mkdir()
+    unit = llama_watchdog.Unit("x.service", {"backoff_s": 10, "backoff_longest_s": 600, "runtime_dir": str(tmp_path)})
+    process, bad = verdict.Process(7, 1, "T", 0), verdict.Verdict("hung", "stopped", "", True, 5)
+    request = tmp_path / "restart" / "x.service"
+    unit.take(bad, 100.0, process)
+    assert request.exists()
+    request.unlink()
+    unit.take(bad, 101.0, process)
+    assert not request.exists()
+    unit.take(bad, 110.0, process)
+    assert request.exists()
+    assert [one["unit"] for one in unit.actions] == ["x.service"] * 2
