@@ -31,7 +31,7 @@ def test_a_long_generation_is_not_harmed(lab: FaultLab) -> None:
     """A worker that is slow for minutes: each token takes long, and it is let be."""
     seconds = 200 if ALL else 40
     before = [lab.pid("head", HEAD_UNIT), lab.pid("worker1", WORKER_UNIT), lab.pid("worker2", WORKER_UNIT)]
-    lab.run("worker1", f"systemctl set-property --runtime {WORKER_UNIT} CPUQuota=1%")
+    lab.run("worker1", f"systemctl set-property --runtime {WORKER_UNIT} CPUQuota=0.3%")
     try:
         began = time.monotonic()
         request = lab.generate(max_tokens=1900)
@@ -55,7 +55,7 @@ def test_a_slow_prompt_is_not_harmed(lab: FaultLab) -> None:
     """No token and no byte for tens of seconds, while a worker computes its part of a long prompt."""
     before = [lab.pid("head", HEAD_UNIT), lab.pid("worker1", WORKER_UNIT), lab.pid("worker2", WORKER_UNIT)]
     began = time.monotonic()
-    lab.run("worker1", f"systemctl set-property --runtime {WORKER_UNIT} CPUQuota={'1%' if ALL else '5%'}")
+    lab.run("worker1", f"systemctl set-property --runtime {WORKER_UNIT} CPUQuota={'0.4%' if ALL else '1%'}")
     try:
         request = lab.generate(max_tokens=1, prompt="".join(f"{began} says the raven number {number}. " for number in range(60)))
         request.join(300)
@@ -80,6 +80,27 @@ def test_worker_killed_while_generating(lab: FaultLab) -> None:
     began = time.monotonic()
     lab.signal_unit("worker2", WORKER_UNIT, "KILL")
     lab.recovers("worker killed while generating", began, DEATH_S)
+
+
+@pytest.mark.parametrize(("machine", "unit"), [("worker1", "llama-rpc-tls@0.service"), ("head", "llama-server-tunnel.service")])
+def test_tunnel_killed(lab: FaultLab, machine: str, unit: str) -> None:
+    began = time.monotonic()
+    lab.signal_unit(machine, unit, "KILL")
+    lab.heals_unasked()
+    lab.recovers(f"stunnel killed on {machine}", began, DEATH_S)
+
+
+def test_cache_file_cut_short(lab: FaultLab) -> None:
+    """llama.cpp itself would use it and answer garbage."""
+    files = {machine: lab.run(machine, "find /var/cache/llama-rpc-server/0/rpc -type f -size +1M").split() for machine in ("worker1", "worker2")}
+    machine, path = next((machine, found[0]) for machine, found in files.items() if found)
+    lab.run(machine, f"truncate -s 1000000 {path}")
+    began, clock = time.monotonic(), time.time()
+    lab.signal_unit(machine, WORKER_UNIT, "KILL")
+    lab.heals_unasked()
+    lab.recovers("cache file cut short, its worker killed", began, DEATH_S)
+    said = lab.run(machine, f"journalctl -u {WORKER_UNIT} -o cat --since @{int(clock)}")
+    assert f"removed {path}: it is damaged" in said, said
 
 
 def test_head_killed(lab: FaultLab) -> None:
