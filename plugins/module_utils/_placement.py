@@ -203,7 +203,6 @@ class Accounts:
         outputs = 4 * self.model.n_vocab * max(s.parallel, s.output_rows if not s.as_fit_params else s.parallel)
         return HostMemory(self.model.input_bytes, host_compute_bytes(self.model, s, alone), outputs)
 
-
     def host_alone(self) -> HostMemory:
         """The same where there is no device at all and the head's CPU runs every layer.
 

@@ -411,8 +411,8 @@ def plan_page(plan: Mapping, machines: t.Sequence[Mapping], commands: t.Sequence
             text(command["machine"]), text(command["unit"]), " \u00b7 " + text(command["device"]) if command.get("device") else "",
             "\n".join(text(line) for line in str(command["text"]).splitlines())))
     ram = ", ".join("%s %s" % (label, mib(host[key])) for label, key in (
-        ("input embeddings" if plan["devices"] else "weights", "weights_mib"), ("KV cache", "kv_mib"), ("compute buffers", "compute_mib"), ("results", "output_mib"), ("process", "process_mib"),
-        ("projector", "extra_mib")) if host.get(key))
+        ("input embeddings" if plan["devices"] else "weights", "weights_mib"), ("KV cache", "kv_mib"), ("compute buffers", "compute_mib"),
+        ("results", "output_mib"), ("process", "process_mib"), ("projector", "extra_mib")) if host.get(key))
     title = "Plan for %s" % name
     return "\n".join([
         "<!DOCTYPE html>", '<html lang="en">', "<head>", '<meta charset="utf-8">',

@@ -17,7 +17,7 @@ def test_ten_thousand_damaged_headers():
     """A result or one sentence, each within a second of processor time, all within 64 MiB more than the process had before."""
     path = os.pathsep.join([str(ROOT / "playbooks" / "collections"), str(ROOT / "tests" / "support")])
     done = subprocess.run([sys.executable, str(ROOT / "tests" / "support" / "gguf_fuzz.py"), "--cases", "10000"], capture_output=True,
-                          text=True, timeout=600, env={**os.environ, "PYTHONPATH": path})
+                          text=True, timeout=600, check=False, env={**os.environ, "PYTHONPATH": path})
     assert done.stdout, done.stderr
     result = json.loads(done.stdout)
     assert result["failures"] == []

@@ -91,7 +91,8 @@ class FaultLab:
     def run(self, machine: str, command: str, check: bool = True, timeout: float = 60) -> str:
         """The output of a shell command on a machine."""
         folder = self.state_dir / "ssh"
-        options = ["IdentitiesOnly=yes", "BatchMode=yes", f"UserKnownHostsFile={folder}/known_hosts", "GlobalKnownHostsFile=none", "ConnectTimeout=5", "LogLevel=ERROR"]
+        options = ["IdentitiesOnly=yes", "BatchMode=yes", f"UserKnownHostsFile={folder}/known_hosts", "GlobalKnownHostsFile=none"]
+        options += ["ConnectTimeout=5", "LogLevel=ERROR"]
         argv = ["ssh", "-F", "none", "-i", str(folder / "id_ed25519"), *(part for option in options for part in ("-o", option))]
         done = subprocess.run(
             [*argv, f"root@{self.cluster.addresses[machine]}", command], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout, check=False

@@ -85,7 +85,7 @@ def test_only_the_right_key_opens_the_port(cluster, idle_head):
 def test_no_user_of_the_worker_gets_around_the_key(cluster, user):
     worker = cluster.machine(WORKER)
     own = cluster.addresses[WORKER]
-    for address in ("127.0.0.1", tunnel_end(own).split(":")[0], own):
+    for address in ("127.0.0.1", tunnel_end(own).split(":", maxsplit=1)[0], own):
         assert hello(worker, address, user=user) == 0
 
 
@@ -97,7 +97,7 @@ def test_the_workers_own_network_is_what_hides_its_port(cluster, idle_head):
 
 
 def test_no_user_of_the_head_reaches_a_tunnel(cluster, idle_head):
-    address = tunnel_end(cluster.addresses[WORKER]).split(":")[0]
+    address = tunnel_end(cluster.addresses[WORKER]).split(":", maxsplit=1)[0]
     assert hello(idle_head, address, user="nobody") == 0
     saved = idle_head.check_output("nft list table inet llama_server_tunnel")
     try:
@@ -118,8 +118,8 @@ def test_the_tunnel_refuses_a_worker_without_the_key(cluster, idle_head):
             "systemd-run --quiet --collect --unit=try-impostor -p StandardInput=null"
             f" openssl s_server -accept {cluster.addresses[WORKER]}:{RPC_PORT} -key /root/i.key -cert /root/i.pem -tls1_3 -rev -naccept 4")
         worker.check_output(f"timeout 5 bash -c 'until ss -Hltn | grep -q :{RPC_PORT}; do sleep 0.1; done'")
-        since = idle_head.check_output("date +%%s")
-        assert hello(idle_head, tunnel_end(cluster.addresses[WORKER]).split(":")[0]) == 0
+        since = idle_head.check_output("date +%s")
+        assert hello(idle_head, tunnel_end(cluster.addresses[WORKER]).split(":", maxsplit=1)[0]) == 0
         log = idle_head.check_output(f"journalctl -u llama-server-tunnel --since=@{since} -o cat")
         assert "Rejected by CERT" in log, log
     finally:

@@ -8,7 +8,7 @@ import re
 import socket
 
 import pytest
-from clusters import RPC_PORT, WATCHDOG_PORT, tunnel_end
+from clusters import RPC_PORT, WATCHDOG_PORT
 
 testinfra_hosts = ["ansible://llama_rpc"]
 UNIT = "llama-rpc-server@0.service"
@@ -29,7 +29,8 @@ def test_process_runs_as_its_own_user_on_the_planned_device(host):
 def test_listens_on_its_own_address_only(host, cluster):
     own = set(re.findall(r"inet (\S+)/", host.check_output("ip -o -4 addr show"))) & set(cluster.addresses.values())
     listening = {line.split()[3] for line in host.check_output("ss -Hltn").splitlines()}
-    assert {f"{address}:{port}" for address in own for port in (RPC_PORT, WATCHDOG_PORT)} == {endpoint for endpoint in listening if not endpoint.endswith(":22")}
+    wanted = {f"{address}:{port}" for address in own for port in (RPC_PORT, WATCHDOG_PORT)}
+    assert wanted == {endpoint for endpoint in listening if not endpoint.endswith(":22")}
 
 
 def test_the_head_is_connected(host, cluster):

@@ -86,7 +86,8 @@ def test_a_machine_that_is_not_needed_is_left_out_and_named():
 
 def test_a_model_that_does_not_fit_stops_before_anything_is_changed(tmp_path):
     small = {"name": "CPU", "total_mib": 600, "free_mib": 560, "reserve_mib": 500}
-    (tmp_path / "small.json").write_text(json.dumps({"llama_rpc": {"hosts": {name: {"llama_devices": [small]} for name in ("worker1", "worker2")}}}), encoding="utf-8")
+    hosts = {name: {"llama_devices": [small]} for name in ("worker1", "worker2")}
+    (tmp_path / "small.json").write_text(json.dumps({"llama_rpc": {"hosts": hosts}}), encoding="utf-8")
     run = run_playbook("deploy.yml", INVENTORY, "-i", str(tmp_path / "small.json"))
     assert run.rc != 0 and run.changed == 0, run.recap
     assert run.says("MiB short in the best split. What would make it fit:"), run.output[-3000:]

@@ -48,7 +48,8 @@ def test_a_long_generation_is_not_harmed(lab: FaultLab) -> None:
     request.join(200)
     assert not request.error
     assert before == [lab.pid("head", HEAD_UNIT), lab.pid("worker1", WORKER_UNIT), lab.pid("worker2", WORKER_UNIT)]
-    print(f"\n  a generation slowed down for {lasted:.0f} s, with {tokens} tokens in that time, at most {request.longest_gap:.1f} s apart: nothing was restarted")
+    print(f"\n  a generation slowed down for {lasted:.0f} s, with {tokens} tokens in that time, at most {request.longest_gap:.1f} s apart:"
+          " nothing was restarted")
 
 
 def test_a_slow_prompt_is_not_harmed(lab: FaultLab) -> None:
@@ -176,7 +177,8 @@ def test_port_of_a_worker_taken_at_its_start(lab: FaultLab) -> None:
     address = lab.cluster.addresses["worker2"]
     squatter = f"import socket,time; s=socket.create_server(('{address}', 50052)); time.sleep(20)"
     began = time.monotonic()
-    lab.run("worker2", f"systemctl stop {WORKER_UNIT}; systemd-run --quiet --collect --unit=squatter python3 -c \"{squatter}\"; sleep 1; systemctl start {WORKER_UNIT}")
+    lab.run("worker2", f"systemctl stop {WORKER_UNIT}; systemd-run --quiet --collect --unit=squatter python3 -c \"{squatter}\"; sleep 1;"
+                       f" systemctl start {WORKER_UNIT}")
     lab.wait(lambda: lab.health()[0] == 503, 20, "the watchdog noticed nothing")
     lab.wait(lambda: lab.run("worker2", "systemctl is-active squatter", check=False).strip() != "active", 40, "the other program did not end")
     lab.recovers("port of a worker taken by another program for 20 s", began, HANG_S, time.monotonic())

@@ -1,4 +1,3 @@
-#!/usr/bin/python3
 # Copyright: (c) 2026, herd.llama_cpp contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Watch llama-server and the rpc-servers of this machine, restart those that hang, and say over HTTP how they are.

@@ -62,7 +62,7 @@ def test_a_connection_is_counted_in_both_directions(listener):
 
 def test_a_port_shows_who_is_served_and_who_waits(listener):
     port = listener.getsockname()[1]
-    with socket.create_connection(("127.0.0.1", port)) as first, listener.accept()[0], socket.create_connection(("127.0.0.1", port)):
+    with socket.create_connection(("127.0.0.1", port)) as first, socket.create_connection(("127.0.0.1", port)), listener.accept()[0]:
         first.sendall(b"x" * 123)
         soon(lambda: observe.clients_of(os.getpid(), port).waiting == 1 and observe.clients_of(os.getpid(), port).clients[0].unread)
         assert observe.clients_of(os.getpid(), port).clients == (verdict.Client("127.0.0.1:%d" % first.getsockname()[1], unread=123),)
