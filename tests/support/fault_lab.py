@@ -128,6 +128,37 @@ class FaultLab:
         finally:
             subprocess.run(["ip", "link", "set", "dev", device, "up"], check=True)
 
+    @contextlib.contextmanager
+    def slowed(self, machine: str, percent: int) -> Iterator[None]:
+        """The machine's rpc-server held to a part of one core, by this computer's control group where machines have no such control."""
+        group = Path("/sys/fs/cgroup/cpu")
+        if not (group / "cpu.cfs_quota_us").exists() and not (group / "cgroup.procs").exists():
+            self.run(machine, f"systemctl set-property --runtime {WORKER_UNIT} CPUQuota={percent}%")
+            try:
+                yield
+            finally:
+                self.run(machine, f"systemctl set-property --runtime {WORKER_UNIT} CPUQuota=")
+            return
+        root = os.path.join(self.code.machine_dir(self.lab, machine), "root")
+        space = os.readlink(f"/proc/{self.code.processes(root)[1][0]}/ns/pid")
+        pids = []
+        for comm in Path("/proc").glob("[0-9]*/comm"):
+            with contextlib.suppress(OSError):
+                if comm.read_text().strip() == "ggml-rpc-server" and os.readlink(comm.parent / "ns" / "pid") == space:
+                    pids.append(comm.parent.name)
+        assert len(pids) == 1, pids
+        slow = group / f"virtual-lab-{self.lab['name']}-slow"
+        slow.mkdir(exist_ok=True)
+        (slow / "cpu.cfs_period_us").write_text("100000")
+        (slow / "cpu.cfs_quota_us").write_text(str(percent * 1000))
+        (slow / "cgroup.procs").write_text(pids[0])
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                (group / "cgroup.procs").write_text(pids[0])
+            slow.rmdir()
+
     def kill_machine(self, machine: str) -> None:
         """Power gone: the cable first, so that no farewell gets out, then everything at once."""
         root = os.path.join(self.code.machine_dir(self.lab, machine), "root")

@@ -31,16 +31,13 @@ def test_a_long_generation_is_not_harmed(lab: FaultLab) -> None:
     """A worker that is slow for minutes: each token takes long, and it is let be."""
     seconds = 200 if ALL else 40
     before = [lab.pid("head", HEAD_UNIT), lab.pid("worker1", WORKER_UNIT), lab.pid("worker2", WORKER_UNIT)]
-    lab.run("worker1", f"systemctl set-property --runtime {WORKER_UNIT} CPUQuota=0.3%")
-    try:
+    with lab.slowed("worker1", 3):
         began = time.monotonic()
         request = lab.generate(max_tokens=1900)
         while request.is_alive() and time.monotonic() - began < seconds:
             time.sleep(1)
         lasted, tokens = time.monotonic() - began, request.tokens
         code, said = lab.health()
-    finally:
-        lab.run("worker1", f"systemctl set-property --runtime {WORKER_UNIT} CPUQuota=")
     assert not request.error
     assert lasted >= seconds, f"it was over after {lasted:.0f} s: not slow enough to prove anything"
     assert tokens > 5
@@ -56,12 +53,9 @@ def test_a_slow_prompt_is_not_harmed(lab: FaultLab) -> None:
     """No token and no byte for tens of seconds, while a worker computes its part of a long prompt."""
     before = [lab.pid("head", HEAD_UNIT), lab.pid("worker1", WORKER_UNIT), lab.pid("worker2", WORKER_UNIT)]
     began = time.monotonic()
-    lab.run("worker1", f"systemctl set-property --runtime {WORKER_UNIT} CPUQuota={'0.4%' if ALL else '1%'}")
-    try:
+    with lab.slowed("worker1", 1 if ALL else 3):
         request = lab.generate(max_tokens=1, prompt="".join(f"{began} says the raven number {number}. " for number in range(60)))
         request.join(300)
-    finally:
-        lab.run("worker1", f"systemctl set-property --runtime {WORKER_UNIT} CPUQuota=")
     lasted = time.monotonic() - began
     assert request.tokens and not request.error
     assert lasted > (60 if ALL else 10), f"it was over after {lasted:.0f} s: not slow enough to prove anything"

@@ -14,8 +14,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Dict, FrozenSet, Mapping, Optional, Tuple
 
-# Part of one core that a process must use to count as computing; answering a watchdog's own questions takes a tenth of it.
+# Part of one core that llama-server must use to count as computing; answering a watchdog's own questions takes a tenth of it.
 COMPUTING = 0.05
+# The same for an rpc-server, which uses none at all while it waits: one that a limit slows down to a hundredth still computes.
+WORKER_COMPUTING = 0.002
 # Timer expiries without an acknowledgement after which a connection is called unanswered (the third is after 1.4 s).
 RETRANSMITS = 3
 
@@ -144,12 +146,25 @@ class Computing:
     def __init__(self) -> None:
         self._marks: Dict[str, Tuple[float, int]] = {}
 
-    def quiet(self, name: str, cpu_ns: int, at: float) -> float:
+    def quiet(self, name: str, cpu_ns: int, at: float, share: float) -> float:
         since, then = self._marks.setdefault(name, (at, cpu_ns))
-        if cpu_ns < then or cpu_ns - then > max(at - since, 0.5) * COMPUTING * 1e9:
+        if cpu_ns < then or cpu_ns - then > max(at - since, 0.5) * share * 1e9:
             self._marks[name] = (at, cpu_ns)
             return 0.0
         return at - since
+
+
+class Stopped:
+    """For how long a process has been stopped without having run in between."""
+
+    def __init__(self) -> None:
+        self._since = 0.0
+        self._cpu_ns: Optional[int] = None
+
+    def seconds(self, process: Process, at: float) -> float:
+        if process.state != "T" or process.cpu_ns != self._cpu_ns:
+            self._since, self._cpu_ns = at, process.cpu_ns
+        return at - self._since if process.state == "T" else -1.0
 
 
 class HeadJudge:
@@ -158,7 +173,7 @@ class HeadJudge:
     def __init__(self, limits: Limits = Limits()) -> None:
         self.limits = limits
         self._identity: Optional[Tuple[int, int]] = None
-        self._held, self._computing = Held(), Computing()
+        self._held, self._computing, self._stopped = Held(), Computing(), Stopped()
         self._counters: Dict[str, Tuple[Tuple[int, ...], float]] = {}
         self._connected: FrozenSet[str] = frozenset()
 
@@ -174,14 +189,15 @@ class HeadJudge:
         if process is None or process.identity != self._identity:
             # Another process owes nothing to what the last one did.
             self._identity = process.identity if process else None
-            self._held, self._computing, self._counters, self._connected = Held(), Computing(), {}, frozenset()
+            self._held, self._computing, self._stopped = Held(), Computing(), Stopped()
+            self._counters, self._connected = {}, frozenset()
         if process is None:
             return Verdict("down", "llama-server does not run")
         found = [self._worker(worker, seen) for _endpoint, worker in sorted(seen.workers.items())]
         quiet = self._quiet(seen)
         if seen.api == "ready":
             self._connected |= {endpoint for endpoint, worker in seen.workers.items() if worker.any("established")}
-        stopped = self._held.seconds("stopped", process.state == "T", at)
+        stopped = self._stopped.seconds(process, at)
         if stopped >= 0:
             return Verdict("hung", "llama-server is stopped (process state T)", "", stopped >= limits.stopped, stopped)
         # The one to act upon first, then the one that has lasted longest.
@@ -214,12 +230,12 @@ class HeadJudge:
         """Seconds without any progress anywhere."""
         assert seen.process is not None
         self._was_ready(seen)
-        spans = [self._computing.quiet("head", seen.process.cpu_ns, seen.at), self._unchanged("tokens", (seen.tokens or 0,), seen.at)]
+        spans = [self._computing.quiet("head", seen.process.cpu_ns, seen.at, COMPUTING), self._unchanged("tokens", (seen.tokens or 0,), seen.at)]
         for endpoint, worker in seen.workers.items():
             moved = tuple(number for one in worker.connections for number in (one.acked, one.received))
             spans.append(self._unchanged("bytes " + endpoint, moved, seen.at))
             if worker.report.cpu_ns is not None:
-                spans.append(self._computing.quiet("worker " + endpoint, worker.report.cpu_ns, seen.at))
+                spans.append(self._computing.quiet("worker " + endpoint, worker.report.cpu_ns, seen.at, WORKER_COMPUTING))
         return min(spans)
 
     def _suspect(self, seen: HeadSeen) -> str:
@@ -292,21 +308,21 @@ class WorkerJudge:
     def __init__(self, limits: Limits = Limits()) -> None:
         self.limits = limits
         self._identity: Optional[Tuple[int, int]] = None
-        self._held, self._computing = Held(), Computing()
+        self._held, self._computing, self._stopped = Held(), Computing(), Stopped()
         self._cpu: Tuple[int, float] = (-1, 0.0)
 
     def judge(self, seen: ServerSeen) -> Verdict:
         at, limits, process = seen.at, self.limits, seen.process
         if process is None or process.identity != self._identity:
             self._identity = process.identity if process else None
-            self._held, self._computing, self._cpu = Held(), Computing(), (-1, at)
+            self._held, self._computing, self._stopped, self._cpu = Held(), Computing(), Stopped(), (-1, at)
         if process is None:
             return Verdict("down", "it does not run")
         if process.cpu_ns != self._cpu[0]:
             self._cpu = (process.cpu_ns, at)
         untouched = at - self._cpu[1]
-        quiet = self._computing.quiet("self", process.cpu_ns, at)
-        stopped = self._held.seconds("stopped", process.state == "T", at)
+        quiet = self._computing.quiet("self", process.cpu_ns, at, WORKER_COMPUTING)
+        stopped = self._stopped.seconds(process, at)
         if stopped >= 0:
             return Verdict("hung", "the process is stopped (state T)", "", stopped >= limits.stopped, stopped)
         # A process in the kernel may wait for a slow disk.

@@ -223,6 +223,21 @@ def test_a_stopped_worker_is_restarted():
     assert first_restart(verdicts) == verdict.Limits().stopped
 
 
+@pytest.mark.parametrize("judge", [verdict.WorkerJudge, verdict.HeadJudge])
+def test_a_process_that_runs_between_its_stops_is_not_restarted(judge):
+    """Whoever slows a process down by stopping it again and again is seen to let it run."""
+    see = server if judge is verdict.WorkerJudge else head
+    assert first_restart(run(judge(), lambda at: see(at, int(at * 10 * MS), state="T"), 300)) is None
+
+
+def test_a_worker_slowed_down_to_a_hundredth_makes_progress():
+    """A prompt under a limit of 1 % of a core: no byte for minutes, and neither watchdog may end it."""
+    clients = [verdict.Client("10.0.0.9:4000", unread=4096)]
+    assert first_restart(run(verdict.WorkerJudge(), lambda at: server(at, int(at * 10 * MS), clients=clients), 1000)) is None
+    slow = verdict.HeadJudge()
+    assert first_restart(run(slow, lambda at: head(at, busy=True, b=worker("b", cpu_ns=int(at * 10 * MS))), 1000)) is None
+
+
 def test_a_worker_that_leaves_its_client_unread_is_restarted():
     clients = [verdict.Client("10.0.0.9:4000", unread=4096)]
     verdicts = run(verdict.WorkerJudge(), lambda at: server(at, clients=clients), 60)
