@@ -36,6 +36,9 @@ def no_way_out(monkeypatch):
     monkeypatch.setenv("PIP_INDEX_URL", CLOSED)
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy"):
         monkeypatch.setenv(name, CLOSED)
+    # The lab's own machines are asked directly, by the test's client too.
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(name, ",".join(CLUSTER.addresses.values()))
 
 
 @pytest.fixture(scope="module")
