@@ -80,6 +80,10 @@ test-upgrade: setup ## Of those the one that upgrades a cluster and takes it bac
 test-faults: setup ## Every fault that molecule/faults knows, ROUNDS=2 times (needs root, takes a quarter of an hour each)
 	@HERD_FAULTS=all HERD_FAULTS_ROUNDS='$(ROUNDS)' tools/test-molecule faults
 
+.PHONY: test-offline
+test-offline: setup ## A cluster out of a bundle, with no way to the outside (needs root)
+	@tools/test-molecule offline
+
 .PHONY: bench
 bench: setup ## Measure deploys with 2, 4 and 8 workers, and tokens/s (needs root, takes long); BENCH_ARGS=...
 	@python tests/benchmark/bench.py $(BENCH_ARGS)
