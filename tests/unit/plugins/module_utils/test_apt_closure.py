@@ -17,7 +17,7 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._apt_closure import
 
 # apt-get 2.6.1 --print-uris install
 URIS = """\
-'http://deb.example.org/pool/main/g/gcc-12/gcc-12-base_12.2.0-14%2bdeb12u1_amd64.deb' gcc-12-base_12.2.0-14+deb12u1_amd64.deb 37596 MD5Sum:8e7e741807b1e1939df8f58323affdcb
+'http://deb.example.org/pool/gcc-12-base_12.2.0-14%2bdeb12u1_amd64.deb' gcc-12-base_12.2.0-14+deb12u1_amd64.deb 37596 MD5Sum:8e7e741807b1e1939df8f58323affdcb
 'file:/var/cache/x/./zlib1g_1%253a1.2.13.dfsg-1_amd64.deb' zlib1g_1%3a1.2.13.dfsg-1_amd64.deb 86712 SHA256:00
 """
 
