@@ -195,23 +195,20 @@ _HEAD_BEGINS_BADLY = re.compile(
 def _last_head_start(lines: t.List[_Line]) -> t.List[_Line]:
     begin = 0
     clock: t.Optional[int] = None
+    # Of the start that begins at `begin`: whether it got beyond preliminaries (a few lines, of a deprecated argument or a GPU, come before
+    # its first own one), and whether it is over.
+    far = over = False
     for index, line in enumerate(lines):
+        begins = bool(_HEAD_BEGINS.search(line.text))
+        anew = (begins and far) or (over and not begins and bool(_HEAD_BEGINS_BADLY.search(line.text)))
         if line.time_us is not None:
-            if clock is not None and line.time_us < clock:
-                begin = index
+            anew = anew or (clock is not None and line.time_us < clock)
             clock = line.time_us
-        if _HEAD_BEGINS.search(line.text) and not _same_start(lines, begin, index):
-            begin = index
-        elif _HEAD_BEGINS_BADLY.search(line.text) and any(_HEAD_OVER.search(item.text) for item in lines[begin:index]):
-            begin = index
+        if anew:
+            begin, far, over = index, False, False
+        far = far or begins or bool(_HEAD_FAR.search(line.text) or _ABORT.search(line.text))
+        over = over or bool(_HEAD_OVER.search(line.text))
     return lines[begin:]
-
-
-def _same_start(lines: t.List[_Line], begin: int, index: int) -> bool:
-    """Whether nothing but preliminaries lies between: a few lines (of a deprecated argument, a GPU) come before the first own one."""
-    return not any(
-        _HEAD_BEGINS.search(line.text) or _HEAD_FAR.search(line.text) or _ABORT.search(line.text) for line in lines[begin:index]
-    )
 
 
 _HEAD_OVER = re.compile(r"listening on|cleaning up before exit|exiting due to")

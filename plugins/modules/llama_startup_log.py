@@ -368,6 +368,7 @@ clients_closed:
 """
 
 import os
+import shlex
 import typing as t
 from dataclasses import asdict
 
@@ -378,6 +379,9 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._systemd import par
 
 _READ_LIMIT_BYTES = 32 << 20
 _FALLBACK_LINES = 5000
+# A start, with every tensor that is placed, has some hundreds of lines; a head that has served for weeks wrote millions. What it ended with
+# counts, too.
+_FIRST_LINES, _LAST_LINES = 20000, 2000
 
 
 def _read_file(module: AnsibleModule, path: str) -> str:
@@ -403,14 +407,33 @@ def _read_journal(module: AnsibleModule, unit: str) -> str:
     if "not-found" in words:
         module.fail_json(msg="There is no unit %s on this machine." % unit)
     invocation = next((word for word in words if len(word) == 32), "")
-    base = ["journalctl", "--no-pager", "--quiet", "--output=json"]
-    wanted = ["_SYSTEMD_INVOCATION_ID=" + invocation, "+", "INVOCATION_ID=" + invocation]
+    base = ["journalctl", "--no-pager", "--quiet", "--output=json", "--output-fields=MESSAGE,INVOCATION_ID,_SYSTEMD_INVOCATION_ID,_PID"]
     if not invocation:
-        wanted = ["--lines=%d" % _FALLBACK_LINES, "--unit=" + unit]
-    rc, out, err = module.run_command(base + wanted)
+        return _last_run(_journalctl(module, unit, [*base, "--lines=%d" % _FALLBACK_LINES, "--unit=" + unit]))
+    base += ["_SYSTEMD_INVOCATION_ID=" + invocation, "+", "INVOCATION_ID=" + invocation]
+    first = _journalctl(module, unit, base, _FIRST_LINES)
+    if first.count("\n") < _FIRST_LINES:
+        return _last_run(first)
+    known = set(first.splitlines()[-_LAST_LINES:])
+    last = _journalctl(module, unit, [*base[:1], "--lines=%d" % _LAST_LINES, *base[1:]])
+    return _last_run(first + "\n".join(line for line in last.splitlines() if line not in known))
+
+
+def _journalctl(module: AnsibleModule, unit: str, command: t.List[str], lines: int = 0) -> str:
+    """What journalctl prints, or its first lines."""
+    if lines:
+        rc, out, err = module.run_command("%s | head -n %d" % (shlex.join(command), lines), use_unsafe_shell=True)
+        # The exit code is head's.
+        rc = rc or int(bool(err and not out))
+    else:
+        rc, out, err = module.run_command(command)
     if rc != 0:
         module.fail_json(msg="journalctl cannot read the journal of %s: %s." % (unit, err.strip() or "exit code %d" % rc))
-    runs = parse_journal(out)
+    return out
+
+
+def _last_run(text: str) -> str:
+    runs = parse_journal(text)
     return runs[-1].text if runs else ""
 
 

@@ -99,6 +99,27 @@ def test_the_journal_is_read_by_its_last_start(capsys, monkeypatch):
     assert "_SYSTEMD_INVOCATION_ID=" + INVOCATION in commands[1]
 
 
+def test_of_a_start_long_ago_the_beginning_and_the_end_are_read(capsys, monkeypatch, tmp_path):
+    """With a journalctl that is one, but for where its lines come from."""
+    text = pathlib.Path(log_file("head/2workers")).read_text(encoding="utf-8")
+    entries = [{"MESSAGE": line, "_SYSTEMD_INVOCATION_ID": INVOCATION} for line in text.splitlines()]
+    busy = [{"MESSAGE": f"slot launch_: id {number}", "_SYSTEMD_INVOCATION_ID": INVOCATION} for number in range(50000)]
+    end = {"MESSAGE": "/src/ggml-rpc.cpp:1: Remote RPC server crashed or returned malformed response", "_SYSTEMD_INVOCATION_ID": INVOCATION}
+    (tmp_path / "lines").write_text(journal([*entries, *busy, end]) + "\n", encoding="utf-8")
+    program = tmp_path / "journalctl"
+    program.write_text(f"""#!/bin/sh
+for word; do case $word in --lines=*) exec tail -n "${{word#--lines=}}" {tmp_path}/lines;; esac; done
+exec cat {tmp_path}/lines
+""", encoding="utf-8")
+    program.chmod(0o755)
+    (tmp_path / "systemctl").write_text(f"#!/bin/sh\necho {INVOCATION}; echo loaded\n", encoding="utf-8")
+    (tmp_path / "systemctl").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    result = run(llama_startup_log, capsys, unit="llama-server.service", kind="head", fail_on_problem=False)
+    assert [device["layers"] for device in result["devices"]]
+    assert result["failure"]["line"] == end["MESSAGE"]
+
+
 def test_without_an_invocation_the_newest_in_the_journal_counts(capsys, monkeypatch):
     def run_command(_module, command, **_options):
         if command[0] == "systemctl":
