@@ -1,6 +1,6 @@
 # Copyright: (c) 2026, herd.llama_cpp contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a cluster costs: deploys with 2, 4 and 8 workers, and tokens/s against the same binaries started by hand.
+"""What a cluster costs: deploys with 2, 4 and 8 workers, tokens/s against the same binaries started by hand, and TLS against plain RPC.
 
 Runs on virtual machines of its own (lab `herdbench`) and removes them. Prints
 one JSON object at the end; ratios compare runs on the same machine, minutes apart.
@@ -23,7 +23,7 @@ import openai
 from playbook_run import ROOT, PlaybookRun, run_playbook
 
 STATE = Path("/var/lib/herd.llama_cpp/lab-bench")
-HEAD = "198.18.3.10"
+HEAD = "198.18.9.10"
 BIN = "/opt/llama.cpp/current/bin"
 MODEL = "/var/lib/llama.cpp/models/SmolLM2-135M-Instruct.Q4_1.gguf"
 QUESTION = [{"role": "user", "content": "Write a long story about a river and the people who live beside it."}]
@@ -40,11 +40,11 @@ def write_inventory(directory: Path, workers: int) -> Path:
     shutil.copy(lab / "virtual_lab.yml", inventory / "group_vars" / "virtual_lab.yml")
     overrides = {
         "virtual_lab_name": "herdbench",
-        "virtual_lab_network": "198.18.3.0/24",
+        "virtual_lab_network": "198.18.9.0/24",
         "virtual_lab_state_dir": str(STATE),
     }
     (variables / "scenario.yml").write_text(json.dumps(overrides), encoding="utf-8")
-    rpc = {f"worker{i}": {"ansible_host": f"198.18.3.{10 + i}"} for i in range(1, workers + 1)}
+    rpc = {f"worker{i}": {"ansible_host": f"198.18.9.{10 + i}"} for i in range(1, workers + 1)}
     hosts = {
         "all": {
             "children": {
@@ -106,6 +106,56 @@ def by_hand(workers: list[str], rounds: int) -> list[float]:
             on(address, "systemctl stop by-hand || true")
 
 
+def limit_links(rate: str) -> None:
+    """What each machine of the lab may be sent, as its network card would have it; empty for no limit."""
+    for port in Path("/sys/class/net/vl-herdbench/brif").iterdir():
+        if rate:
+            subprocess.run(["tc", "qdisc", "replace", "dev", port.name, "root", "tbf", "rate", rate, "burst", "256kb", "latency", "50ms"], check=True)
+        else:
+            subprocess.run(["tc", "qdisc", "del", "dev", port.name, "root"], check=False, capture_output=True)
+
+
+def load_seconds() -> float:
+    """From the start of the head's service until its model is loaded into the workers."""
+    on(HEAD, "systemctl stop llama-server")
+    start = time.monotonic()
+    on(HEAD, "systemctl start llama-server")
+    while True:
+        health = subprocess.run(["curl", "-sf", "-m", "2", f"http://{HEAD}:8080/health"], check=False, capture_output=True)
+        if health.returncode == 0:
+            return round(time.monotonic() - start, 2)
+        if time.monotonic() - start > 120:
+            sys.exit("the head is not ready after 120 s")
+        time.sleep(0.05)
+
+
+def tls_against_plain(inventory: Path, rounds: int) -> dict[str, object]:
+    """Tokens/s and seconds of loading with RPC over TLS and without, on unlimited links and at 1 Gbit/s."""
+    figures: dict[str, object] = {}
+    key = on(HEAD, "cat /etc/llama-server/api-key").strip()
+    for tls in (True, False):
+        timed("deploy.yml", inventory, "-e", json.dumps({"rpc_server_tls": tls}))
+        # It would mend a head that is stopped to be measured.
+        on(HEAD, "systemctl stop llama-watchdog")
+        for rate in ("", "1gbit"):
+            limit_links(rate)
+            loads = [load_seconds() for _round in range(3)]
+            speeds = tokens_per_second(8080, key, rounds)
+            figures[f"{'tls' if tls else 'plain'} {rate or 'unlimited'}"] = {
+                "load_s": statistics.median(loads),
+                "tokens_per_second": round(statistics.median(speeds), 2),
+            }
+        limit_links("")
+        on(HEAD, "systemctl start llama-watchdog")
+    for rate in ("unlimited", "1gbit"):
+        ours, plain = (figures[f"{way} {rate}"] for way in ("tls", "plain"))
+        figures[f"ratio {rate}"] = {
+            "tokens_per_second": round(ours["tokens_per_second"] / plain["tokens_per_second"], 3),
+            "load": round(ours["load_s"] / plain["load_s"], 3),
+        }
+    return figures
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workers", default="2,4,8", help="numbers of workers, smallest first (default %(default)s)")
@@ -131,7 +181,7 @@ def main() -> None:
                 if count == counts[0]:
                     key = on(HEAD, "cat /etc/llama-server/api-key").strip()
                     ours = tokens_per_second(8080, key, arguments.rounds)
-                    workers = [f"198.18.3.{10 + i}" for i in range(1, count + 1)]
+                    workers = [f"198.18.9.{10 + i}" for i in range(1, count + 1)]
                     on(HEAD, "systemctl stop llama-server")
                     hand = by_hand(workers, arguments.rounds)
                     on(HEAD, "systemctl start llama-server")
@@ -141,6 +191,8 @@ def main() -> None:
                         "ratio": round(statistics.median(ours) / statistics.median(hand), 3),
                     }
                     print("tokens/s:", figures["tokens_per_second"], flush=True)
+                    figures["tls_against_plain"] = tls_against_plain(inventory, arguments.rounds)
+                    print("TLS against plain RPC:", figures["tls_against_plain"], flush=True)
             few, many = figures["deploys"][counts[0]], figures["deploys"][counts[-1]]
             if len(counts) > 1:
                 added = counts[-1] - counts[0]
