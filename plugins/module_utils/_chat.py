@@ -11,6 +11,7 @@ it tested, without it.
 from __future__ import annotations
 
 import re
+import ssl
 import time
 import typing as t
 from dataclasses import asdict, dataclass
@@ -44,6 +45,7 @@ class ChatRequest:
     timeout_s: float = 120.0
     use_proxy: bool = False
     ca_file: str = ""
+    ca: str = ""
 
 
 @dataclass(frozen=True)
@@ -202,6 +204,8 @@ def ask(openai: t.Any, request: ChatRequest) -> ChatAnswer:
         transport: t.Dict[str, t.Any] = {"trust_env": request.use_proxy}
         if request.ca_file:
             transport["verify"] = request.ca_file
+        if request.ca:
+            transport["verify"] = ssl.create_default_context(cadata=request.ca)
         # No retries: a second try would hide that the first one failed.
         client = openai.OpenAI(
             base_url=base,
