@@ -202,10 +202,8 @@ def ask(openai: t.Any, request: ChatRequest) -> ChatAnswer:
     started = time.monotonic()
     try:
         transport: t.Dict[str, t.Any] = {"trust_env": request.use_proxy}
-        if request.ca_file:
-            transport["verify"] = request.ca_file
-        if request.ca:
-            transport["verify"] = ssl.create_default_context(cadata=request.ca)
+        if request.ca_file or request.ca:
+            transport["verify"] = ssl.create_default_context(cafile=request.ca_file or None, cadata=request.ca or None)
         # No retries: a second try would hide that the first one failed.
         client = openai.OpenAI(
             base_url=base,

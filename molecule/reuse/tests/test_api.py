@@ -34,7 +34,7 @@ def test_is_trusted_by_its_certificate_and_by_nothing_else(server):
 def test_speaks_no_old_tls_and_no_plain_http(server):
     for version, works in (("-tls1_1", False), ("-tls1_2", True), ("-tls1_3", True)):
         client = subprocess.run(
-            ["openssl", "s_client", "-connect", "198.18.2.10:6080", version, "-CAfile", server.ca, "-verify_return_error", "-verify_hostname",
+            ["openssl", "s_client", "-connect", "198.18.2.10:6080", version, "-cipher", "DEFAULT@SECLEVEL=0", "-CAfile", server.ca, "-verify_return_error", "-verify_hostname",
              "chat.reuse.test"], input=b"", capture_output=True, check=False)
         assert (client.returncode == 0) is works, client.stderr
     answer = requests.get("http://198.18.2.10:6080/v1/models", headers={"Authorization": f"Bearer {server.key}"}, timeout=10)
@@ -84,9 +84,8 @@ def test_no_more_requests_at_a_time_than_were_allowed(host, server):
 
 
 def test_a_stream_comes_as_it_is_made(server):
-    begin = time.monotonic()
     with requests.post(f"{URL}/v1/completions", headers={"Authorization": f"Bearer {server.key}"}, verify=server.ca, stream=True, timeout=60,
                        json={"prompt": "1, 2, 3,", "max_tokens": 100, "stream": True, "ignore_eos": True}) as answer:
-        times = [time.monotonic() - begin for line in answer.iter_lines() if line.startswith(b"data:")]
+        times = [time.monotonic() for line in answer.iter_lines() if line.startswith(b"data:")]
     assert len(times) > 50
-    assert times[0] < times[-1] / 2
+    assert times[-1] - times[0] > 0.2
