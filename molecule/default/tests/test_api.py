@@ -56,7 +56,8 @@ def test_llama_server_itself_would_let_it(host, server):
     script = (
         "import http.client, socket, sys\n"
         "c = http.client.HTTPConnection('x'); c.sock = socket.socket(socket.AF_UNIX); c.sock.connect('/run/llama-server/api.sock')\n"
-        "c.request('GET', sys.argv[1], headers={'Origin': 'https://evil.example', 'Authorization': 'Bearer ' + open('/etc/llama-server/api-key').read().strip()})\n"
+        "key = open('/etc/llama-server/api-key').read().strip()\n"
+        "c.request('GET', sys.argv[1], headers={'Origin': 'https://evil.example', 'Authorization': 'Bearer ' + key})\n"
         "r = c.getresponse(); print(r.status, r.getheader('Access-Control-Allow-Origin'))"
     )
     assert host.check_output("python3 -c %s /v1/models", script) == "200 https://evil.example"

@@ -34,8 +34,8 @@ def test_is_trusted_by_its_certificate_and_by_nothing_else(server):
 def test_speaks_no_old_tls_and_no_plain_http(server):
     for version, works in (("-tls1_1", False), ("-tls1_2", True), ("-tls1_3", True)):
         client = subprocess.run(
-            ["openssl", "s_client", "-connect", "198.18.2.10:6080", version, "-cipher", "DEFAULT@SECLEVEL=0", "-CAfile", server.ca, "-verify_return_error", "-verify_hostname",
-             "chat.reuse.test"], input=b"", capture_output=True, check=False)
+            ["openssl", "s_client", "-connect", "198.18.2.10:6080", version, "-cipher", "DEFAULT@SECLEVEL=0",
+             "-CAfile", server.ca, "-verify_return_error", "-verify_hostname", "chat.reuse.test"], input=b"", capture_output=True, check=False)
         assert (client.returncode == 0) is works, client.stderr
     answer = requests.get("http://198.18.2.10:6080/v1/models", headers={"Authorization": f"Bearer {server.key}"}, timeout=10)
     assert (answer.status_code, answer.json()["error"]["message"]) == (400, "This port speaks TLS: ask it by https")
