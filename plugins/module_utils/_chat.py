@@ -11,6 +11,7 @@ it tested, without it.
 from __future__ import annotations
 
 import re
+import ssl
 import time
 import typing as t
 from dataclasses import asdict, dataclass
@@ -44,6 +45,7 @@ class ChatRequest:
     timeout_s: float = 120.0
     use_proxy: bool = False
     ca_file: str = ""
+    ca: str = ""
 
 
 @dataclass(frozen=True)
@@ -200,8 +202,8 @@ def ask(openai: t.Any, request: ChatRequest) -> ChatAnswer:
     started = time.monotonic()
     try:
         transport: t.Dict[str, t.Any] = {"trust_env": request.use_proxy}
-        if request.ca_file:
-            transport["verify"] = request.ca_file
+        if request.ca_file or request.ca:
+            transport["verify"] = ssl.create_default_context(cafile=request.ca_file or None, cadata=request.ca or None)
         # No retries: a second try would hide that the first one failed.
         client = openai.OpenAI(
             base_url=base,

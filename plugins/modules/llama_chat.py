@@ -71,6 +71,9 @@ options:
   ca_file:
     description: A file with the certificate authority that a server with C(https) is trusted by, when it is not a public one.
     type: path
+  ca:
+    description: The same as text in PEM, such as a certificate that was read on the server.
+    type: str
 attributes:
   check_mode:
     description: The question changes nothing on the server, so it is asked in check mode too.
@@ -219,8 +222,9 @@ def main():
             "expect_ignore_case": {"type": "bool", "default": True},
             "use_proxy": {"type": "bool", "default": False},
             "ca_file": {"type": "path"},
+            "ca": {"type": "str"},
         },
-        mutually_exclusive=[("api_key", "api_key_file")],
+        mutually_exclusive=[("api_key", "api_key_file"), ("ca_file", "ca")],
         supports_check_mode=True,
     )
     params = module.params
@@ -248,6 +252,7 @@ def main():
                 timeout_s=params["timeout_s"],
                 use_proxy=params["use_proxy"],
                 ca_file=params["ca_file"] or "",
+                ca=params["ca"] or "",
             ),
         )
         answered = answer.as_dict()

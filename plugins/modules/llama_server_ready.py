@@ -19,6 +19,7 @@ description:
   - A unit whose process ended, or which systemd had to start again, is a failure at once. The message quotes the telling line of
     its journal and says what to do.
   - The API key is sent only to the unit's own process.
+  - Where a proxy stands before it, the proxy must then say C(/health) of it, over TLS that can be trusted where it speaks TLS.
 requirements:
   - systemd, and C(ss) from iproute2
 options:
@@ -27,9 +28,26 @@ options:
     type: str
     default: llama-server.service
   url:
-    description: Where it serves, C(http://ADDRESS:PORT) with an IPv4 address.
+    description:
+      - Where it serves, C(http://ADDRESS:PORT) with an IPv4 address. With O(socket), where the proxy does, which may be C(https).
     type: str
     required: true
+  socket:
+    description: The socket in the file system that it listens on instead of a port. Empty when it listens on the port of O(url).
+    type: path
+    default: ""
+  proxy_unit:
+    description: The unit of the proxy before O(socket).
+    type: str
+    default: llama-server-proxy.service
+  host_name:
+    description: The name in the proxy's certificate. Empty is the address of O(url).
+    type: str
+    default: ""
+  ca_file:
+    description: What the proxy's certificate is trusted by, PEM. Empty trusts the public authorities.
+    type: path
+    default: ""
   api_key_file:
     description: File on the machine whose first line is the API key. Empty when the server needs none.
     type: path
@@ -59,6 +77,13 @@ EXAMPLES = r"""
 - name: Wait for the head
   herd.llama_cpp.llama_server_ready:
     url: http://192.168.1.100:8080
+    api_key_file: /etc/llama-server/api-key
+
+- name: Wait for the head behind its proxy
+  herd.llama_cpp.llama_server_ready:
+    url: https://192.168.1.100:8080
+    socket: /run/llama-server/api.sock
+    ca_file: /etc/llama-server/tls/certificate.pem
     api_key_file: /etc/llama-server/api-key
 """
 
@@ -103,6 +128,7 @@ failure:
 
 import http.client
 import json
+import os
 import threading
 import time
 import typing as t
@@ -110,6 +136,7 @@ import urllib.parse
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.herd.llama_cpp.plugins.module_utils._api_connection import Connection, Target
 from ansible_collections.herd.llama_cpp.plugins.module_utils._service import (
     Machine,
     ServiceError,
@@ -124,16 +151,16 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._startup_log import
 from ansible_collections.herd.llama_cpp.plugins.module_utils._systemd import SystemdError, UnitWatch
 
 _PAUSE_S = 0.3
+_PROXY_S = 30
 _ANSWER_LIMIT_BYTES = 1 << 20
 
 
 class Request(threading.Thread):
     """One HTTP request in the background, so that the unit can be watched while an answer is awaited."""
 
-    def __init__(self, address: str, port: int, timeout_s: float, method: str, path: str, **options: t.Any) -> None:
+    def __init__(self, target: Target, timeout_s: float, method: str, path: str, **options: t.Any) -> None:
         super().__init__(daemon=True)
-        # http.client and not urllib: a proxy from the environment has no business between a machine and itself.
-        self._connection = http.client.HTTPConnection(address, port, timeout=max(timeout_s, 0.1))
+        self._connection = Connection(target, max(timeout_s, 0.1))
         self._arguments = (method, path)
         self._options = options
         self.status = 0
@@ -147,7 +174,8 @@ class Request(threading.Thread):
             response = self._connection.getresponse()
             self.body = response.read(_ANSWER_LIMIT_BYTES).decode("utf-8", "replace")
             self.status = response.status
-        except (OSError, http.client.HTTPException) as error:
+        # ValueError: a file of authorities that is none.
+        except (OSError, http.client.HTTPException, ValueError) as error:
             self.error = str(error) or type(error).__name__
         finally:
             self._connection.close()
@@ -156,11 +184,14 @@ class Request(threading.Thread):
 class Head:
     """One llama-server that is expected to come up."""
 
-    def __init__(self, machine: Machine, unit: str, address: str, port: int, api_key: str, model: str) -> None:
+    def __init__(
+        self, machine: Machine, unit: str, address: str, port: int, api_key: str, model: str, socket: str = ""
+    ) -> None:
         self._machine = machine
         self._unit = unit
         self._address = address
         self._port = port
+        self._socket = socket
         self._api_key = api_key
         self._model = model
         self._watch = UnitWatch()
@@ -168,7 +199,7 @@ class Head:
         self.pid = 0
 
     def _failed(self, what: str) -> StartFailed:
-        other = holder(self._machine.sockets(), self._address, self._port, self._unit)
+        other = "" if self._socket else holder(self._machine.sockets(), self._address, self._port, self._unit)
         runs = self._machine.runs(self._unit)
         failure = telling_failure(runs, parse_head)
         if other:
@@ -188,11 +219,15 @@ class Head:
         if death:
             raise self._failed(death)
         self.pid = state.main_pid
+        if self._socket:
+            # Who listens is seen when it is connected to.
+            return self.pid > 0 and os.path.exists(self._socket)
         return listens(self._machine.sockets(), self._address, self._port, state.main_pid)
 
     def _ask(self, deadline: float, method: str, path: str, **options: t.Any) -> Request:
         """Send a request and watch the unit until the answer is there or the time is up."""
-        request = Request(self._address, self._port, deadline - time.monotonic(), method, path, **options)
+        target = Target(self._address, self._port, path=self._socket, pid=self.pid if self._socket else 0)
+        request = Request(target, deadline - time.monotonic(), method, path, **options)
         while request.is_alive() and time.monotonic() < deadline:
             request.join(_PAUSE_S)
             if request.is_alive():
@@ -209,7 +244,7 @@ class Head:
     def wait(self, timeout_s: float) -> None:
         """Return once one token was completed."""
         deadline = time.monotonic() + timeout_s
-        seen = "runs but does not listen on %s:%d" % (self._address, self._port)
+        seen = "runs but does not listen on %s" % (self._socket or "%s:%d" % (self._address, self._port))
         while time.monotonic() < deadline:
             if self._look():
                 health = self._ask(min(deadline, time.monotonic() + 5), "GET", "/health")
@@ -234,6 +269,32 @@ class Head:
         raise self._failed("%s (waited %d seconds)" % (seen, timeout_s))
 
 
+class Proxy:
+    """What stands before llama-server, and must be running by then."""
+
+    def __init__(self, machine: Machine, unit: str, target: Target) -> None:
+        self._machine, self._unit, self._target = machine, unit, target
+
+    def wait(self, deadline: float) -> None:
+        """Return once it has said that llama-server is well; a trust that fails does not get better by waiting."""
+        watch = UnitWatch()
+        seen = "was not asked"
+        while time.monotonic() < deadline:
+            death = watch.death(self._machine.unit(self._unit))
+            if death:
+                raise explain(self._unit, death, None, self._machine.runs(self._unit))
+            request = Request(self._target, 10, "GET", "/health")
+            request.join(11)
+            if request.status == 200:
+                return
+            seen = "says status %d of llama-server's health" % request.status if request.status else request.error or "does not answer"
+            if "certificate" in seen.lower():
+                break
+            time.sleep(_PAUSE_S)
+        where = "%s:%d" % (self._target.address, self._target.port)
+        raise explain(self._unit, "does not lead to llama-server from %s: %s" % (where, seen), None, self._machine.runs(self._unit))
+
+
 def read_api_key(path: str) -> str:
     """The first key of a file in llama-server's format."""
     with open(path, encoding="utf-8") as stream:
@@ -248,6 +309,10 @@ def main() -> None:
         argument_spec={
             "unit": {"type": "str", "default": "llama-server.service"},
             "url": {"type": "str", "required": True},
+            "socket": {"type": "path", "default": ""},
+            "proxy_unit": {"type": "str", "default": "llama-server-proxy.service"},
+            "host_name": {"type": "str", "default": ""},
+            "ca_file": {"type": "path", "default": ""},
             # The file's name is no secret; what is in it never leaves the machine.
             "api_key_file": {"type": "path", "default": "", "no_log": False},
             "model": {"type": "str", "default": "default"},
@@ -257,11 +322,14 @@ def main() -> None:
     )
     url = urllib.parse.urlsplit(module.params["url"])
     try:
-        address, port = url.hostname, url.port or 80
+        address, port = url.hostname, url.port or (443 if url.scheme == "https" else 80)
     except ValueError:
         address, port = None, 0
-    if url.scheme != "http" or not address:
+    socket = module.params["socket"]
+    if url.scheme not in ("http", "https") or not address:
         module.fail_json(msg="%s is not http://ADDRESS:PORT." % module.params["url"], failure=None)
+    if url.scheme == "https" and not socket:
+        module.fail_json(msg="%s is https, which only the proxy before a socket speaks; name the socket." % module.params["url"], failure=None)
     api_key = ""
     if module.params["api_key_file"]:
         try:
@@ -271,9 +339,13 @@ def main() -> None:
         if api_key:
             module.no_log_values.add(api_key)
     begin = time.monotonic()
-    head = Head(Machine(module.run_command), module.params["unit"], address, port, api_key, module.params["model"])
+    machine = Machine(module.run_command)
+    head = Head(machine, module.params["unit"], address, port, api_key, module.params["model"], socket)
+    front = Target(address, port, tls=url.scheme == "https", name=module.params["host_name"], ca_file=module.params["ca_file"])
     try:
         head.wait(module.params["timeout_s"])
+        if socket:
+            Proxy(machine, module.params["proxy_unit"], front).wait(time.monotonic() + _PROXY_S)
     except StartFailed as error:
         module.fail_json(msg=str(error), failure=error.failure)
     except (ServiceError, SocketsError, SystemdError) as error:

@@ -8,7 +8,7 @@ import pytest
 import requests
 from clusters import WATCHDOG_PORT
 
-testinfra_hosts = ["ansible://llama_host:llama_rpc"]
+testinfra_hosts = ["ansible://llama_host", "ansible://llama_rpc"]
 
 
 def test_unit_runs_and_starts_at_boot(host):

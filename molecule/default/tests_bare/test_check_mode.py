@@ -19,6 +19,8 @@ OURS = (
     "/etc/systemd/system/llama-rpc-server@.service",
     "/etc/systemd/system/llama-rpc-tls@.service",
     "/etc/systemd/system/llama-server-tunnel.service",
+    "/etc/systemd/system/llama-server-proxy.service",
+    "/usr/sbin/nginx",
 )
 
 testinfra_hosts = ["ansible://all"]

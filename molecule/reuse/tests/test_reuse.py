@@ -10,7 +10,7 @@ testinfra_hosts = ["ansible://chat_frontend"]
 
 
 def test_answers_through_the_worker(host):
-    assert "Paris" in capital_of_france(host, "198.18.2.10", 6080)
+    assert "Paris" in capital_of_france(host, "198.18.2.10", 6080, "/etc/llama-server/tls/certificate.pem")
     established = host.check_output("ss -Htnp state established dst 198.18.2.11:6000 or dst 127.18.2.11:6000").splitlines()
     assert sorted(("llama-server" in line, "stunnel4" in line) for line in established) == [(False, True), (True, False)]
 

@@ -9,6 +9,7 @@ testinfra_hosts = ["ansible://all"]
 
 def test_no_unit_left(host):
     assert host.run("systemctl list-unit-files --no-legend 'llama*'").stdout.strip() == ""
+    assert host.run("systemctl list-units --all --no-legend 'llama*'").stdout.strip() == ""
 
 
 def test_the_strangers_files_stay(host):

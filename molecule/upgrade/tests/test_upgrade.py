@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import api
 import clusters
 import pytest
 from answers import capital_of_france
@@ -64,6 +65,13 @@ def switch(playbook: str, *arguments: str) -> tuple[PlaybookRun, SteadyClient]:
     with SteadyClient(CLUSTER.url, CLUSTER.api_key) as client:
         run = run_playbook(playbook, CLUSTER.inventory, *arguments)
     return run, client
+
+
+def test_the_old_version_is_as_shut_as_the_new_one():
+    server = api.Api(CLUSTER.url, CLUSTER.api_key)
+    assert server.open_with("") == server.open_with("x") == api.OPEN
+    assert "Access-Control-Allow-Origin" not in server.ask("GET", "/v1/models", server.key, api.STRANGER).headers
+    assert ("GET", "/v1/models") in server.open_with(server.key)
 
 
 def test_the_old_version_answers_and_status_names_what_it_is_exposed_to():

@@ -98,8 +98,12 @@ def describe(found: verdict.Verdict) -> str:
 class Head:
     """llama-server of this machine."""
 
-    def __init__(self, config: Dict[str, Any], key: str) -> None:
+    def __init__(self, config: Dict[str, Any], key: str, ca: str = "") -> None:
         self.config, self.key = config, key
+        # What it does is asked of itself, where it has a socket; whether it answers is asked as its clients do, through its proxy.
+        head = config["head"]
+        self._itself = observe.Way(socket=head.get("socket", ""))
+        self._as_clients = observe.Way(tls=head.get("tls", False), name=head.get("name", ""), ca=ca)
         self.unit = Unit(config["head"]["unit"], config)
         self.judge = verdict.HeadJudge()
         self.endpoints: Dict[str, Tuple[str, int]] = {}
@@ -139,7 +143,7 @@ class Head:
         head = self.config["head"]
         try:
             status, answer = observe.ask(head["address"], head["port"], "/completion", self.config["probe_timeout_s"], self.key, {
-                "prompt": "1, 2, 3,", "n_predict": 1, "temperature": 0, "cache_prompt": True})
+                "prompt": "1, 2, 3,", "n_predict": 1, "temperature": 0, "cache_prompt": True}, self._as_clients)
             if status == 200 and isinstance(answer, dict) and int(answer.get("tokens_predicted") or 0) >= 1:
                 self.proved(observe.monotonic())
             elif status == 401:
@@ -175,7 +179,7 @@ class Head:
     def look_at_api(self) -> Tuple[str, bool, Optional[int]]:
         head = self.config["head"]
         try:
-            status, answer = observe.ask(head["address"], head["port"], "/slots", ASK_TIMEOUT_S, self.key)
+            status, answer = observe.ask(head["address"], head["port"], "/slots", ASK_TIMEOUT_S, self.key, way=self._itself)
         except observe.NoAnswer as error:
             return ("silent" if error.link == "silent" else "down"), False, None
         if status == 503:
@@ -375,8 +379,9 @@ def main() -> int:
     config = json.loads(observe.read(parser.parse_args().config))
     watchdog = Watchdog(config)
     if config["head"]:
-        key = observe.read(os.path.join(os.environ.get("CREDENTIALS_DIRECTORY", ""), "api-key")).strip()
-        watchdog.head = Head(config, key)
+        credentials = os.environ.get("CREDENTIALS_DIRECTORY", "")
+        key = observe.read(os.path.join(credentials, "api-key")).strip()
+        watchdog.head = Head(config, key, observe.read(os.path.join(credentials, "ca")))
     watchdog.workers = [Worker(one, config) for one in config["workers"]]
     watched = [one.unit.unit for one in watchdog.workers] + ([watchdog.head.unit.unit] if watchdog.head else [])
     server = Server((config["address"], config["port"]), watchdog)

@@ -11,6 +11,7 @@ import http.client
 import json
 import os
 import socket
+import ssl
 import struct
 import time
 from dataclasses import dataclass
@@ -174,21 +175,54 @@ def parse_proc_net_tcp(text: str, port: int) -> Port:
 
 
 class NoAnswer(Exception):
-    """``link``: refused, unreachable, or silent where the connection was taken and nothing came."""
+    """``link``: refused, unreachable, silent where the connection was taken and nothing came, or why TLS was not trusted."""
 
     def __init__(self, link: str) -> None:
         super().__init__(link)
         self.link = link
 
 
-def ask(address: str, port: int, path: str, timeout: float, key: str = "", body: Optional[Dict[str, Any]] = None) -> Tuple[int, Any]:
+@dataclass(frozen=True)
+class Way:
+    """How a server is reached that does not speak HTTP at its port: by a socket in the file system, or by TLS."""
+
+    socket: str = ""
+    tls: bool = False
+    name: str = ""
+    ca: str = ""
+
+
+class Connection(http.client.HTTPConnection):
+    """A connection by such a way."""
+
+    def __init__(self, address: str, port: int, timeout: float, way: Way) -> None:
+        super().__init__(address, port, timeout=timeout)
+        self._way = way
+
+    def connect(self) -> None:
+        if self._way.socket:
+            self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            self.sock.settimeout(self.timeout)
+            self.sock.connect(self._way.socket)
+        else:
+            super().connect()
+        if self._way.tls:
+            context = ssl.create_default_context(cadata=self._way.ca or None)
+            self.sock = context.wrap_socket(self.sock, server_hostname=self._way.name or self.host)
+
+
+def ask(  # pylint: disable=too-many-arguments,too-many-positional-arguments
+    address: str, port: int, path: str, timeout: float, key: str = "", body: Optional[Dict[str, Any]] = None, way: Way = Way(),
+) -> Tuple[int, Any]:
     """Status and JSON (None where it is none) of one request."""
-    connection = http.client.HTTPConnection(address, port, timeout=timeout)
+    connection = Connection(address, port, timeout, way)
     try:
         try:
             connection.connect()
-        except ConnectionRefusedError as error:
+        except (ConnectionRefusedError, FileNotFoundError) as error:
             raise NoAnswer("refused") from error
+        except ssl.SSLCertVerificationError as error:
+            raise NoAnswer("its certificate is not trusted: %s" % error.verify_message) from error
         except OSError as error:
             raise NoAnswer("unreachable") from error
         headers = {"Authorization": "Bearer " + key} if key else {}

@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -102,7 +103,7 @@ def test_a_refused_and_a_silent_server_are_two_things(listener):
 
 
 @contextlib.contextmanager
-def page(answer):
+def page(answer, context=None):
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
             self.send_response(200)
@@ -113,6 +114,8 @@ def page(answer):
             pass
 
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        if context:
+            server.socket = context.wrap_socket(server.socket, server_side=True)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server.server_port
         server.shutdown()
@@ -130,6 +133,39 @@ def test_a_watchdogs_page_is_understood():
         assert observe.report_of("127.0.0.1", port, "u", 2) == verdict.Report("ok", "T", 5, "hung", "r")
         assert observe.peer_exists("127.0.0.1:5", "", port, 2) is True
         assert observe.peer_exists("127.0.0.1:55", "", port, 2) is False
+
+
+def test_a_server_is_asked_by_its_socket(tmp_path):
+    path = str(tmp_path / "api.sock")
+    with pytest.raises(observe.NoAnswer, match="refused"):
+        observe.ask("127.0.0.1", 1, "/slots", 2, way=observe.Way(socket=path))
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(path)
+        listening.listen()
+
+        def answer():
+            with listening.accept()[0] as served:
+                served.recv(4096)
+                served.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]")
+
+        threading.Thread(target=answer, daemon=True).start()
+        assert observe.ask("127.0.0.1", 1, "/slots", 2, way=observe.Way(socket=path)) == (200, [])
+    with pytest.raises(observe.NoAnswer, match="refused"):
+        observe.ask("127.0.0.1", 1, "/slots", 2, way=observe.Way(socket=path))
+
+
+@pytest.mark.parametrize(("trusts", "name", "answered"), [
+    (True, "", True), (True, "chat.example.com", True), (True, "other.example.com", False), (False, "", False)])
+def test_a_server_is_asked_by_tls_that_can_be_trusted(certificate, trusts, name, answered):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    way = observe.Way(tls=True, name=name, ca=observe.read(certificate[0]) if trusts else "")
+    with page([7], context) as port:
+        if answered:
+            assert observe.ask("127.0.0.1", port, "/", 2, way=way) == (200, [7])
+        else:
+            with pytest.raises(observe.NoAnswer, match="its certificate is not trusted"):
+                observe.ask("127.0.0.1", port, "/", 2, way=way)
 
 
 def test_work_is_read_from_slots():

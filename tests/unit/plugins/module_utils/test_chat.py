@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -128,6 +129,36 @@ def test_what_was_not_set_is_not_sent(server):
     ask(openai, request_to(server))
     assert sorted(server.asked) == ["messages", "model", "temperature"]
     assert [message["role"] for message in server.asked["messages"]] == ["user"]
+
+
+def test_a_certificate_is_trusted_by_what_was_read_and_by_nothing_else(server, certificate):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    url = "https://127.0.0.81:%d" % server.server_address[1]
+    with open(certificate[0], encoding="utf-8") as stream:
+        text = stream.read()
+    with pytest.raises(ChatError, match="cannot be trusted") as caught:
+        ask(openai, request_to(server, url=url))
+    assert caught.value.kind == "tls"
+    # It is for 127.0.0.1.
+    with pytest.raises(ChatError, match="not valid for|doesn't match|mismatch"):
+        ask(openai, request_to(server, url=url, ca=text))
+    assert server.keys == []
+
+
+def test_a_certificate_for_the_address_is_trusted(certificate):
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
+        http.mode, http.keys, http.released = "", [], threading.Event()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*certificate)
+        http.socket = context.wrap_socket(http.socket, server_side=True)
+        threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        url = "https://127.0.0.1:%d" % http.server_address[1]
+        with open(certificate[0], encoding="utf-8") as stream:
+            assert "Paris" in ask(openai, request_to(http, url=url, ca=stream.read())).answer
+        assert "Paris" in ask(openai, request_to(http, url=url, ca_file=certificate[0])).answer
+        http.shutdown()
 
 
 def test_a_server_without_a_list_of_models(server):

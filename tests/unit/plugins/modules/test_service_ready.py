@@ -9,6 +9,9 @@ import dataclasses
 import http.server
 import itertools
 import json
+import os
+import socket
+import ssl
 import threading
 import time
 
@@ -199,3 +202,76 @@ def test_the_key_is_not_sent_to_another_program(api):
     with pytest.raises(StartFailed, match="is taken by llama-server"):
         head(api, pid=77).wait(1)
     assert api.asked == []
+
+
+class SocketServer(http.server.ThreadingHTTPServer):
+    """The same at a socket in the file system; this process is who listens."""
+
+    address_family = socket.AF_UNIX
+
+    def server_bind(self):
+        self.socket.bind(self.server_address)
+
+    def get_request(self):
+        return self.socket.accept()[0], ("", 0)
+
+
+@pytest.fixture
+def api_by_socket(tmp_path):
+    server = SocketServer(str(tmp_path / "api.sock"), Api)
+    server.health, server.status, server.delay_s, server.asked = [200], 200, 0, []
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def head_by_socket(api, pid):
+    machine = Played([dataclasses.replace(ALIVE, main_pid=pid)], [])
+    return llama_server_ready.Head(machine, UNIT, "127.0.0.1", 1, "secret", "default", api.server_address)
+
+
+def test_head_behind_a_proxy_is_asked_by_its_socket(api_by_socket):
+    head_by_socket(api_by_socket, os.getpid()).wait(10)
+    assert [key for key, _body in api_by_socket.asked] == ["Bearer secret"]
+
+
+def test_the_key_is_not_sent_to_another_program_at_the_socket(api_by_socket):
+    with pytest.raises(StartFailed, match="u.service"):
+        head_by_socket(api_by_socket, 77).wait(1)
+    assert api_by_socket.asked == []
+
+
+def proxy(api, states=(ALIVE,), **options):
+    target = llama_server_ready.Target("127.0.0.1", api.server_address[1], **options)
+    return llama_server_ready.Proxy(Played(list(states), []), "p.service", target)
+
+
+def test_proxy_that_leads_to_it(api):
+    api.health = [502, 200]
+    proxy(api).wait(time.monotonic() + 10)
+
+
+def test_proxy_that_leads_nowhere(api):
+    api.health = [502]
+    with pytest.raises(StartFailed, match=r"p.service does not lead to llama-server from 127.0.0.1:\d+: says status 502"):
+        proxy(api).wait(time.monotonic() + 1)
+
+
+def test_proxy_that_dies(api):
+    api.health = [502]
+    with pytest.raises(StartFailed, match="p.service does not stay up"):
+        proxy(api, [ALIVE, DEAD]).wait(time.monotonic() + 5)
+
+
+def test_proxy_whose_certificate_is_not_trusted(api, certificate):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    api.socket = context.wrap_socket(api.socket, server_side=True)
+    proxy(api, tls=True, ca_file=certificate[0]).wait(time.monotonic() + 5)
+    proxy(api, tls=True, ca_file=certificate[0], name="chat.example.com").wait(time.monotonic() + 5)
+    for options in ({}, {"ca_file": certificate[0], "name": "other.example.com"}):
+        begin = time.monotonic()
+        with pytest.raises(StartFailed, match="certificate"):
+            proxy(api, tls=True, **options).wait(begin + 20)
+        assert time.monotonic() - begin < 5
