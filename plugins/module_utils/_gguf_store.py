@@ -127,6 +127,40 @@ class Store:
                 return []
         return stamp.get("files", [])
 
+    def recheck(self, source: t.Mapping[str, t.Any], everything: bool = False) -> t.Tuple[bool, t.List[str]]:
+        """Reads the files again that look other than when they were verified, or all of them.
+
+        One with the SHA-256 that is known of it counts as verified now. Otherwise the model is no longer known, and a sentence
+        for each such file says why. Returns also whether what is remembered has changed.
+        """
+        path = self.stamp_path(source)
+        files = self._read_stamp(path).get("files", [])
+        problems, changed = [], False
+        for entry in files:
+            try:
+                seen = _looks(entry["path"])
+                same = all(entry.get(key) == value for key, value in seen.items())
+                if same and not (everything and entry.get("sha256")):
+                    continue
+                changed = changed or not same
+                if not entry.get("sha256"):
+                    problems.append("%s was changed since it was verified, and its SHA-256 is not known" % entry["path"])
+                    continue
+                found = file_sha256(entry["path"])
+            except (KeyError, TypeError):
+                # A damaged stamp, which is none.
+                return False, []
+            except OSError as exc:
+                problems.append("%s cannot be read: %s" % (entry["path"], exc.strerror))
+                continue
+            if found != entry["sha256"]:
+                problems.append("%s has the SHA-256 %s instead of %s" % (entry["path"], found, entry["sha256"]))
+        if problems:
+            os.unlink(path)
+        elif changed:
+            self._write_stamp(source, [entry["path"] for entry in files], {os.path.basename(entry["path"]): entry["sha256"] for entry in files})
+        return changed or bool(problems), problems
+
     def _write_stamp(self, source: t.Mapping[str, t.Any], paths: t.Sequence[str], sha256: t.Mapping[str, str]) -> t.List[t.Dict[str, t.Any]]:
         files = [dict(_looks(path), sha256=sha256.get(os.path.basename(path), "")) for path in paths]
         path = self.stamp_path(source)
@@ -161,11 +195,13 @@ class Store:
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
+        # Also where nobody asked for one: by it the file is known again when it was changed or copied.
+        sums = {name: compared.get(name) or file_sha256(path) for path in paths for name in [os.path.basename(path)]}
         places = [os.path.join(self.directory, os.path.basename(path)) for path in paths]
         # The first part last: it is the one that is loaded, and it then finds the others.
         for path, place in reversed(list(zip(paths, places))):
             os.replace(path, place)
-        files = self._write_stamp(source, places, compared)
+        files = self._write_stamp(source, places, sums)
         shutil.rmtree(self.incoming(source), ignore_errors=True)
         try:
             os.rmdir(os.path.join(self.directory, INCOMING))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import typing as t
 from dataclasses import dataclass
 
@@ -211,6 +212,28 @@ class UnitWatch:
                 return "does not stay up: its process was replaced by another"
             self._pid = state.main_pid
         return ""
+
+
+@dataclass(frozen=True)
+class Ignored:
+    """A line of a unit file that systemd does not heed."""
+
+    file: str
+    line: int
+    reason: str
+
+
+# "/etc/systemd/system/x.service:7: Unknown key 'Y' in section [Service], ignoring." as systemd 252 says it.
+_VERIFY_LINE = re.compile(r"(?P<file>/.*?):(?P<line>[0-9]+): (?P<reason>.*\bignoring\b.*)", re.IGNORECASE)
+
+
+def parse_verify(text: str, files: t.Collection[str]) -> t.List[Ignored]:
+    """What ``systemd-analyze verify`` says is ignored in these unit files or their drop-ins. It also talks of the units they need."""
+    found = []
+    for match in map(_VERIFY_LINE.fullmatch, map(str.strip, text.splitlines())):
+        if match and any(match["file"] == file or match["file"].startswith(file + ".d/") for file in files):
+            found.append(Ignored(match["file"], int(match["line"]), match["reason"]))
+    return list(dict.fromkeys(found))
 
 
 @dataclass(frozen=True)

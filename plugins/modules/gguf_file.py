@@ -48,6 +48,14 @@ options:
     description: Name for a model of one file, its own base name when empty.
     type: str
     default: ""
+  recheck:
+    description:
+      - V(changed) reads a file again when its size or the time of its last change is not what it was when it was verified, V(all) reads
+        every file. One with the SHA-256 that is known of it counts as verified.
+      - Otherwise the model counts as not there, and a warning and RV(problem) name the file. The file itself is left as it is.
+    type: str
+    choices: [none, changed, all]
+    default: none
   state:
     description:
       - V(absent) removes all models that this module put into O(directory), with what it remembers of them. Files that changed since
@@ -59,7 +67,7 @@ extends_documentation_fragment:
   - ansible.builtin.files
 attributes:
   check_mode:
-    description: In check mode nothing is hashed or moved. A model that would have to be is reported as changed.
+    description: In check mode nothing is hashed or moved, and O(recheck) does nothing. A model that would have to be is reported as changed.
     support: full
   diff_mode:
     description: Shows which files would come or go.
@@ -128,11 +136,11 @@ files:
       type: str
       sample: "1795384342454832600"
     sha256:
-      description: Its SHA-256 where one was compared, else empty.
+      description: Its SHA-256.
       type: str
       sample: 0e7b1a3c5d2f4e6889aabbccddeeff00112233445566778899aabbccddeeff00
 problem:
-  description: Why files that are there were not taken over, empty when nothing is wrong.
+  description: Why files that are there were not taken over, or no longer count as verified. Empty when nothing is wrong.
   returned: O(state=present)
   type: str
   sample: ""
@@ -195,6 +203,11 @@ def present(module, store):
     incoming = store.incoming(source)
     result = {"changed": False, "problem": "", "incoming": incoming, "incoming_bytes": tree_bytes(incoming)}
     result["free_bytes"] = free_bytes(given["directory"])
+    if given["recheck"] != "none" and not module.check_mode:
+        result["changed"], problems = store.recheck(source, given["recheck"] == "all")
+        for problem in problems:
+            module.warn("%s." % problem)
+        result["problem"] = "; ".join(problems)
     files = store.find(source)
     if not files and given["move"]:
         result["changed"] = True
@@ -238,6 +251,7 @@ def main():
             "sha256": {"type": "dict", "default": {}},
             "move": {"type": "bool", "default": False},
             "name": {"type": "str", "default": ""},
+            "recheck": {"type": "str", "choices": ["none", "changed", "all"], "default": "none"},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         },
         required_if=[("state", "present", ("source",)), ("move", True, ("files",))],

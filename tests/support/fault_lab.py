@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -24,6 +24,7 @@ from answers import MESSAGES
 from clusters import WATCHDOG_PORT, Cluster
 from playbook_run import ROOT
 
+OWN_CLOCK = ROOT / "tests" / "support" / "own_clock.c"
 WORKER_UNIT, HEAD_UNIT = "llama-rpc-server@0.service", "llama-server.service"
 
 
@@ -88,14 +89,14 @@ class FaultLab:
 
     # --- the machines ---
 
-    def run(self, machine: str, command: str, check: bool = True, timeout: float = 60) -> str:
-        """The output of a shell command on a machine."""
+    def run(self, machine: str, command: str, check: bool = True, timeout: float = 60, given: str = "") -> str:
+        """The output of a shell command on a machine. Secrets are ``given``: the journal keeps command lines."""
         folder = self.state_dir / "ssh"
         options = ["IdentitiesOnly=yes", "BatchMode=yes", f"UserKnownHostsFile={folder}/known_hosts", "GlobalKnownHostsFile=none"]
         options += ["ConnectTimeout=5", "LogLevel=ERROR"]
         argv = ["ssh", "-F", "none", "-i", str(folder / "id_ed25519"), *(part for option in options for part in ("-o", option))]
         done = subprocess.run(
-            [*argv, f"root@{self.cluster.addresses[machine]}", command], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout, check=False
+            [*argv, f"root@{self.cluster.addresses[machine]}", command], input=given, capture_output=True, text=True, timeout=timeout, check=False
         )
         if check and done.returncode != 0:
             raise RuntimeError(f"{machine}: {command}: rc {done.returncode} {done.stderr.strip()}")
@@ -166,6 +167,46 @@ class FaultLab:
         assert inits, f"{machine} does not run"
         subprocess.run(["ip", "link", "set", "dev", self.code.device_of(self.lab, machine), "down"], check=True)
         assert self.code.end(root, [(pid, signal.SIGKILL) for pid in inits + supervisors], 15)
+
+    @contextlib.contextmanager
+    def small_disk(self, machine: str, directory: str, mib: int) -> Iterator[None]:
+        """A disk of a few MiB under a directory, seen by the services that run."""
+        self.run(machine, f"mount -t tmpfs -o size={mib}m,mode=0755 small {directory}")
+        try:
+            yield
+        finally:
+            self.run(machine, f"umount --lazy {directory}")
+
+    @contextlib.contextmanager
+    def own_clock(self, machine: str, units: list[str]) -> Iterator[Callable[[int], None]]:
+        """Services of a machine with a date of their own: calls put it so many seconds on.
+
+        The machines share one kernel and its clock, so a library stands between the services and it.
+        """
+        library = "/usr/local/lib/own_clock.so"
+        # A lab that has taken its llama.cpp from the cache has no compiler.
+        self.run(machine, "which gcc || (apt-get -q update && apt-get -qy install --no-install-recommends gcc libc6-dev)", timeout=300)
+        self.run(machine, f"gcc -shared -fPIC -O2 -o {library} -x c - <<'END'\n{OWN_CLOCK.read_text()}\nEND")
+
+        def set_clock(seconds: int) -> None:
+            self.run(machine, f"echo {seconds} > /run/own-clock.new && chmod 644 /run/own-clock.new && mv /run/own-clock.new /run/own-clock")
+
+        def restart(command: str) -> None:
+            self.run(machine, command + "systemctl daemon-reload; systemctl restart " + " ".join(units))
+
+        drop_in = f"[Service]\\nEnvironment=LD_PRELOAD={library}\\n"
+        set_clock(0)
+        restart("".join(f"mkdir -p /run/systemd/system/{unit}.d; printf '{drop_in}' > /run/systemd/system/{unit}.d/own-clock.conf; " for unit in units))
+        try:
+            for unit in units:
+                self.wait(lambda unit=unit: library in self.run(machine, f"cat /proc/{self.pid(machine, unit)}/maps", check=False), 30, f"{unit} has no own clock")
+            yield set_clock
+        finally:
+            restart("".join(f"rm -r /run/systemd/system/{unit}.d; " for unit in units) + f"rm -f /run/own-clock {library}; ")
+
+    def clock_of(self, machine: str) -> float:
+        """The date that the machine's watchdog believes in, in seconds from this computer's."""
+        return float(requests.get(f"http://{self.cluster.addresses[machine]}:{WATCHDOG_PORT}/status", timeout=5).json()["time"]) - time.time()
 
     def start_machines(self) -> None:
         """Power back: the lab's own playbook starts what does not run."""

@@ -2,8 +2,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import subprocess
+from collections.abc import Generator
 from pathlib import Path
 
 import clusters
@@ -35,6 +38,18 @@ def lab(the_lab: fault_lab.FaultLab, round_number: int) -> fault_lab.FaultLab:
     """The cluster, which is well when a test begins."""
     the_lab.settle()
     return the_lab
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """What the machines said during a test that failed: the lab may be gone when somebody asks."""
+    report = yield
+    if report.failed and _made:
+        for machine in ("head", "worker1", "worker2"):
+            command = f"journalctl -q --no-pager -o short-precise -u 'llama-*' --since=@{int(call.start)} | tail -n 200"
+            with contextlib.suppress(OSError, subprocess.SubprocessError):
+                report.sections.append((f"journal of {machine}", _made[0].run(machine, command, check=False)))
+    return report
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

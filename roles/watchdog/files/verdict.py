@@ -36,6 +36,8 @@ class Limits:
     worker_stall: float = 20
     # An rpc-server does not notice that its client has left.
     left: float = 10
+    # The client of an rpc-server is gone whose disk was full. The head starts again after 3 s.
+    unsaved: float = 1
     # Somebody waits for an rpc-server whose client no longer exists.
     stale: float = 4
     # The same where the client's machine cannot be asked: longer than two idle probes are apart.
@@ -74,6 +76,25 @@ class Connection:
 
 
 @dataclass(frozen=True)
+class Build:
+    """The llama.cpp that a machine's next start takes; empty where nothing says."""
+
+    version: str = ""
+    protocol: str = ""
+
+    def __str__(self) -> str:
+        return self.version + (" (RPC protocol %s)" % self.protocol if self.protocol else "")
+
+
+@dataclass(frozen=True)
+class Model:
+    """What is known of the model's files. ``refused``: why llama-server was not started; ``altered``: what was written to since it was."""
+
+    refused: str = ""
+    altered: str = ""
+
+
+@dataclass(frozen=True)
 class Report:
     """What the watchdog beside a worker says. ``link``: ok, silent (it took the connection), refused, unreachable, unknown."""
 
@@ -82,6 +103,7 @@ class Report:
     cpu_ns: Optional[int] = None
     state: str = ""
     reason: str = ""
+    build: Build = Build()
 
 
 @dataclass(frozen=True)
@@ -107,11 +129,16 @@ class HeadSeen:
     # Rises with every token read or written; None where the server does not tell.
     tokens: Optional[int] = None
     workers: Mapping[str, WorkerSeen] = field(default_factory=dict)
+    build: Build = Build()
+    model: Model = Model()
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """``state``: idle, busy, loading, waiting, down, dead, hung, cut or stalled. ``restart`` asks for the machine's own unit."""
+    """``state``: idle, busy, loading, waiting, down, refused, altered, mismatch, suspect, dead, hung, cut or stalled.
+
+    ``restart`` asks for the machine's own unit.
+    """
 
     state: str
     reason: str = ""
@@ -191,8 +218,11 @@ class HeadJudge:
             self._identity = process.identity if process else None
             self._held, self._computing, self._stopped = Held(), Computing(), Stopped()
             self._counters, self._connected = {}, frozenset()
+        if seen.model.refused:
+            # What runs, if anything does, is another look at the file.
+            return Verdict("refused", seen.model.refused)
         if process is None:
-            return Verdict("down", "llama-server does not run")
+            return self._mismatch(seen) or Verdict("down", "llama-server does not run")
         found = [self._worker(worker, seen) for _endpoint, worker in sorted(seen.workers.items())]
         quiet = self._quiet(seen)
         if seen.api == "ready":
@@ -200,12 +230,15 @@ class HeadJudge:
         stopped = self._stopped.seconds(process, at)
         if stopped >= 0:
             return Verdict("hung", "llama-server is stopped (process state T)", "", stopped >= limits.stopped, stopped)
+        if seen.model.altered and self._was_ready(seen):
+            # It maps the file, so what it computes with has changed under it. Before it starts again the file is looked at.
+            return Verdict("altered", "%s was written to while llama-server uses it" % seen.model.altered, "", True)
         # The one to act upon first, then the one that has lasted longest.
         problems = sorted((one for one in found if one), key=lambda one: (not one.restart, -one.for_s))
         if problems:
             return problems[0]
         if seen.api == "loading" or (seen.api == "down" and not self._was_ready(seen)):
-            return Verdict("loading", "llama-server loads the model")
+            return self._mismatch(seen) or Verdict("loading", "llama-server loads the model")
         silent = self._held.seconds("silent", seen.api in ("silent", "down"), at)
         if seen.api in ("silent", "down"):
             return Verdict("hung", "llama-server does not answer HTTP", "", min(silent, quiet) >= self._patience(seen), silent)
@@ -215,6 +248,14 @@ class HeadJudge:
             what = "nothing has moved for %d s: no byte, no token, no processor" % still
             return Verdict("stalled", what, self._suspect(seen), still >= self._patience(seen), still)
         return Verdict("busy" if seen.busy else "idle")
+
+    def _mismatch(self, seen: HeadSeen) -> Optional[Verdict]:
+        """Of two versions that differ it is not known whether they understand each other; where the head does not get ready, it is the reason."""
+        for _endpoint, worker in sorted(seen.workers.items()):
+            there = worker.report.build
+            if seen.build.version and there.version and there.version != seen.build.version:
+                return Verdict("mismatch", "it has %s, and the head has %s: deploy.yml gives all machines the same" % (there, seen.build), worker.name)
+        return None
 
     def _was_ready(self, seen: HeadSeen) -> bool:
         """Whether this process has ever been ready: a port that does not listen yet is a load, one that no longer does is not."""
@@ -300,6 +341,8 @@ class ServerSeen:
     process: Optional[Process]
     clients: Tuple[Client, ...] = ()
     waiting: int = 0
+    # Whether nothing more can be written to the disk of its tensor cache.
+    disk_full: bool = False
 
 
 class WorkerJudge:
@@ -310,14 +353,24 @@ class WorkerJudge:
         self._identity: Optional[Tuple[int, int]] = None
         self._held, self._computing, self._stopped = Held(), Computing(), Stopped()
         self._cpu: Tuple[int, float] = (-1, 0.0)
+        self._peers: FrozenSet[str] = frozenset()
+        self._unsaved = False
 
     def judge(self, seen: ServerSeen) -> Verdict:
         at, limits, process = seen.at, self.limits, seen.process
         if process is None or process.identity != self._identity:
             self._identity = process.identity if process else None
             self._held, self._computing, self._stopped, self._cpu = Held(), Computing(), Stopped(), (-1, at)
+            self._peers, self._unsaved = frozenset(), False
         if process is None:
             return Verdict("down", "it does not run")
+        peers = frozenset(client.peer for client in seen.clients)
+        # A head that loads asks by several connections of some ms first; what it sends comes by one that stays.
+        self._unsaved |= seen.disk_full and bool(peers & self._peers)
+        self._peers = peers
+        if self._held.seconds("unsaved", self._unsaved and not peers, at) >= limits.unsaved:
+            # What it wrote to its tensor cache while there was no room may be cut short, and its next client would be given that.
+            return Verdict("suspect", "its disk was full while it had a client, so its tensor cache has to be checked", "", True)
         if process.cpu_ns != self._cpu[0]:
             self._cpu = (process.cpu_ns, at)
         untouched = at - self._cpu[1]

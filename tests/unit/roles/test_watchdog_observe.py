@@ -20,8 +20,10 @@ import pytest
 
 FILES = Path(__file__).resolve().parents[3] / "roles" / "watchdog" / "files"
 sys.path.insert(0, str(FILES))
+sys.path.insert(0, str(FILES.parents[1] / "llama_server" / "files"))
 
 import llama_watchdog  # noqa: E402  pylint: disable=wrong-import-position
+import model_check  # noqa: E402  pylint: disable=wrong-import-position
 import observe  # noqa: E402  pylint: disable=wrong-import-position
 import verdict  # noqa: E402  pylint: disable=wrong-import-position
 
@@ -181,7 +183,8 @@ def test_health_is_good_only_after_an_answer_of_the_process_that_runs(tmp_path):
     config = {
         "address": "127.0.0.1", "port": 0, "runtime_dir": str(tmp_path), "interval_s": 1, "probe_interval_s": 30, "probe_timeout_s": 5,
         "answer_max_age_s": 90, "backoff_s": 10, "backoff_longest_s": 600, "workers": [],
-        "head": {"unit": "llama-server.service", "address": "127.0.0.1", "port": 1, "workers": []},
+        "head": {"unit": "llama-server.service", "address": "127.0.0.1", "port": 1, "workers": [], "model_state": "/nowhere"},
+        "bin_dir": "/nowhere/bin",
     }
     head = llama_watchdog.Head(config, "secret")
     dog = llama_watchdog.Watchdog(config, head)
@@ -215,3 +218,89 @@ def test_a_restart_is_asked_for_by_a_file_once(tmp_path):
     unit.take(bad, 110.0, process)
     assert request.exists()
     assert [one["unit"] for one in unit.actions] == ["x.service"] * 2
+
+
+def test_the_llama_cpp_of_a_machine_is_read_through_the_link_to_it(tmp_path):
+    (tmp_path / "builds" / "a" / "bin").mkdir(parents=True)
+    (tmp_path / "current").symlink_to("builds/a")
+    bin_dir = str(tmp_path / "current" / "bin")
+    assert observe.build_of(bin_dir) == verdict.Build()
+    (tmp_path / "builds" / "a" / "stamp.json").write_text('{"version": "b1", "protocol": "4.0.0"}')
+    assert str(observe.build_of(bin_dir)) == "b1 (RPC protocol 4.0.0)"
+    with page({"workers": {"u": {"state": "idle"}}, "build": {"version": "b1", "protocol": "4.0.0"}}) as port:
+        assert observe.report_of("127.0.0.1", port, "u", 2).build == verdict.Build("b1", "4.0.0")
+
+
+def test_a_model_that_is_written_to_is_noticed_and_one_that_is_replaced_is_another(tmp_path):
+    model, said = tmp_path / "m.gguf", tmp_path / "model.json"
+    model.write_bytes(b"GGUF" * 100)
+    assert observe.model_of(str(said)) == verdict.Model()
+    assert model_check.main([str(known_files(model)), str(tmp_path / "read"), str(said)]) == 0
+    assert observe.model_of(str(said)) == verdict.Model()
+    copy = tmp_path / "copy"
+    copy.write_bytes(b"x" * 400)
+    with model.open("r+b") as stream:
+        stream.write(b"X")
+    os.utime(model, ns=(5, 5))
+    assert observe.model_of(str(said)).altered == str(model)
+    copy.replace(model)
+    assert observe.model_of(str(said)) == verdict.Model()
+    assert model_check.main([str(tmp_path / "known.json"), str(tmp_path / "read"), str(said)]) == 1
+    assert str(model) in observe.model_of(str(said)).refused
+
+
+def known_files(model):
+    """What the role llama_server hands to the check."""
+    size, mtime_ns = model_check.look(str(model))
+    path = model.parent / "known.json"
+    path.write_text(json.dumps([{"path": str(model), "size_bytes": size, "mtime_ns": mtime_ns, "sha256": model_check.sha256(str(model))}]))
+    return path
+
+
+def test_the_check_before_the_start_reads_only_what_changed_and_that_once(tmp_path, monkeypatch, capsys):
+    model, read, said = tmp_path / "m.gguf", tmp_path / "read", tmp_path / "said"
+    content = b"GGUF" * 100
+    model.write_bytes(content)
+    arguments = [str(known_files(model)), str(read), str(said)]
+    hashed, sha256 = [], model_check.sha256
+    monkeypatch.setattr(model_check, "sha256", lambda path: hashed.append(path) or sha256(path))
+    assert model_check.main(arguments) == 0 and not hashed
+    # Damaged, with its size kept: read once however often it is tried.
+    model.write_bytes(content[:-1] + b"X")
+    os.utime(model, ns=(5, 5))
+    assert [model_check.main(arguments) for _ in range(3)] == [1, 1, 1]
+    assert len(hashed) == 1
+    out = capsys.readouterr().out
+    assert f"refused: {model} is not the model that was deployed: it has the SHA-256" in out and "deploy.yml" in out
+    # Put back by a copy, which is of another time.
+    model.write_bytes(content)
+    os.utime(model, ns=(6, 6))
+    assert [model_check.main(arguments) for _ in range(3)] == [0, 0, 0]
+    assert len(hashed) == 2
+    # Cut short, or gone: nothing to read.
+    model.write_bytes(content[:-1])
+    assert model_check.main(arguments) == 1
+    assert "it has 399 bytes instead of 400" in json.loads(said.read_text())["refused"]
+    model.unlink()
+    assert model_check.main(arguments) == 1
+    assert "cannot be read: No such file" in json.loads(said.read_text())["refused"]
+    assert len(hashed) == 2
+    assert (said.stat().st_mode & 0o777, read.stat().st_mode & 0o777) == (0o644, 0o600)
+
+
+def test_a_changed_file_whose_checksum_nobody_knows_is_refused(tmp_path):
+    model = tmp_path / "m.gguf"
+    model.write_bytes(b"GGUF")
+    files = json.loads(known_files(model).read_text())
+    (tmp_path / "known.json").write_text(json.dumps([dict(files[0], sha256="")]))
+    os.utime(model, ns=(5, 5))
+    assert model_check.main([str(tmp_path / "known.json"), str(tmp_path / "read"), str(tmp_path / "said")]) == 1
+    assert "its SHA-256 is not known" in json.loads((tmp_path / "said").read_text())["refused"]
+
+
+def test_a_disk_is_full_when_no_tensor_fits(tmp_path, monkeypatch):
+    assert not observe.disk_full(str(tmp_path / "nothing"))
+    real = os.statvfs(tmp_path)
+    for free, full in ((15, True), (17, False)):
+        monkeypatch.setattr(os, "statvfs", lambda _path, free=free: os.statvfs_result((4096, 4096, *real[2:4], free * 256, *real[5:])))
+        assert observe.disk_full(str(tmp_path)) is full

@@ -164,6 +164,37 @@ def test_a_server_that_no_longer_answers_http_is_restarted_and_one_that_loads_is
     assert first_restart(run(verdict.HeadJudge(), lambda at: head(at, api="down"), 1200)) is None
 
 
+def test_a_refused_model_is_the_reason_whatever_runs_in_the_units_name():
+    judge, refused = verdict.HeadJudge(), verdict.Model(refused="m.gguf is not the model that was deployed")
+    for process in (None, verdict.Process(8, 1, "R", 0)):
+        said = judge.judge(verdict.HeadSeen(1.0, process, "down", model=refused))
+        assert (said.state, said.reason, said.restart) == ("refused", refused.refused, False)
+
+
+def test_a_model_that_is_written_to_ends_who_maps_it_and_not_who_checks_it():
+    altered = verdict.Model(altered="m.gguf")
+    judge = verdict.HeadJudge()
+    assert judge.judge(head(0.0)).state == "idle"
+    said = judge.judge(dataclasses.replace(head(1.0), model=altered))
+    assert (said.state, said.restart) == ("altered", True) and "m.gguf" in said.reason
+    # The next process of the unit is the check, which may read for minutes.
+    verdicts = [judge.judge(dataclasses.replace(head(float(at), api="down", pid=8), model=altered)) for at in range(2, 600)]
+    assert not any(one.restart for one in verdicts) and verdicts[0].state == "loading"
+
+
+@pytest.mark.parametrize(("there", "state"), [("b2", "mismatch"), ("b1", "loading"), ("", "loading")])
+def test_a_worker_of_another_version_is_the_reason_where_the_head_does_not_get_ready(there, state):
+    judge, build = verdict.HeadJudge(), verdict.Build("b1")
+    other = worker("a", build=verdict.Build(there, "4.0.0"))
+    said = judge.judge(dataclasses.replace(head(0.0, api="loading", a=other), build=build))
+    assert said.state == state and not said.restart
+    if state == "mismatch":
+        assert said.worker == "a" and "it has b2 (RPC protocol 4.0.0), and the head has b1" in said.reason
+        assert judge.judge(dataclasses.replace(head(1.0, a=other), build=build, process=None)).state == "mismatch"
+    # One that works is not spoken against.
+    assert judge.judge(dataclasses.replace(head(2.0, a=other, pid=9), build=build)).state == "idle"
+
+
 def test_a_connection_attempt_is_begun_anew_once_the_machine_answers():
     """SYN after SYN with doubling pauses: the machine is back long before the next one."""
 
@@ -283,6 +314,31 @@ def test_an_unknown_client_keeps_its_place_while_it_says_something():
     unknown = [verdict.Client("10.0.0.9:4000")]
     assert first_restart(run(verdict.WorkerJudge(), lambda at: server(at, int(at // 30) * MS, waiting=1, clients=unknown), 4000)) is None
     assert first_restart(run(verdict.WorkerJudge(), lambda at: server(at, waiting=1, clients=unknown), 400)) == verdict.Limits().stale_unasked
+
+
+def test_a_worker_whose_disk_was_full_is_restarted_between_two_clients():
+    """Only its start checks what it wrote; a client that is served has got everything."""
+    judge, client = verdict.WorkerJudge(), (verdict.Client("127.0.0.1:4000"),)
+    for at in range(5):
+        assert not judge.judge(dataclasses.replace(server(float(at), clients=client), disk_full=at < 2)).restart
+    assert not judge.judge(server(5.0, clients=())).restart
+    said = judge.judge(server(6.0, clients=()))
+    assert (said.state, said.restart) == ("suspect", True)
+    # The next process has checked its cache.
+    assert not any(judge.judge(server(float(at), clients=(), pid=8)).restart for at in range(7, 60))
+
+
+def test_a_head_that_loads_from_a_full_disk_is_let_load():
+    """It asks by connections of some ms, may then read for long, and sends by one that stays."""
+    judge = verdict.WorkerJudge()
+    for at in range(60):
+        clients = (verdict.Client("127.0.0.1:%d" % at),) if at % 20 < 5 else ()
+        assert not judge.judge(dataclasses.replace(server(float(at), clients=clients), disk_full=True)).restart
+
+
+def test_clients_come_and_go_where_the_disk_has_room():
+    judge = verdict.WorkerJudge()
+    assert not any(judge.judge(server(float(at), clients=(verdict.Client("127.0.0.1:%d" % at),) if at % 2 else ())).restart for at in range(100))
 
 
 def test_a_worker_that_accepts_nobody_is_restarted():

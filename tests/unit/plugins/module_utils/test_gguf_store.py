@@ -136,3 +136,43 @@ def test_sizes(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "b").write_bytes(b"xyz")
     assert store_util.tree_bytes(str(tmp_path)) == 3
+
+
+def test_a_file_is_known_again_by_its_content(store, tmp_path):
+    put(store, SOURCE, "model.gguf", make.gguf_bytes())
+    os.utime(tmp_path / "model.gguf", ns=(1, 1))
+    assert store.find(SOURCE) == []
+    assert store.recheck(SOURCE) == (True, [])
+    assert store.find(SOURCE)[0]["sha256"] == store_util.file_sha256(str(tmp_path / "model.gguf"))
+    assert store.recheck(SOURCE) == (False, [])
+    assert store.recheck(OTHER) == (False, [])
+
+
+def test_a_file_whose_content_changed_is_named_and_no_longer_known(store, tmp_path):
+    model = tmp_path / "model.gguf"
+    data = make.gguf_bytes()
+    put(store, SOURCE, "model.gguf", data)
+    before = model.stat()
+    model.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    os.utime(model, ns=(before.st_atime_ns, before.st_mtime_ns))
+    # It looks as it did: only reading it helps.
+    assert store.recheck(SOURCE) == (False, []) and store.find(SOURCE)
+    changed, problems = store.recheck(SOURCE, everything=True)
+    assert changed and len(problems) == 1
+    assert problems[0].startswith(f"{model} has the SHA-256 ")
+    assert store.find(SOURCE) == [] and model.exists()
+
+
+def test_a_file_that_is_gone_is_named(store, tmp_path):
+    put(store, SOURCE, "model.gguf", make.gguf_bytes())
+    (tmp_path / "model.gguf").unlink()
+    assert store.recheck(SOURCE) == (True, [f"{tmp_path / 'model.gguf'} cannot be read: No such file or directory"])
+    assert store.recheck(SOURCE) == (False, [])
+
+
+@pytest.mark.parametrize("stamp", ["", "[]", '{"files": [{}]}', '{"files": ["x"]}'])
+def test_a_damaged_stamp_has_nothing_to_compare(store, stamp):
+    put(store, SOURCE, "model.gguf", make.gguf_bytes())
+    with open(store.stamp_path(SOURCE), "w", encoding="utf-8") as file:
+        file.write(stamp)
+    assert store.recheck(SOURCE) == (False, [])

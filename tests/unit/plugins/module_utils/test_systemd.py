@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.herd.llama_cpp.plugins.module_utils._systemd import (
+    Ignored,
     SystemdError,
     UnitState,
     UnitWatch,
     parse_journal,
     parse_show,
+    parse_verify,
     quote_environment,
     quote_exec,
     read_process,
@@ -220,3 +222,37 @@ def test_quoted_by_hand(text, quoted):
 def test_a_nul_cannot_be_written():
     with pytest.raises(SystemdError):
         quote_exec("a\0b")
+
+
+UNIT, OTHER = "/etc/systemd/system/x@.service", "/etc/systemd/system/x@.service.d/10.conf"
+
+
+def test_what_systemd_ignores_is_found_by_file_and_line():
+    text = (FIXTURES / "verify.txt").read_text(encoding="utf-8")
+    assert [(one.line, one.reason.split("gnoring")[0][-12:]) for one in parse_verify(text, [UNIT])] == [
+        (3, "on [Unit], i"),
+        (7, "[Service], i"),
+        (8, "tion mode, i"),
+        (9, "ss family, i"),
+        (10, "all group, i"),
+        (11, "on 'Moon'. I"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        # systemd 247's words, and a drop-in.
+        (f"{UNIT}:7: Unknown key name 'A' in section 'Service', ignoring.\n", [(UNIT, 7)]),
+        (f"{OTHER}:2: Unknown key 'A' in section [Service], ignoring.\n", [(OTHER, 2)]),
+        (f"{UNIT}:7: Unknown key 'A' in section [Service], ignoring.\n" * 2, [(UNIT, 7)]),
+        # Of another unit, or about something else.
+        ("/etc/systemd/system/other.service:7: Unknown key 'A' in section [Service], ignoring.\n", []),
+        (f"{UNIT}:7: Command /no/such is not executable: No such file or directory\n", []),
+        ("x@i.service: Failed to create x@i.service/start: Unit y.service not found.\n", []),
+        ("", []),
+    ],
+)
+def test_only_what_is_ignored_in_the_files_asked_for(text, found):
+    assert [(one.file, one.line) for one in parse_verify(text, [UNIT])] == found
+    assert all(isinstance(one, Ignored) for one in parse_verify(text, [UNIT]))

@@ -1,0 +1,255 @@
+# Copyright: (c) 2026, herd.llama_cpp contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who tries to get in, from a machine that is not of the cluster (this one) and as another user of each of its machines.
+
+Each probe is shown to succeed where the protection is taken away.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from clusters import API_PORT, RPC_PORT, WATCHDOG_PORT, tunnel_end
+from fault_lab import HEAD_UNIT, FaultLab
+from playbook_run import run_playbook
+
+testinfra_hosts = ["local://"]
+
+MACHINES = ("head", "worker1", "worker2")
+PROBE = Path(__file__).parents[3] / "tests" / "support" / "intruder.py"
+TABLES = {"head": "llama_server_tunnel", "worker1": "llama_rpc_server", "worker2": "llama_rpc_server"}
+# What llama.cpp answers to anybody, because load balancers ask it (middleware_validate_api_key in tools/server of llama.cpp).
+PUBLIC = {"/health", "/v1/health"}
+
+
+def from_here(*arguments: str, given: str = "") -> Any:
+    done = subprocess.run([sys.executable, str(PROBE), *arguments], input=given, capture_output=True, text=True, timeout=300, check=True)
+    return json.loads(done.stdout)
+
+
+def from_a_user(lab: FaultLab, machine: str, *arguments: str, given: str = "") -> Any:
+    """The same as another user of a machine of the cluster."""
+    lab.run(machine, "cat > /tmp/intruder.py && chmod 755 /tmp/intruder.py", given=PROBE.read_text())
+    return json.loads(lab.run(machine, "runuser -u nobody -- python3 /tmp/intruder.py " + " ".join(arguments), timeout=300, given=given))
+
+
+def own_key(lab: FaultLab, machine: str) -> str:
+    return lab.run(machine, "cut -d: -f2 /etc/llama-rpc-server/tls-key").strip()
+
+
+def wrong(key: str) -> str:
+    return key[:-1] + ("0" if key[-1] != "0" else "1")
+
+
+class Without:
+    """A table of the firewall taken away for a while."""
+
+    def __init__(self, lab: FaultLab, machine: str) -> None:
+        self.lab, self.machine, self.table = lab, machine, TABLES[machine]
+
+    def __enter__(self) -> None:
+        self.saved = self.lab.run(self.machine, f"nft list table inet {self.table}")
+        self.lab.run(self.machine, f"nft delete table inet {self.table}")
+
+    def __exit__(self, *_error: object) -> None:
+        self.lab.run(self.machine, f"nft -f - <<'END'\n{self.saved}\nEND")
+
+
+@pytest.fixture
+def idle_head(lab: FaultLab) -> Any:
+    """llama-server stopped, so that a worker has time for somebody else."""
+    lab.run("head", f"systemctl stop {HEAD_UNIT}")
+    yield
+    lab.run("head", f"systemctl start {HEAD_UNIT}")
+
+
+# --- ports ---
+
+
+def test_a_stranger_finds_no_port_but_those_that_are_meant(lab: FaultLab) -> None:
+    for machine in MACHINES:
+        meant = {22, WATCHDOG_PORT} | ({API_PORT} if machine == "head" else set())
+        assert set(from_here("scan", lab.cluster.addresses[machine])) == meant, machine
+        assert lab.run(machine, "ss -Hlun").strip() == "", f"{machine} listens on UDP"
+    with Without(lab, "worker1"):
+        assert RPC_PORT in from_here("scan", lab.cluster.addresses["worker1"]), "the scan finds nothing where there is something"
+
+
+def test_another_user_finds_no_rpc_port_on_any_address(lab: FaultLab) -> None:
+    for machine in MACHINES:
+        addresses = ["127.0.0.1", *lab.cluster.addresses.values(), *(tunnel_end(lab.cluster.addresses[one]).split(":")[0] for one in MACHINES[1:])]
+        for address in addresses:
+            ports = from_a_user(lab, machine, "scan", address, str(RPC_PORT - 20), str(RPC_PORT + 20))
+            # The head's own address may try, and then needs the key.
+            may = machine == "head" and address in (lab.cluster.addresses["worker1"], lab.cluster.addresses["worker2"])
+            assert ports == ([RPC_PORT] if may else []), (machine, address)
+    with Without(lab, "head"):
+        assert from_a_user(lab, "head", "scan", tunnel_end(lab.cluster.addresses["worker1"]).split(":")[0], str(RPC_PORT), str(RPC_PORT)) == [RPC_PORT]
+
+
+# --- the RPC protocol ---
+
+
+def test_hello_is_answered_to_nobody_without_the_key(lab: FaultLab, idle_head: Any) -> None:
+    """By every address, in plain, by TLS without a key, and with a wrong one; from here and as another user of each machine."""
+    keys = {"worker1": own_key(lab, "worker1"), "worker2": own_key(lab, "worker2")}
+    for worker, key in keys.items():
+        address, tunnel = lab.cluster.addresses[worker], tunnel_end(lab.cluster.addresses[worker]).split(":")[0]
+        for how in ("plain", "tls", wrong(key), keys["worker1" if worker == "worker2" else "worker2"]):
+            assert from_here("hello", address, str(RPC_PORT), given=how) == 0, how
+            for machine in MACHINES:
+                for target in ("127.0.0.1", address, tunnel):
+                    assert from_a_user(lab, machine, "hello", target, str(RPC_PORT), given=how) == 0, (machine, target, how)
+        # Even with it, from where the firewall lets nobody try.
+        assert from_here("hello", address, str(RPC_PORT), given=key) == 0
+
+
+def test_it_is_the_key_that_a_stranger_lacks_and_the_firewall_that_keeps_users_out(lab: FaultLab, idle_head: Any) -> None:
+    address, key = lab.cluster.addresses["worker1"], own_key(lab, "worker1")
+    with Without(lab, "worker1"):
+        assert [from_here("hello", address, str(RPC_PORT), given=how) for how in ("plain", "tls", wrong(key))] == [0, 0, 0]
+        assert from_here("hello", address, str(RPC_PORT), given=key) > 0
+    tunnel = tunnel_end(address).split(":")[0]
+    with Without(lab, "head"):
+        assert from_a_user(lab, "head", "hello", tunnel, str(RPC_PORT), given="plain") > 0
+    assert from_a_user(lab, "head", "hello", tunnel, str(RPC_PORT), given="plain") == 0
+
+
+# --- the API ---
+
+
+def endpoints(lab: FaultLab) -> list[str]:
+    """Every route, from the program itself; the linker keeps a word once that is the end of another."""
+    words = lab.run("head", "grep -aohzP '^/[a-z0-9_/:-]{2,40}$' /opt/llama.cpp/current/bin/libllama-server-impl.so /opt/llama.cpp/current/bin/llama-server"
+                            " | tr '\\0' '\\n' | sort -u").split()
+    found = set(words) | {word.removeprefix("/v1") for word in words} | PUBLIC
+    assert {"/v1/chat/completions", "/completion", "/slots", "/props", "/tokenize", "/metrics"} <= found, found
+    return sorted(word.replace(":id_slot", "0") for word in found)
+
+
+def statuses(url: str, paths: list[str], key: str) -> dict[str, int]:
+    """What each route says: the least of GET and POST, so that one of them that gets in is seen."""
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    return {
+        path: min(requests.request(method, url + path, headers=headers, json={} if method == "POST" else None, timeout=20, stream=True).status_code
+                  for method in ("GET", "POST"))
+        for path in paths
+    }
+
+
+def test_every_endpoint_asks_for_the_key(lab: FaultLab) -> None:
+    paths = endpoints(lab)
+    for key in ("", wrong(lab.key), lab.key[:-1], lab.key + "0"):
+        said = statuses(lab.url, paths, key)
+        assert {path for path, status in said.items() if status not in (401, 404)} == PUBLIC, said
+        if key:
+            headers = {"x-api-key": key}
+            assert requests.post(f"{lab.url}/completion", json={"prompt": "1", "n_predict": 1}, headers=headers, timeout=20).status_code == 401
+
+
+def test_it_is_the_key_that_the_endpoints_ask_for(lab: FaultLab) -> None:
+    """The same program without one lets everybody in."""
+    command = ("systemd-run --quiet --collect --unit=open-server --setenv=LD_LIBRARY_PATH=/opt/llama.cpp/current/bin -- /opt/llama.cpp/current/bin/llama-server"
+               f" --model /var/lib/llama.cpp/models/SmolLM2-135M-Instruct.Q4_1.gguf --host {lab.cluster.addresses['head']} --port 18080 --ctx-size 256")
+    lab.run("head", command)
+    url = f"http://{lab.cluster.addresses['head']}:18080"
+    try:
+        lab.wait(lambda: _status(f"{url}/health") == 200, 60, "the open server did not start")
+        said = statuses(url, endpoints(lab), "")
+        assert not [path for path, status in said.items() if status == 401]
+        assert said["/slots"] == 200 and said["/props"] == 200
+    finally:
+        lab.run("head", "systemctl stop open-server")
+
+
+def _status(url: str) -> int:
+    try:
+        return requests.get(url, timeout=5).status_code
+    except requests.RequestException:
+        return 0
+
+
+# --- secrets ---
+
+PLACES = {
+    "ps": "ps -eo args",
+    "journal": "journalctl --no-pager -o export",
+    "units": "systemctl cat '*' 2>/dev/null; systemctl show '*'",
+    "environments": "cat /proc/[0-9]*/environ 2>/dev/null | tr '\\0' '\\n'",
+    "firewall": "nft list ruleset",
+}
+
+
+def places_of(lab: FaultLab, machine: str, secret: str) -> set[str]:
+    """Where on a machine a secret is to be read. It goes there by standard input, as a command line is one of the places."""
+    script = "umask 077; cat > /run/needle; "
+    script += "".join(f"( {command} ) | grep -qaFf /run/needle && echo {place}; " for place, command in PLACES.items())
+    script += "find / -xdev -type f -perm -o=r -not -path '/proc/*' -exec grep -laFf /run/needle {} + 2>/dev/null | sed 's/^/world-readable /'; "
+    script += "rm /run/needle"
+    return set(filter(None, lab.run(machine, script, check=False, timeout=180, given=secret + "\n").split("\n")))
+
+
+def secrets_of(lab: FaultLab, machine: str) -> list[str]:
+    keys = lab.run(machine, "cat /etc/llama-server/rpc-keys/* /etc/llama-rpc-server/tls-key 2>/dev/null | cut -d: -f2", check=False).split()
+    assert keys and all(len(key) >= 64 for key in keys)
+    return [*keys, lab.key]
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_secrets_are_nowhere_to_be_read(lab: FaultLab, machine: str) -> None:
+    for secret in secrets_of(lab, machine):
+        assert places_of(lab, machine, secret) == set()
+
+
+def test_a_secret_that_is_somewhere_is_found(lab: FaultLab) -> None:
+    """A made up one in each of the places, and then a real key that everybody may read."""
+    secret = secrets.token_hex(32)
+    lab.run("worker1", "cat > /var/tmp/left; chmod 644 /var/tmp/left; systemd-cat < /var/tmp/left; journalctl --sync;"
+                       " systemd-run --quiet --collect --unit=left -E LEFT=$(cat /var/tmp/left) sleep 60;"
+                       " systemd-run --quiet --collect --unit=left-args bash -c \"sleep 60; : $(cat /var/tmp/left)\"", given=secret)
+    try:
+        found = places_of(lab, "worker1", secret)
+        assert {"ps", "journal", "units", "environments", "world-readable /var/tmp/left"} <= found, found
+    finally:
+        lab.run("worker1", "rm /var/tmp/left; systemctl stop left left-args")
+    key = own_key(lab, "worker1")
+    lab.run("worker1", "chmod 644 /etc/llama-rpc-server/tls-key")
+    try:
+        assert places_of(lab, "worker1", key) == {"world-readable /etc/llama-rpc-server/tls-key"}
+    finally:
+        lab.run("worker1", "chmod 600 /etc/llama-rpc-server/tls-key")
+
+
+def test_another_user_reads_no_key(lab: FaultLab) -> None:
+    paths = {"head": ["/etc/llama-server/api-key", "/etc/llama-server/rpc-keys", "/run/credentials/llama-server.service"],
+             "worker1": ["/etc/llama-rpc-server/tls-key", "/run/credentials/llama-rpc-tls@0.service"]}
+    for machine, found in paths.items():
+        for path in found:
+            for user in ("nobody", "llama-watchdog"):
+                assert lab.run(machine, f"test -e {path} && ! runuser -u {user} -- cat {path} 2>/dev/null && ! runuser -u {user} -- ls {path}/ 2>/dev/null && echo no"
+                               ).strip() == "no", (machine, path, user)
+
+
+def test_ansible_shows_no_secret(lab: FaultLab) -> None:
+    """At -vvv and with --diff: of a run that reads the keys and hands them on, and of one that writes new ones."""
+    known = [secret for machine in MACHINES for secret in secrets_of(lab, machine)]
+    deployed = run_playbook("deploy.yml", lab.cluster.inventory, "-vvv", "--diff")
+    assert deployed.rc == 0, deployed.output[-3000:]
+    rotated = run_playbook("rotate_keys.yml", lab.cluster.inventory, "-vvv", "--diff")
+    assert rotated.rc == 0, rotated.output[-3000:]
+    lab.key = lab.run("head", "cat /etc/llama-server/api-key").strip()
+    new = [secret for machine in MACHINES for secret in secrets_of(lab, machine)]
+    assert not set(known) & set(new)
+    for output in (deployed.output, rotated.output):
+        # The same words that hide a secret show that the tasks with one ran.
+        assert "the output has been hidden" in output
+        assert not [secret for secret in known + new if secret in output]
+        assert not re.search(r"Authorization: Bearer (?!\$|\{)\S{20}", output)
