@@ -41,6 +41,13 @@ def test_all_cuda_objects_were_compiled(host):
     assert log.count("Building CUDA object") == 144
 
 
+def test_the_finished_build_needs_no_toolchain(host):
+    run = run_playbook(str(ROOT / "molecule/toolchain/finished.yml"), ROOT / "molecule/toolchain/inventory")
+    assert run.rc == 0, run.output[-3000:]
+    assert host.run("/home/maker/finished/current/bin/ggml-rpc-server --help").rc <= 1
+    assert host.file("/home/maker/finished/current").linked_to.rsplit("/", 1)[1] == host.file("/home/maker/llama.cpp/current").linked_to.rsplit("/", 1)[1]
+
+
 def test_a_worker_of_it_fails_without_a_gpu_and_says_why(host):
     run = run_playbook(str(ROOT / "molecule/toolchain/cuda_worker.yml"), ROOT / "molecule/toolchain/inventory")
     assert run.rc != 0
