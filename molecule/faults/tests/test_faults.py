@@ -87,6 +87,15 @@ def test_tunnel_killed(lab: FaultLab, machine: str, unit: str) -> None:
     lab.recovers(f"stunnel killed on {machine}", began, DEATH_S)
 
 
+def test_tunnel_started_before_its_worker(lab: FaultLab) -> None:
+    """As a boot may do it. Each in a network of its own, they would not find each other until somebody restarted them."""
+    began = time.monotonic()
+    tunnel = "llama-rpc-tls@0"
+    lab.run("worker2", f"systemctl stop {tunnel}.socket {tunnel}.service {WORKER_UNIT}; systemctl start {tunnel}.service; systemctl start {WORKER_UNIT}")
+    lab.heals_unasked()
+    lab.recovers("stunnel started before its worker", began, DEATH_S)
+
+
 def caching_worker(lab: FaultLab) -> tuple[str, str]:
     """A worker that has cached a tensor (of more than 10 MiB, which not all of them have), and the file."""
     files = {machine: lab.run(machine, "find /var/cache/llama-rpc-server/0/rpc -type f -size +1M").split() for machine in ("worker1", "worker2")}

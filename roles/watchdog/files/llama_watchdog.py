@@ -253,8 +253,10 @@ class Worker:
             clients = tuple(
                 verdict.Client(one.peer, one.state, one.unread, one.unacked, one.retransmits, self.exists(one.peer)) for one in clients)
         self.process, self.clients = process, clients
+        # A tunnel takes what the rpc-server says at once, also for a head that is cut off. Its own connection tells, in this namespace.
+        outside = observe.clients_of(os.getpid(), self.settings["port"]).clients if any(one.peer.startswith("127.") for one in clients) else ()
         full = bool(self.config["cache_dir"]) and observe.disk_full(self.config["cache_dir"])
-        found = self.judge.judge(verdict.ServerSeen(at, process, clients, port.waiting, full))
+        found = self.judge.judge(verdict.ServerSeen(at, process, clients, port.waiting, outside, full))
         self.unit.take(found, at, process)
         # A worker cannot prove itself by an answer; a time without trouble is what it has.
         self._healthy_since = (self._healthy_since or at) if found.good else None

@@ -222,7 +222,7 @@ class HeadJudge:
             # What runs, if anything does, is another look at the file.
             return Verdict("refused", seen.model.refused)
         if process is None:
-            return self._mismatch(seen) or Verdict("down", "llama-server does not run")
+            return self._obstacle(seen, "down") or Verdict("down", "llama-server does not run")
         found = [self._worker(worker, seen) for _endpoint, worker in sorted(seen.workers.items())]
         quiet = self._quiet(seen)
         if seen.api == "ready":
@@ -238,7 +238,7 @@ class HeadJudge:
         if problems:
             return problems[0]
         if seen.api == "loading" or (seen.api == "down" and not self._was_ready(seen)):
-            return self._mismatch(seen) or Verdict("loading", "llama-server loads the model")
+            return self._obstacle(seen, "loading") or Verdict("loading", "llama-server loads the model")
         silent = self._held.seconds("silent", seen.api in ("silent", "down"), at)
         if seen.api in ("silent", "down"):
             return Verdict("hung", "llama-server does not answer HTTP", "", min(silent, quiet) >= self._patience(seen), silent)
@@ -249,12 +249,20 @@ class HeadJudge:
             return Verdict("stalled", what, self._suspect(seen), still >= self._patience(seen), still)
         return Verdict("busy" if seen.busy else "idle")
 
-    def _mismatch(self, seen: HeadSeen) -> Optional[Verdict]:
-        """Of two versions that differ it is not known whether they understand each other; where the head does not get ready, it is the reason."""
-        for _endpoint, worker in sorted(seen.workers.items()):
+    def _obstacle(self, seen: HeadSeen, state: str) -> Optional[Verdict]:
+        """What keeps llama-server, which is not ready and may end and begin again every few seconds, from getting ready."""
+        workers = [worker for _endpoint, worker in sorted(seen.workers.items())]
+        for worker in workers:
             there = worker.report.build
+            # Of two versions that differ it is not known whether they understand each other.
             if seen.build.version and there.version and there.version != seen.build.version:
                 return Verdict("mismatch", "it has %s, and the head has %s: deploy.yml gives all machines the same" % (there, seen.build), worker.name)
+        for worker in workers:
+            if worker.report.link == "unreachable":
+                return Verdict(state, "its machine does not answer, and llama-server needs it", worker.name)
+        for worker in workers:
+            if worker.report.state in ("down", "hung", "stalled", "cut", "dead"):
+                return Verdict(state, "its own watchdog says: %s" % worker.report.reason, worker.name)
         return None
 
     def _was_ready(self, seen: HeadSeen) -> bool:
@@ -341,6 +349,8 @@ class ServerSeen:
     process: Optional[Process]
     clients: Tuple[Client, ...] = ()
     waiting: int = 0
+    # The same clients as the network sees them, where a tunnel on this machine is what the rpc-server sees.
+    outside: Tuple[Client, ...] = ()
     # Whether nothing more can be written to the disk of its tensor cache.
     disk_full: bool = False
 
@@ -389,7 +399,7 @@ class WorkerJudge:
             still = min(full, quiet)
             what = "%d bytes are unread and it uses no processor" % unread
             return Verdict("stalled", what, "", still >= limits.worker_stall * patience, still)
-        lost = any(one.unacked and one.retransmits >= RETRANSMITS for one in seen.clients)
+        lost = bool(seen.clients) and any(one.unacked and one.retransmits >= RETRANSMITS for one in (*seen.clients, *seen.outside))
         cut = self._held.seconds("cut", lost and quiet > 0, at)
         if cut >= 2:
             return Verdict("cut", "its client acknowledges nothing", "", cut >= limits.cut, cut)

@@ -195,6 +195,22 @@ def test_a_worker_of_another_version_is_the_reason_where_the_head_does_not_get_r
     assert judge.judge(dataclasses.replace(head(2.0, a=other, pid=9), build=build)).state == "idle"
 
 
+@pytest.mark.parametrize(("api", "state"), [("down", "down"), ("loading", "loading")])
+def test_whoever_keeps_the_head_from_getting_ready_is_named_at_every_look(api, state):
+    """It ends and begins again every few seconds: an operator who asks shall be told the same each time."""
+    judge = verdict.HeadJudge()
+    process = None if api == "down" else verdict.Process(7, 1, "S", 0)
+    for report, reason in (
+        (verdict.Report("unreachable"), "its machine does not answer, and llama-server needs it"),
+        (verdict.Report("ok", state="down", reason="it does not run"), "its own watchdog says: it does not run"),
+    ):
+        other = verdict.WorkerSeen("a", (), report)
+        said = judge.judge(dataclasses.replace(head(0.0, api=api, a=other, b=worker("b", state="")), process=process))
+        assert (said.state, said.worker, said.restart) == (state, "a", False) and said.reason == reason
+    said = judge.judge(dataclasses.replace(head(0.0, api=api, a=worker("a", state=""), b=worker("b", state="")), process=process))
+    assert (said.state, said.worker) == (state, "")
+
+
 def test_a_connection_attempt_is_begun_anew_once_the_machine_answers():
     """SYN after SYN with doubling pauses: the machine is back long before the next one."""
 
@@ -297,6 +313,16 @@ def test_a_worker_whose_client_is_unreachable_is_restarted_and_one_whose_answer_
     assert 15 <= first_restart(run(verdict.WorkerJudge(), lambda at: server(at, clients=lost), 40)) <= 16
     late = [verdict.Client("10.0.0.9:4000", unacked=100, retransmits=1)]
     assert first_restart(run(verdict.WorkerJudge(), lambda at: server(at, clients=late), 400)) is None
+
+
+def test_a_worker_whose_client_is_unreachable_behind_a_tunnel_is_restarted():
+    """The tunnel acknowledges all; its own connection does not get through, and would be tried for a minute more once it could."""
+    inside, judge = (verdict.Client("127.0.0.1:4000"),), verdict.WorkerJudge()
+    cut_off = (verdict.Client("10.0.0.9:5000", unacked=100, retransmits=3),)
+    verdicts = run(judge, lambda at: dataclasses.replace(server(at, clients=inside), outside=cut_off if at >= 5 else inside), 30)
+    assert first_restart(verdicts) == 20
+    # What is left of it is nobody's client.
+    assert first_restart(run(verdict.WorkerJudge(), lambda at: dataclasses.replace(server(at, clients=()), outside=cut_off), 60)) is None
 
 
 def test_a_client_that_no_longer_exists_makes_room_for_the_one_that_waits():
