@@ -16,7 +16,7 @@ import socket
 import sys
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Dict, List, Optional, Tuple
 
@@ -107,9 +107,14 @@ class Head:
         self.unit = Unit(config["head"]["unit"], config)
         self.judge = verdict.HeadJudge()
         self.endpoints: Dict[str, Tuple[str, int]] = {}
+        self.tunnels: Dict[str, Tuple[str, int]] = {}
         for worker in config["head"]["workers"]:
             address, _colon, port = worker["endpoint"].rpartition(":")
             self.endpoints[worker["endpoint"]] = (_resolved(address), int(port))
+            # Where the endpoint is a tunnel's end on this machine, its connection to the worker's machine is what the worker sees.
+            outer = _resolved((worker.get("watchdog") or worker["endpoint"]).rpartition(":")[0])
+            if outer != _resolved(address):
+                self.tunnels[worker["endpoint"]] = (outer, int(port))
         self.reports: Dict[str, verdict.Report] = {}
         self.connections: List[str] = []
         self.seen: Optional[verdict.HeadSeen] = None
@@ -165,7 +170,8 @@ class Head:
 
     def look(self) -> verdict.HeadSeen:
         process = observe.process_of(self.unit.unit)
-        found, self.connections = observe.connections_to(self.endpoints)
+        found, connections = observe.connections_to(self.endpoints)
+        self.connections = connections + observe.connections_to(self.tunnels)[1]
         api, busy, tokens = "down", False, None
         if process is not None:
             api, busy, tokens = self.look_at_api()
@@ -254,11 +260,12 @@ class Worker:
         port = observe.clients_of(process.pid, self.settings["port"]) if process else observe.Port((), 0)
         clients = port.clients
         if port.waiting and clients:
-            clients = tuple(
-                verdict.Client(one.peer, one.state, one.unread, one.unacked, one.retransmits, self.exists(one.peer)) for one in clients)
+            clients = self.asked_about(clients)
         self.process, self.clients = process, clients
-        # A tunnel takes what the rpc-server says at once, also for a head that is cut off. Its own connection tells, in this namespace.
+        # A tunnel takes what the rpc-server says at once, also for a head that is cut off. Its own connections tell, in this namespace.
         outside = observe.clients_of(os.getpid(), self.settings["port"]).clients if any(one.peer.startswith("127.") for one in clients) else ()
+        if port.waiting:
+            outside = self.asked_about(outside)
         full = bool(self.config["cache_dir"]) and observe.disk_full(self.config["cache_dir"])
         found = self.judge.judge(verdict.ServerSeen(at, process, clients, port.waiting, outside, full))
         self.unit.take(found, at, process)
@@ -266,6 +273,9 @@ class Worker:
         self._healthy_since = (self._healthy_since or at) if found.good else None
         if self._healthy_since is not None and at - self._healthy_since >= self.config["backoff_s"] * 3:
             self.unit.backoff.proved()
+
+    def asked_about(self, clients: Tuple[verdict.Client, ...]) -> Tuple[verdict.Client, ...]:
+        return tuple(replace(one, exists=self.exists(one.peer)) for one in clients)
 
     def exists(self, peer: str) -> Optional[bool]:
         # The other end of a tunnel is on this machine, and its watchdog is not the head's.

@@ -405,7 +405,10 @@ class WorkerJudge:
             return Verdict("cut", "its client acknowledges nothing", "", cut >= limits.cut, cut)
         # Nobody but a head that has lost its old connection, or a second head, waits for a worker in use.
         waits = self._held.seconds("waits", seen.waiting > 0, at)
-        denied = self._held.seconds("denied", bool(seen.clients) and all(client.exists is False for client in seen.clients), at)
+        # Of a tunnel's connections it is not known which is the client's: as many as wait may be those that exist.
+        left_behind = any(one.exists is False for one in seen.outside) and sum(one.exists is True for one in seen.outside) <= seen.waiting
+        gone = all(client.exists is False for client in seen.clients) or left_behind
+        denied = self._held.seconds("denied", bool(seen.clients) and gone, at)
         if min(waits, denied) >= limits.stale:
             return Verdict("dead", "its client no longer exists and another waits", "", True, waits)
         unknown = self._held.seconds("unknown", bool(seen.clients) and all(client.exists is None for client in seen.clients), at)

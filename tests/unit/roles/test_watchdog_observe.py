@@ -205,6 +205,21 @@ def test_health_is_good_only_after_an_answer_of_the_process_that_runs(tmp_path):
     assert "secret" not in json.dumps([dog.health(), dog.status()])
 
 
+def test_a_head_tells_of_the_connections_behind_its_tunnels(tmp_path, monkeypatch, listener):
+    """A worker's watchdog asks for what it sees itself."""
+    port = listener.getsockname()[1]
+    worker = {"endpoint": f"127.1.2.3:{port}", "machine": "w", "unit": "u", "watchdog": "127.0.0.1:1"}
+    config = {
+        "address": "127.0.0.1", "port": 0, "runtime_dir": str(tmp_path), "interval_s": 1, "probe_interval_s": 30, "probe_timeout_s": 5,
+        "answer_max_age_s": 90, "backoff_s": 10, "backoff_longest_s": 600, "workers": [], "bin_dir": "/nowhere/bin",
+        "head": {"unit": "no-such.service", "address": "127.0.0.1", "port": 1, "workers": [worker], "model_state": "/nowhere"},
+    }
+    monkeypatch.setattr(llama_watchdog.Repeat, "start", lambda _self: None)
+    head = llama_watchdog.Head(config, "secret")
+    with socket.create_connection(("127.0.0.1", port)) as client:
+        soon(lambda: (head.look(), head.connections)[1] == [f"127.0.0.1:{client.getsockname()[1]}>127.0.0.1:{port}"])
+
+
 def test_a_restart_is_asked_for_by_a_file_once(tmp_path):
     (tmp_path / "restart").mkdir()
     unit = llama_watchdog.Unit("x.service", {"backoff_s": 10, "backoff_longest_s": 600, "runtime_dir": str(tmp_path)})

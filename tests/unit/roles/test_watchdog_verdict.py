@@ -330,6 +330,22 @@ def test_a_client_that_no_longer_exists_makes_room_for_the_one_that_waits():
     assert first_restart(run(verdict.WorkerJudge(), lambda at: server(at, waiting=1, clients=gone), 40)) == verdict.Limits().stale
 
 
+def test_a_client_behind_a_tunnel_that_no_longer_exists_makes_room():
+    inside = (verdict.Client("127.0.0.1:4000"),)
+    stale, new, unknown = (verdict.Client(f"10.0.0.9:{port}", exists=exists) for port, exists in ((5000, False), (5001, True), (5002, None)))
+
+    def restarts(waiting, *outside):
+        return first_restart(run(verdict.WorkerJudge(), lambda at: dataclasses.replace(server(at, clients=inside, waiting=waiting), outside=outside), 30))
+
+    assert restarts(1, stale, new) == 4
+    assert restarts(1, stale) == 4
+    # Nobody waits; nobody was asked; the client exists, and so does who waits.
+    assert restarts(0, stale) is None
+    assert restarts(1, unknown, unknown) is None
+    assert restarts(1, new, new) is None
+    assert restarts(1, stale, new, new) is None
+
+
 def test_a_client_that_exists_keeps_its_place_whoever_waits():
     there = [verdict.Client("10.0.0.9:4000", exists=True)]
     assert first_restart(run(verdict.WorkerJudge(), lambda at: server(at, waiting=2, clients=there), 4000)) is None
