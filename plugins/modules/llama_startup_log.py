@@ -381,7 +381,8 @@ _READ_LIMIT_BYTES = 32 << 20
 _FALLBACK_LINES = 5000
 # A start, with every tensor that is placed, has some hundreds of lines; a head that has served for weeks wrote millions. What it ended with
 # counts, too.
-_FIRST_LINES, _LAST_LINES = 20000, 2000
+_FIRST_LINES = 20000
+_LAST_LINES = 2000
 
 
 def _read_file(module: AnsibleModule, path: str) -> str:

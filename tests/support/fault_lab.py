@@ -199,7 +199,9 @@ class FaultLab:
         restart("".join(f"mkdir -p /run/systemd/system/{unit}.d; printf '{drop_in}' > /run/systemd/system/{unit}.d/own-clock.conf; " for unit in units))
         try:
             for unit in units:
-                self.wait(lambda unit=unit: library in self.run(machine, f"cat /proc/{self.pid(machine, unit)}/maps", check=False), 30, f"{unit} has no own clock")
+                self.wait(
+                    lambda unit=unit: library in self.run(machine, f"cat /proc/{self.pid(machine, unit)}/maps", check=False),
+                    30, f"{unit} has no own clock")
             yield set_clock
         finally:
             restart("".join(f"rm -r /run/systemd/system/{unit}.d; " for unit in units) + f"rm -f /run/own-clock {library}; ")

@@ -228,7 +228,7 @@ def test_model_file_damaged_and_put_back(lab: FaultLab, how: str) -> None:
         lab.wait(lambda: lab.health()[0] == 503 and MODEL in lab.health()[1]["reason"], 20, "the file was not named")
         lab.wait(lambda: lab.health()[1].get("state") == "refused", 20, "the model was not refused")
         assert MODEL in lab.health()[1]["reason"] and "deploy.yml" in lab.health()[1]["reason"]
-        for _ in range(5):
+        for _round in range(5):
             assert not lab.ask(), "it answered by a damaged model"
             time.sleep(1)
         assert f"model: refused: {MODEL} is not" in lab.run("head", f"journalctl -u {HEAD_UNIT} -o cat --since @{int(clock)}")
@@ -299,7 +299,7 @@ def test_worker_of_another_protocol(lab: FaultLab) -> None:
     began = time.monotonic()
     use(old)
     lab.wait(is_named, 40, "the machine and its version were not named")
-    for _ in range(5):
+    for _round in range(5):
         assert not lab.ask()
         time.sleep(1)
     status = run_playbook("status.yml", lab.cluster.inventory)

@@ -85,14 +85,14 @@ def test_a_stranger_finds_no_port_but_those_that_are_meant(lab: FaultLab) -> Non
 
 def test_another_user_finds_no_rpc_port_on_any_address(lab: FaultLab) -> None:
     for machine in MACHINES:
-        addresses = ["127.0.0.1", *lab.cluster.addresses.values(), *(tunnel_end(lab.cluster.addresses[one]).split(":")[0] for one in MACHINES[1:])]
+        addresses = ["127.0.0.1", *lab.cluster.addresses.values(), *(tunnel_end(lab.cluster.addresses[one]).split(":", maxsplit=1)[0] for one in MACHINES[1:])]
         for address in addresses:
             ports = from_a_user(lab, machine, "scan", address, str(RPC_PORT - 20), str(RPC_PORT + 20))
             # The head's own address may try, and then needs the key.
             may = machine == "head" and address in (lab.cluster.addresses["worker1"], lab.cluster.addresses["worker2"])
             assert ports == ([RPC_PORT] if may else []), (machine, address)
     with Without(lab, "head"):
-        assert from_a_user(lab, "head", "scan", tunnel_end(lab.cluster.addresses["worker1"]).split(":")[0], str(RPC_PORT), str(RPC_PORT)) == [RPC_PORT]
+        assert from_a_user(lab, "head", "scan", tunnel_end(lab.cluster.addresses["worker1"]).split(":", maxsplit=1)[0], str(RPC_PORT), str(RPC_PORT)) == [RPC_PORT]
 
 
 # --- the RPC protocol ---
@@ -102,7 +102,7 @@ def test_hello_is_answered_to_nobody_without_the_key(lab: FaultLab, idle_head: A
     """By every address, in plain, by TLS without a key, and with a wrong one; from here and as another user of each machine."""
     keys = {"worker1": own_key(lab, "worker1"), "worker2": own_key(lab, "worker2")}
     for worker, key in keys.items():
-        address, tunnel = lab.cluster.addresses[worker], tunnel_end(lab.cluster.addresses[worker]).split(":")[0]
+        address, tunnel = lab.cluster.addresses[worker], tunnel_end(lab.cluster.addresses[worker]).split(":", maxsplit=1)[0]
         for how in ("plain", "tls", wrong(key), keys["worker1" if worker == "worker2" else "worker2"]):
             assert from_here("hello", address, str(RPC_PORT), given=how) == 0, how
             for machine in MACHINES:
@@ -117,7 +117,7 @@ def test_it_is_the_key_that_a_stranger_lacks_and_the_firewall_that_keeps_users_o
     with Without(lab, "worker1"):
         assert [from_here("hello", address, str(RPC_PORT), given=how) for how in ("plain", "tls", wrong(key))] == [0, 0, 0]
         assert from_here("hello", address, str(RPC_PORT), given=key) > 0
-    tunnel = tunnel_end(address).split(":")[0]
+    tunnel = tunnel_end(address).split(":", maxsplit=1)[0]
     with Without(lab, "head"):
         assert from_a_user(lab, "head", "hello", tunnel, str(RPC_PORT), given="plain") > 0
     assert from_a_user(lab, "head", "hello", tunnel, str(RPC_PORT), given="plain") == 0
@@ -234,7 +234,8 @@ def test_another_user_reads_no_key(lab: FaultLab) -> None:
     for machine, found in paths.items():
         for path in found:
             for user in ("nobody", "llama-watchdog"):
-                assert lab.run(machine, f"test -e {path} && ! runuser -u {user} -- cat {path} 2>/dev/null && ! runuser -u {user} -- ls {path}/ 2>/dev/null && echo no"
+                assert lab.run(machine, f"test -e {path} && ! runuser -u {user} -- cat {path} 2>/dev/null"
+                                        f" && ! runuser -u {user} -- ls {path}/ 2>/dev/null && echo no"
                                ).strip() == "no", (machine, path, user)
 
 

@@ -283,14 +283,14 @@ def test_the_check_before_the_start_reads_only_what_changed_and_that_once(tmp_pa
     # Damaged, with its size kept: read once however often it is tried.
     model.write_bytes(content[:-1] + b"X")
     os.utime(model, ns=(5, 5))
-    assert [model_check.main(arguments) for _ in range(3)] == [1, 1, 1]
+    assert [model_check.main(arguments) for _name in range(3)] == [1, 1, 1]
     assert len(hashed) == 1
     out = capsys.readouterr().out
     assert f"refused: {model} is not the model that was deployed: it has the SHA-256" in out and "deploy.yml" in out
     # Put back by a copy, which is of another time.
     model.write_bytes(content)
     os.utime(model, ns=(6, 6))
-    assert [model_check.main(arguments) for _ in range(3)] == [0, 0, 0]
+    assert [model_check.main(arguments) for _name in range(3)] == [0, 0, 0]
     assert len(hashed) == 2
     # Cut short, or gone: nothing to read.
     model.write_bytes(content[:-1])
