@@ -92,7 +92,8 @@ def test_another_user_finds_no_rpc_port_on_any_address(lab: FaultLab) -> None:
             may = machine == "head" and address in (lab.cluster.addresses["worker1"], lab.cluster.addresses["worker2"])
             assert ports == ([RPC_PORT] if may else []), (machine, address)
     with Without(lab, "head"):
-        assert from_a_user(lab, "head", "scan", tunnel_end(lab.cluster.addresses["worker1"]).split(":", maxsplit=1)[0], str(RPC_PORT), str(RPC_PORT)) == [RPC_PORT]
+        address = tunnel_end(lab.cluster.addresses["worker1"]).split(":", maxsplit=1)[0]
+        assert from_a_user(lab, "head", "scan", address, str(RPC_PORT), str(RPC_PORT)) == [RPC_PORT]
 
 
 # --- the RPC protocol ---
