@@ -10,10 +10,11 @@ that release, whatever that one lacks, and whatever security update one has and 
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import typing as t
+
+from ansible_collections.herd.llama_cpp.plugins.module_utils._checksum import file_sha256
 
 INDEX = "Packages"
 _URI_LINE = re.compile(r"'(?P<uri>[^']+)' (?P<file>[^ ]+\.deb) (?P<size>[0-9]+) ")
@@ -57,9 +58,5 @@ def apt_reason(output: str) -> str:
 
 def index_entry(control: str, path: str) -> str:
     """One package's part of the index of a directory of packages: what it says of itself, and which file it is."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        for piece in iter(lambda: file.read(1 << 20), b""):
-            digest.update(piece)
-    where = ["Filename: ./%s" % os.path.basename(path), "Size: %d" % os.path.getsize(path), "SHA256: %s" % digest.hexdigest()]
+    where = ["Filename: ./%s" % os.path.basename(path), "Size: %d" % os.path.getsize(path), "SHA256: %s" % file_sha256(path)]
     return "\n".join([control.strip()] + where) + "\n"

@@ -16,24 +16,16 @@ import os
 import re
 import typing as t
 
+from ansible_collections.herd.llama_cpp.plugins.module_utils._checksum import file_sha256
+
 MANIFEST = "bundle.json"
 SUMS = "SHA256SUMS"
 FORMAT = 1
-_PIECE_BYTES = 1 << 22
 _SUM_LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")
 
 
 class BundleProblem(Exception):
     """The bundle cannot be made or used. One sentence without the final full stop."""
-
-
-def file_sha256(path: str) -> str:
-    """The checksum of a file of any size."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        for piece in iter(lambda: file.read(_PIECE_BYTES), b""):
-            digest.update(piece)
-    return digest.hexdigest()
 
 
 def _inside(name: t.Any) -> bool:

@@ -18,11 +18,11 @@ import re
 import shutil
 import typing as t
 
+from ansible_collections.herd.llama_cpp.plugins.module_utils._checksum import file_sha256
 from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf import GgufError, read_gguf_model
 
 STAMPS = ".stamps"
 INCOMING = ".incoming"
-_PIECE_BYTES = 1 << 22
 
 
 class StoreError(Exception):
@@ -33,15 +33,6 @@ def source_id(source: t.Mapping[str, t.Any]) -> str:
     """A short name for where a model comes from, the same for the same source."""
     text = json.dumps(source, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def file_sha256(path: str) -> str:
-    """The checksum of a file of any size."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        for piece in iter(lambda: file.read(_PIECE_BYTES), b""):
-            digest.update(piece)
-    return digest.hexdigest()
 
 
 def free_bytes(directory: str) -> int:

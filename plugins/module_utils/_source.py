@@ -10,13 +10,14 @@ the same, and a machine that builds needs neither git, pip nor a way to the outs
 
 from __future__ import annotations
 
-import hashlib
 import lzma
 import os
 import re
 import tarfile
 import typing as t
 import zlib
+
+from ansible_collections.herd.llama_cpp.plugins.module_utils._checksum import file_sha256
 
 TREE = "llama.cpp"
 
@@ -29,18 +30,9 @@ class SourceError(ValueError):
     """The source cannot be had; the message is one sentence without its full stop."""
 
 
-def sha256_of(path: str) -> str:
-    """Return the SHA-256 of a file."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as stream:
-        for block in iter(lambda: stream.read(1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def check_sha256(path: str, expected: str, name: str) -> None:
     """Raise where a file is not the one that was meant."""
-    found = sha256_of(path)
+    found = file_sha256(path)
     if found != expected.lower():
         raise SourceError("the SHA-256 of %s is %s, not %s" % (name, found, expected.lower()))
 

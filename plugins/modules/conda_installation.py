@@ -69,13 +69,13 @@ version:
   sample: 24.7.1
 """
 
-import hashlib
 import os
 import subprocess
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils import _owned as owned
+from ansible_collections.herd.llama_cpp.plugins.module_utils._checksum import file_sha256
 from ansible_collections.herd.llama_cpp.plugins.module_utils._conda import find_conda
 
 
@@ -83,19 +83,11 @@ class InstallationError(Exception):
     """One sentence without the final full stop."""
 
 
-def _sha256(path: str) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as stream:
-        for block in iter(lambda: stream.read(1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def install(prefix: str, installer: str, sha256: str) -> None:
     """Run the installer, try what it brought, and only then write the marker."""
     if not installer or not os.path.isfile(installer):
         raise InstallationError("there is no installer %s" % installer)
-    found = _sha256(installer)
+    found = file_sha256(installer)
     if found != sha256.lower():
         raise InstallationError("%s has the SHA-256 %s, not %s, and was not run; correct one of the two" % (installer, found, sha256))
     with owned.being_made(prefix):
