@@ -14,7 +14,7 @@ import os
 import typing as t
 
 from ._sockets import SS_ARGUMENTS, TcpSocket, parse_ss
-from ._systemd import SHOW_PROPERTIES, JournalRun, UnitState, parse_journal, parse_show, read_unit_of_process
+from ._systemd import JOURNALCTL, SHOW_PROPERTIES, JournalRun, UnitState, parse_journal, parse_show, read_unit_of_process
 
 RunCommand = t.Callable[[t.List[str]], t.Tuple[int, str, str]]
 
@@ -71,17 +71,7 @@ class Machine:
     def runs(self, unit: str) -> t.List[JournalRun]:
         """What the unit's last starts wrote, the newest last; nothing where the journal cannot be read."""
         try:
-            out = self._output(
-                [
-                    "journalctl",
-                    "--no-pager",
-                    "--quiet",
-                    "--output=json",
-                    "--output-fields=MESSAGE,INVOCATION_ID,_SYSTEMD_INVOCATION_ID,_PID",
-                    "--lines=%d" % _JOURNAL_LINES,
-                    "--unit=" + unit,
-                ]
-            )
+            out = self._output([*JOURNALCTL, "--lines=%d" % _JOURNAL_LINES, "--unit=" + unit])
         except ServiceError:
             return []
         return parse_journal(out)

@@ -245,8 +245,12 @@ class JournalRun:
     about: str
 
 
+# How journalctl has to be asked for what parse_journal reads.
+JOURNALCTL = ("journalctl", "--no-pager", "--quiet", "--output=json", "--output-fields=MESSAGE,INVOCATION_ID,_SYSTEMD_INVOCATION_ID,_PID")
+
+
 def parse_journal(text: str) -> t.List[JournalRun]:
-    """The starts of a unit in the output of ``journalctl -o json``, the oldest first.
+    """The starts of a unit in the output of ``JOURNALCTL``, the oldest first.
 
     Each line carries the start it belongs to; one that carries none belongs to the start of the line before it.
     """

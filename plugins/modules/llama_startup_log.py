@@ -375,7 +375,7 @@ from dataclasses import asdict
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._startup_log import check_head, check_worker, parse_head, parse_worker
-from ansible_collections.herd.llama_cpp.plugins.module_utils._systemd import parse_journal
+from ansible_collections.herd.llama_cpp.plugins.module_utils._systemd import JOURNALCTL, parse_journal
 
 _READ_LIMIT_BYTES = 32 << 20
 _FALLBACK_LINES = 5000
@@ -408,15 +408,14 @@ def _read_journal(module: AnsibleModule, unit: str) -> str:
     if "not-found" in words:
         module.fail_json(msg="There is no unit %s on this machine." % unit)
     invocation = next((word for word in words if len(word) == 32), "")
-    base = ["journalctl", "--no-pager", "--quiet", "--output=json", "--output-fields=MESSAGE,INVOCATION_ID,_SYSTEMD_INVOCATION_ID,_PID"]
     if not invocation:
-        return _last_run(_journalctl(module, unit, [*base, "--lines=%d" % _FALLBACK_LINES, "--unit=" + unit]))
-    base += ["_SYSTEMD_INVOCATION_ID=" + invocation, "+", "INVOCATION_ID=" + invocation]
-    first = _journalctl(module, unit, base, _FIRST_LINES)
+        return _last_run(_journalctl(module, unit, [*JOURNALCTL, "--lines=%d" % _FALLBACK_LINES, "--unit=" + unit]))
+    ours = ["_SYSTEMD_INVOCATION_ID=" + invocation, "+", "INVOCATION_ID=" + invocation]
+    first = _journalctl(module, unit, [*JOURNALCTL, *ours], _FIRST_LINES)
     if first.count("\n") < _FIRST_LINES:
         return _last_run(first)
     known = set(first.splitlines()[-_LAST_LINES:])
-    last = _journalctl(module, unit, [*base[:1], "--lines=%d" % _LAST_LINES, *base[1:]])
+    last = _journalctl(module, unit, [*JOURNALCTL, "--lines=%d" % _LAST_LINES, *ours])
     return _last_run(first + "\n".join(line for line in last.splitlines() if line not in known))
 
 
