@@ -77,7 +77,8 @@ class Unit:
         if not found.restart or process is None:
             self._held_back = False
             return
-        if not self.backoff.allows(at):
+        # What may serve garbage does not wait: a client has loaded a model before it, so this repeats no faster than models are loaded.
+        if not self.backoff.allows(at) and found.state != "suspect":
             if not self._held_back:
                 say("%s: %s; not restarted again yet, after %d restarts without an answer" % (self.unit, describe(found), self.backoff.count))
             self._held_back = True
@@ -266,8 +267,12 @@ class Worker:
         outside = observe.clients_of(os.getpid(), self.settings["port"]).clients if any(one.peer.startswith("127.") for one in clients) else ()
         if port.waiting:
             outside = self.asked_about(outside)
-        full = bool(self.config["cache_dir"]) and observe.disk_full(self.config["cache_dir"])
-        found = self.judge.judge(verdict.ServerSeen(at, process, clients, port.waiting, outside, full))
+        full = cached = False
+        if self.config["cache_dir"]:
+            instance = self.settings["unit"].partition("@")[2].rpartition(".")[0]
+            full = observe.disk_full(self.config["cache_dir"])
+            cached = observe.cached_since_check(os.path.join(self.config["cache_dir"], instance))
+        found = self.judge.judge(verdict.ServerSeen(at, process, clients, port.waiting, outside, full, cached))
         self.unit.take(found, at, process)
         # A worker cannot prove itself by an answer; a time without trouble is what it has.
         self._healthy_since = (self._healthy_since or at) if found.good else None

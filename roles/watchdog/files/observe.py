@@ -114,6 +114,17 @@ def disk_full(directory: str) -> bool:
     return state.f_bavail * state.f_frsize < 16 << 20
 
 
+def cached_since_check(directory: str) -> bool:
+    """Whether a tensor was written to an rpc-server's cache since its start, which checks it and notes that beside it.
+
+    rpc-server makes a new file for each. The directories' own times are all that other users may see of a cache.
+    """
+    try:
+        return os.stat(os.path.join(directory, "rpc")).st_mtime_ns > os.stat(os.path.join(directory, "checked.json")).st_mtime_ns
+    except OSError:
+        return False
+
+
 # --- sockets ------------------------------------------------------------------------------------------------------------
 
 

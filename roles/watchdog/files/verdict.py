@@ -36,8 +36,6 @@ class Limits:
     worker_stall: float = 20
     # An rpc-server does not notice that its client has left.
     left: float = 10
-    # The client of an rpc-server is gone whose disk was full. The head starts again after 3 s.
-    unsaved: float = 1
     # Somebody waits for an rpc-server whose client no longer exists.
     stale: float = 4
     # The same where the client's machine cannot be asked: longer than two idle probes are apart.
@@ -351,8 +349,9 @@ class ServerSeen:
     waiting: int = 0
     # The same clients as the network sees them, where a tunnel on this machine is what the rpc-server sees.
     outside: Tuple[Client, ...] = ()
-    # Whether nothing more can be written to the disk of its tensor cache.
+    # Whether nothing more can be written to the disk of its tensor cache, and whether something was since the cache was checked.
     disk_full: bool = False
+    cached: bool = False
 
 
 class WorkerJudge:
@@ -363,24 +362,27 @@ class WorkerJudge:
         self._identity: Optional[Tuple[int, int]] = None
         self._held, self._computing, self._stopped = Held(), Computing(), Stopped()
         self._cpu: Tuple[int, float] = (-1, 0.0)
-        self._peers: FrozenSet[str] = frozenset()
-        self._unsaved = False
+        self._full = False
+        # Who was there when a full disk was first written to.
+        self._writers: Optional[FrozenSet[str]] = None
 
     def judge(self, seen: ServerSeen) -> Verdict:
         at, limits, process = seen.at, self.limits, seen.process
         if process is None or process.identity != self._identity:
             self._identity = process.identity if process else None
             self._held, self._computing, self._stopped, self._cpu = Held(), Computing(), Stopped(), (-1, at)
-            self._peers, self._unsaved = frozenset(), False
+            self._full, self._writers = False, None
         if process is None:
             return Verdict("down", "it does not run")
         peers = frozenset(client.peer for client in seen.clients)
-        # A head that loads asks by several connections of some ms first; what it sends comes by one that stays.
-        self._unsaved |= seen.disk_full and bool(peers & self._peers)
-        self._peers = peers
-        if self._held.seconds("unsaved", self._unsaved and not peers, at) >= limits.unsaved:
-            # What it wrote to its tensor cache while there was no room may be cut short, and its next client would be given that.
-            return Verdict("suspect", "its disk was full while it had a client, so its tensor cache has to be checked", "", True)
+        self._full |= seen.disk_full
+        if not (self._full and seen.cached):
+            self._writers = None
+        elif self._writers is None:
+            self._writers = peers
+        if self._writers is not None and not self._writers & peers:
+            # What they left in its tensor cache may be cut short, and the next client, which may be there in a second, would be given it.
+            return Verdict("suspect", "its disk was full when it cached tensors, so its cache has to be checked", "", True)
         if process.cpu_ns != self._cpu[0]:
             self._cpu = (process.cpu_ns, at)
         untouched = at - self._cpu[1]

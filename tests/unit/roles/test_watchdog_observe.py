@@ -220,6 +220,14 @@ def test_a_head_tells_of_the_connections_behind_its_tunnels(tmp_path, monkeypatc
         soon(lambda: (head.look(), head.connections)[1] == [f"127.0.0.1:{client.getsockname()[1]}>127.0.0.1:{port}"])
 
 
+def test_a_suspect_cache_waits_for_no_pause(tmp_path):
+    (tmp_path / "restart").mkdir()
+    unit = llama_watchdog.Unit("x.service", {"backoff_s": 10, "backoff_longest_s": 600, "runtime_dir": str(tmp_path)})
+    for at in (100.0, 101.0):
+        unit.take(verdict.Verdict("suspect", "full", "", True), at, verdict.Process(7, 1, "S", 0))
+        (tmp_path / "restart" / "x.service").unlink()
+
+
 def test_a_restart_is_asked_for_by_a_file_once(tmp_path):
     (tmp_path / "restart").mkdir()
     unit = llama_watchdog.Unit("x.service", {"backoff_s": 10, "backoff_longest_s": 600, "runtime_dir": str(tmp_path)})
@@ -319,3 +327,16 @@ def test_a_disk_is_full_when_no_tensor_fits(tmp_path, monkeypatch):
     for free, full in ((15, True), (17, False)):
         monkeypatch.setattr(os, "statvfs", lambda _path, free=free: os.statvfs_result((4096, 4096, *real[2:4], free * 256, *real[5:])))
         assert observe.disk_full(str(tmp_path)) is full
+
+
+def test_a_tensor_that_was_cached_since_the_check_is_seen_by_the_directory_alone(tmp_path):
+    tensors, checked = tmp_path / "rpc", tmp_path / "checked.json"
+    assert not observe.cached_since_check(str(tmp_path))
+    tensors.mkdir()
+    assert not observe.cached_since_check(str(tmp_path))
+    checked.touch()
+    os.utime(tensors, ns=(5, 5))
+    assert not observe.cached_since_check(str(tmp_path))
+    (tensors / "0123456789abcdef").touch()
+    os.utime(checked, ns=(5, 5))
+    assert observe.cached_since_check(str(tmp_path))

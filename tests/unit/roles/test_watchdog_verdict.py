@@ -358,29 +358,36 @@ def test_an_unknown_client_keeps_its_place_while_it_says_something():
     assert first_restart(run(verdict.WorkerJudge(), lambda at: server(at, waiting=1, clients=unknown), 400)) == verdict.Limits().stale_unasked
 
 
-def test_a_worker_whose_disk_was_full_is_restarted_between_two_clients():
-    """Only its start checks what it wrote; a client that is served has got everything."""
-    judge, client = verdict.WorkerJudge(), (verdict.Client("127.0.0.1:4000"),)
-    for at in range(5):
-        assert not judge.judge(dataclasses.replace(server(float(at), clients=client), disk_full=at < 2)).restart
-    assert not judge.judge(server(5.0, clients=())).restart
-    said = judge.judge(server(6.0, clients=()))
+def caching(at: float, *peers: str, full: bool = True, cached: bool = True, pid: int = 7):
+    return dataclasses.replace(server(at, pid=pid, clients=[verdict.Client(peer) for peer in peers]), disk_full=full, cached=cached)
+
+
+@pytest.mark.parametrize("after", [(), ("10.0.0.9:4001",)], ids=["nobody yet", "the next one already"])
+@pytest.mark.parametrize("seconds", [0, 1, 5])
+def test_a_worker_whose_disk_was_full_is_restarted_when_its_client_has_left(after, seconds):
+    """Only its start checks what it wrote, and its next client may come in a second; a client that is served has got everything."""
+    judge = verdict.WorkerJudge()
+    for at in range(seconds):
+        assert not judge.judge(caching(float(at), "10.0.0.9:4000", full=at == 0)).restart
+    # In 0 s one came and went unseen.
+    said = judge.judge(caching(float(seconds), *(after if seconds else ())))
     assert (said.state, said.restart) == ("suspect", True)
     # The next process has checked its cache.
-    assert not any(judge.judge(server(float(at), clients=(), pid=8)).restart for at in range(7, 60))
+    assert not any(judge.judge(caching(float(at), *after, cached=False, pid=8)).restart for at in range(seconds + 1, 60))
 
 
-def test_a_head_that_loads_from_a_full_disk_is_let_load():
+def test_a_head_that_asks_before_it_loads_is_let_load_where_the_disk_is_full():
     """It asks by connections of some ms, may then read for long, and sends by one that stays."""
     judge = verdict.WorkerJudge()
     for at in range(60):
-        clients = (verdict.Client("127.0.0.1:%d" % at),) if at % 20 < 5 else ()
-        assert not judge.judge(dataclasses.replace(server(float(at), clients=clients), disk_full=True)).restart
+        assert not judge.judge(caching(float(at), *(["127.0.0.1:%d" % at] if at % 20 < 5 else []), cached=False)).restart
+    for at in range(60, 100):
+        assert not judge.judge(caching(float(at), "127.0.0.1:4000", cached=at > 70)).restart
 
 
 def test_clients_come_and_go_where_the_disk_has_room():
     judge = verdict.WorkerJudge()
-    assert not any(judge.judge(server(float(at), clients=(verdict.Client("127.0.0.1:%d" % at),) if at % 2 else ())).restart for at in range(100))
+    assert not any(judge.judge(caching(float(at), *(["127.0.0.1:%d" % at] if at % 2 else []), full=False)).restart for at in range(100))
 
 
 def test_a_worker_that_accepts_nobody_is_restarted():
