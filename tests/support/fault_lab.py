@@ -235,6 +235,14 @@ class FaultLab:
         assert "Paris" in text, f"a wrong answer: {text!r}"
         return True
 
+    def excuse(self) -> str:
+        """What the API answers while it cannot: the status and the sentence; empty where it says nothing or does answer."""
+        try:
+            answer = requests.get(f"{self.url}/v1/models", headers={"Authorization": f"Bearer {self.key}"}, timeout=2)
+            return "" if answer.ok else f"{answer.status_code} {answer.json()['error']['message']}"
+        except (requests.RequestException, ValueError, KeyError):
+            return ""
+
     def generate(self, max_tokens: int = 1500, **settings: Any) -> Request:
         """A generation that has begun."""
         request = Request(self.url, self.key, max_tokens, **settings)

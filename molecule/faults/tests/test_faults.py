@@ -334,50 +334,56 @@ def test_power_lost(lab: FaultLab, machine: str, away: int) -> None:
     lab.kill_machine(machine)
     if machine != "head":
         lab.wait(lambda: lab.health()[0] == 503 and lab.health()[1]["worker"].startswith("worker2 "), 40, "the worker was not named")
+    said = set()
     while time.monotonic() - began < away:
         assert not lab.ask(2)
+        if machine != "head":
+            said.add(lab.excuse())
         if machine != "head" and time.monotonic() - began > 40:
             # For all it knows the worker never comes back: it goes on saying so, and which.
             code, said = lab.health()
             assert code == 503 and said["reason"] and said["worker"].startswith("worker2 "), said
+    if machine != "head":
+        # Not a code alone, and not a silence: clients are told why, and that they may try again.
+        assert [one for one in said if "its machine does not answer" in one and one.startswith("503 llama-server does not serve") and "worker2" in one], said
     lab.start_machines()
     what = "a worker's machine for 60 s" if machine != "head" else "the head's machine for 10 s"
     lab.recovers(f"power lost on {what}", began, HANG_S, time.monotonic())
 
 
-CAPITALS = {
-    "France": "Paris", "Germany": "Berlin", "Italy": "Rome", "Spain": "Madrid", "Japan": "Tokyo", "Russia": "Moscow", "England": "London",
-    "China": "Beijing", "Greece": "Athens", "Egypt": "Cairo", "Portugal": "Lisbon", "Austria": "Vienna", "Poland": "Warsaw", "Sweden": "Stockholm",
-}
+WORDS = (
+    "anchor apple basket bottle button candle castle dragon engine forest garden hammer island jacket kitten ladder lemon mirror needle orange"
+    " pencil pepper pillow rabbit river rocket silver summer tiger turtle umbrella valley violin wagon window winter yellow zebra"
+).split()
 
 
-def capital(lab: FaultLab, country: str) -> str:
-    messages = [{"role": "system", "content": "You are a helpful assistant."}, {"role": "user", "content": f"What is the capital of {country}?"}]
+def secret(lab: FaultLab, word: str) -> str:
+    """What the model says when it is asked for a word that it was told just before, which no other client's question holds."""
+    prompt = f"The secret word is {word}. Do not forget it. Question: What is the secret word? Answer: The secret word is"
     answer = requests.post(
-        f"{lab.url}/v1/chat/completions", json={"messages": messages, "temperature": 0, "max_tokens": 16},
+        f"{lab.url}/v1/completions", json={"prompt": prompt, "temperature": 0, "max_tokens": 12},
         headers={"Authorization": f"Bearer {lab.key}"}, timeout=120,
     )
     answer.raise_for_status()
-    return str(answer.json()["choices"][0]["message"]["content"])
+    return str(answer.json()["choices"][0]["text"])
 
 
 def test_many_clients_each_get_their_own_answer(lab: FaultLab) -> None:
-    known = {country: city for country, city in CAPITALS.items() if city in capital(lab, country)}
-    assert len(known) >= 6, f"the model knows too few capitals: {known}"
     clients, seconds = (32, 120) if ALL else (16, 15)
+    known = [word for word in WORDS if word in secret(lab, word)][:clients]
+    assert len(known) == clients, f"the model remembers too few words: {known}"
     ends = time.monotonic() + seconds
     answered, wrong = [0] * clients, []
 
     def client(number: int) -> None:
-        country, city = list(known.items())[number % len(known)]
         while time.monotonic() < ends:
             try:
-                text = capital(lab, country)
+                text = secret(lab, known[number])
             except requests.RequestException as error:
-                wrong.append(f"{country}: lost: {error}")
+                wrong.append(f"{known[number]}: lost: {error}")
                 return
-            if city not in text or any(other in text for other in known.values() if other != city):
-                wrong.append(f"{country}: {text}")
+            if known[number] not in text or any(other in text for other in known if other != known[number]):
+                wrong.append(f"{known[number]}: {text}")
             answered[number] += 1
 
     threads = [threading.Thread(target=client, args=(number,)) for number in range(clients)]

@@ -91,6 +91,21 @@ class Unit:
             pass
 
 
+def replace_file(path: str, content: Dict[str, Any]) -> None:
+    with open(path + ".new", "w", encoding="utf-8") as handle:
+        json.dump(content, handle)
+    os.replace(path + ".new", path)
+
+
+def leave_reason(path: str, state: str = "", reason: str = "", worker: str = "") -> None:
+    """Why the API cannot answer, as it would say it itself; the proxy before llama-server hands this out while llama-server is away."""
+    if state:
+        message = "llama-server does not serve (%s): %s%s" % (state, worker + ": " if worker else "", reason)
+        replace_file(path, {"error": {"code": 503, "message": message, "type": "unavailable_error"}})
+    elif os.path.exists(path):
+        os.unlink(path)
+
+
 def describe(found: verdict.Verdict) -> str:
     words = (found.worker + ": " if found.worker else "") + found.reason
     return found.state + (", " + words if words else "")
@@ -328,10 +343,11 @@ class Watchdog:
     def tick(self) -> None:
         for watched in [*self.workers, *([self.head] if self.head else [])]:
             watched.tick()
-        path = os.path.join(self.config["runtime_dir"], "status.json")
-        with open(path + ".new", "w", encoding="utf-8") as handle:
-            json.dump(self.status(), handle)
-        os.replace(path + ".new", path)
+        replace_file(os.path.join(self.config["runtime_dir"], "status.json"), self.status())
+        if self.head is not None:
+            found = self.head.unit.verdict
+            why = {} if found.good else {"state": found.state, "reason": found.reason, "worker": found.worker}
+            leave_reason(os.path.join(self.config["runtime_dir"], "unready.json"), **why)
         notify("WATCHDOG=1")
 
 

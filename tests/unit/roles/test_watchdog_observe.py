@@ -205,6 +205,18 @@ def test_health_is_good_only_after_an_answer_of_the_process_that_runs(tmp_path):
     assert "secret" not in json.dumps([dog.health(), dog.status()])
 
 
+def test_the_reason_lies_where_the_api_finds_it_for_as_long_as_there_is_one(tmp_path):
+    said = tmp_path / "unready.json"
+    for _twice in range(2):
+        llama_watchdog.leave_reason(str(said), "down", "its machine does not answer, and llama-server needs it", "w (10.0.0.1:50052, u)")
+        assert json.loads(said.read_text()) == {"error": {
+            "code": 503, "type": "unavailable_error",
+            "message": "llama-server does not serve (down): w (10.0.0.1:50052, u): its machine does not answer, and llama-server needs it"}}
+    for _twice in range(2):
+        llama_watchdog.leave_reason(str(said))
+        assert not list(tmp_path.iterdir())
+
+
 def test_a_head_tells_of_the_connections_behind_its_tunnels(tmp_path, monkeypatch, listener):
     """A worker's watchdog asks for what it sees itself."""
     port = listener.getsockname()[1]
