@@ -15,13 +15,8 @@ author:
 description:
   - Compares every file with its SHA-256, and fails with the names of those that are missing or damaged.
   - Reads all of it, so a bundle with a large model takes its time.
-attributes:
-  check_mode:
-    description: The module changes nothing, so check mode makes no difference.
-    support: full
-  diff_mode:
-    description: The module changes nothing, so there is nothing to show.
-    support: none
+extends_documentation_fragment:
+  - herd.llama_cpp.changes_nothing
 options:
   directory:
     description: The bundle's directory.

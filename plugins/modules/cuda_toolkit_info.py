@@ -29,13 +29,8 @@ options:
     description: Where that one is. Otherwise C(CUDA_HOME), C(CUDA_PATH), C(/usr/local/cuda*), C(/opt/cuda) and nvcc on C(PATH) are looked at.
     type: path
     default: ""
-attributes:
-  check_mode:
-    description: The module changes nothing, so check mode makes no difference.
-    support: full
-  diff_mode:
-    description: The module changes nothing, so there is nothing to show.
-    support: none
+extends_documentation_fragment:
+  - herd.llama_cpp.changes_nothing
 seealso:
   - plugin: herd.llama_cpp.cuda_toolkit_plan
     plugin_type: filter

@@ -50,13 +50,8 @@ options:
     description: Whether to return all metadata, long arrays such as the vocabulary reduced to their length.
     type: bool
     default: false
-attributes:
-  check_mode:
-    description: The module changes nothing, so check mode makes no difference.
-    support: full
-  diff_mode:
-    description: The module changes nothing, so there is nothing to show.
-    support: none
+extends_documentation_fragment:
+  - herd.llama_cpp.changes_nothing
 seealso:
   - plugin: herd.llama_cpp.gguf_node_count
     plugin_type: filter

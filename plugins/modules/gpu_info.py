@@ -26,13 +26,8 @@ options:
     description: How long one run of C(nvidia-smi) may take, in seconds, from above 0 to 600. It hangs where the driver does.
     type: float
     default: 60.0
-attributes:
-  check_mode:
-    description: The module changes nothing, so check mode makes no difference.
-    support: full
-  diff_mode:
-    description: The module changes nothing, so there is nothing to show.
-    support: none
+extends_documentation_fragment:
+  - herd.llama_cpp.changes_nothing
 seealso:
   - module: herd.llama_cpp.rpc_device_info
 """

@@ -51,13 +51,8 @@ options:
     description: Whether a failure, or a build other than the one meant, fails the task. With V(false) look at RV(failure).
     type: bool
     default: true
-attributes:
-  check_mode:
-    description: The module changes nothing, so check mode makes no difference.
-    support: full
-  diff_mode:
-    description: The module changes nothing, so there is nothing to show.
-    support: none
+extends_documentation_fragment:
+  - herd.llama_cpp.changes_nothing
 seealso:
   - module: herd.llama_cpp.llama_startup_log
 """

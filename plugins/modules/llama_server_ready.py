@@ -60,13 +60,8 @@ options:
     description: Seconds to wait in all, most of which a large model spends on its way to the workers.
     type: float
     default: 900
-attributes:
-  check_mode:
-    description: The module changes nothing, so check mode makes no difference.
-    support: full
-  diff_mode:
-    description: The module changes nothing, so there is nothing to show.
-    support: none
+extends_documentation_fragment:
+  - herd.llama_cpp.changes_nothing
 seealso:
   - module: herd.llama_cpp.rpc_server_ready
   - module: herd.llama_cpp.llama_startup_log

@@ -16,13 +16,8 @@ description:
   - Returns version, platform tags and environment markers of the Python that Ansible's modules run with on the machine.
   - M(herd.llama_cpp.python_bundle) takes the result as it is.
 options: {}
-attributes:
-  check_mode:
-    description: The module changes nothing, so check mode makes no difference.
-    support: full
-  diff_mode:
-    description: The module changes nothing, so there is nothing to show.
-    support: none
+extends_documentation_fragment:
+  - herd.llama_cpp.changes_nothing
 seealso:
   - module: herd.llama_cpp.python_bundle
 """

@@ -36,13 +36,8 @@ options:
     description: How long the whole conversation may take, in seconds, from above 0 to 600.
     type: float
     default: 10.0
-attributes:
-  check_mode:
-    description: The module changes nothing, so check mode makes no difference.
-    support: full
-  diff_mode:
-    description: The module changes nothing, so there is nothing to show.
-    support: none
+extends_documentation_fragment:
+  - herd.llama_cpp.changes_nothing
 seealso:
   - module: herd.llama_cpp.tcp_socket_info
   - module: herd.llama_cpp.gpu_info

@@ -32,13 +32,8 @@ options:
     description: Seconds that each executable gets, from above 0 to 600.
     type: float
     default: 30.0
-attributes:
-  check_mode:
-    description: The module changes nothing, so check mode makes no difference.
-    support: full
-  diff_mode:
-    description: The module changes nothing, so there is nothing to show.
-    support: none
+extends_documentation_fragment:
+  - herd.llama_cpp.changes_nothing
 seealso:
   - module: herd.llama_cpp.rpc_device_info
 """

@@ -69,13 +69,8 @@ options:
     description: Seconds for which a listening process must stay the same one.
     type: float
     default: 1
-attributes:
-  check_mode:
-    description: The module changes nothing, so check mode makes no difference.
-    support: full
-  diff_mode:
-    description: The module changes nothing, so there is nothing to show.
-    support: none
+extends_documentation_fragment:
+  - herd.llama_cpp.changes_nothing
 seealso:
   - module: herd.llama_cpp.llama_server_ready
   - module: herd.llama_cpp.tcp_socket_info

@@ -32,13 +32,8 @@ options:
     description: The machine's own IPv4 address to connect from. Empty lets the machine choose.
     type: str
     default: ""
-attributes:
-  check_mode:
-    description: The module changes nothing, so check mode makes no difference.
-    support: full
-  diff_mode:
-    description: The module changes nothing, so there is nothing to show.
-    support: none
+extends_documentation_fragment:
+  - herd.llama_cpp.changes_nothing
 seealso:
   - module: herd.llama_cpp.tcp_socket_info
 """

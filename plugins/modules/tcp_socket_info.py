@@ -39,13 +39,8 @@ options:
     elements: str
     choices: [listening, established, abandoned]
     default: [listening, established]
-attributes:
-  check_mode:
-    description: The module changes nothing, so check mode makes no difference.
-    support: full
-  diff_mode:
-    description: The module changes nothing, so there is nothing to show.
-    support: none
+extends_documentation_fragment:
+  - herd.llama_cpp.changes_nothing
 seealso:
   - module: herd.llama_cpp.tcp_probe_info
   - module: herd.llama_cpp.unit_process_info
