@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import api
+import clusters
 import pytest
 import requests
 from clusters import API_PORT
@@ -95,10 +96,9 @@ def test_its_process_has_no_rights(host):
     assert int(capabilities, 16) == 0
 
 
-@pytest.mark.parametrize("unit", ["llama-server", "llama-server-proxy"])
+@pytest.mark.parametrize("unit", ["llama-server.service", "llama-server-proxy.service", "llama-server-tunnel.service"])
 def test_units_are_shut_in(host, unit):
-    exposure = float(host.check_output(f"systemd-analyze security --no-pager {unit} | tail -1").split(":")[1].split()[0])
-    assert exposure <= 1.5
+    assert clusters.exposure(host, unit) <= 1.5
 
 
 def test_the_packages_own_server_stays_off(host, cluster):

@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 import socket
 
+import clusters
 import pytest
 from clusters import RPC_PORT, WATCHDOG_PORT
 
@@ -24,6 +25,11 @@ def test_process_runs_as_its_own_user_on_the_planned_device(host):
     process = host.process.get(comm="ggml-rpc-server")
     assert process.user == "llama-rpc"
     assert "-d CPU" in process.args
+
+
+@pytest.mark.parametrize("unit", [UNIT, "llama-rpc-tls@0.service", "llama-watchdog.service"])
+def test_units_are_shut_in(host, unit):
+    assert clusters.exposure(host, unit) <= 1.5
 
 
 def test_listens_on_its_own_address_only(host, cluster):
