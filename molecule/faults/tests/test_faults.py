@@ -358,10 +358,13 @@ WORDS = (
 
 
 def secret(lab: FaultLab, word: str) -> str:
-    """What the model says when it is asked for a word that it was told just before, which no other client's question holds."""
-    prompt = f"The secret word is {word}. Do not forget it. Question: What is the secret word? Answer: The secret word is"
+    """What the model goes on with after a word that no other client's question holds.
+
+    Told once, it names some of them by a margin so narrow that what is computed beside it decides; told so often, each by 40 to 1 or more.
+    """
+    prompt = f"The secret word is {word}. Remember: the secret word is {word}. Once more: the secret word is {word}. Again: the secret word is"
     answer = requests.post(
-        f"{lab.url}/v1/completions", json={"prompt": prompt, "temperature": 0, "max_tokens": 12},
+        f"{lab.url}/v1/completions", json={"prompt": prompt, "temperature": 0, "max_tokens": 6},
         headers={"Authorization": f"Bearer {lab.key}"}, timeout=120,
     )
     answer.raise_for_status()
