@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import dataclass, field
 
 import requests
@@ -66,9 +67,14 @@ class Holders:
 
     def __enter__(self) -> Holders:
         def hold() -> None:
-            answer = requests.post(
-                f"{self._api.url}/v1/completions", headers={"Authorization": f"Bearer {self._api.key}"}, verify=self._api.ca or True,
-                json={"prompt": "1, 2, 3,", "max_tokens": 1500, "stream": True, "ignore_eos": True}, stream=True, timeout=120)
+            # Whoever looks meanwhile may take the last place for a moment.
+            for _attempt in range(100):
+                answer = requests.post(
+                    f"{self._api.url}/v1/completions", headers={"Authorization": f"Bearer {self._api.key}"}, verify=self._api.ca or True,
+                    json={"prompt": "1, 2, 3,", "max_tokens": 1500, "stream": True, "ignore_eos": True}, stream=True, timeout=120)
+                if answer.status_code != 503:
+                    break
+                time.sleep(0.1)
             self._answers.append(answer)
             self.statuses.append(answer.status_code)
 
