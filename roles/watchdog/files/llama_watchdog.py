@@ -77,8 +77,7 @@ class Unit:
         if not found.restart or process is None:
             self._held_back = False
             return
-        # What may serve garbage does not wait: a client has loaded a model before it, so this repeats no faster than models are loaded.
-        if not self.backoff.allows(at) and found.state != "suspect":
+        if not self.backoff.allows(at) and not found.urgent:
             if not self._held_back:
                 say("%s: %s; not restarted again yet, after %d restarts without an answer" % (self.unit, describe(found), self.backoff.count))
             self._held_back = True
@@ -97,18 +96,17 @@ def replace_file(path: str, content: Dict[str, Any]) -> None:
     os.replace(path + ".new", path)
 
 
-def leave_reason(path: str, state: str = "", reason: str = "", worker: str = "") -> None:
+def leave_reason(path: str, found: verdict.Verdict) -> None:
     """Why the API cannot answer, as it would say it itself; the proxy before llama-server hands this out while llama-server is away."""
-    if state:
-        message = "llama-server does not serve (%s): %s%s" % (state, worker + ": " if worker else "", reason)
+    if not found.good:
+        message = "llama-server does not serve (%s): %s" % (found.state, found.words)
         replace_file(path, {"error": {"code": 503, "message": message, "type": "unavailable_error"}})
     elif os.path.exists(path):
         os.unlink(path)
 
 
 def describe(found: verdict.Verdict) -> str:
-    words = (found.worker + ": " if found.worker else "") + found.reason
-    return found.state + (", " + words if words else "")
+    return found.state + (", " + found.words if found.words else "")
 
 
 class Head:
@@ -345,9 +343,7 @@ class Watchdog:
             watched.tick()
         replace_file(os.path.join(self.config["runtime_dir"], "status.json"), self.status())
         if self.head is not None:
-            found = self.head.unit.verdict
-            why = {} if found.good else {"state": found.state, "reason": found.reason, "worker": found.worker}
-            leave_reason(os.path.join(self.config["runtime_dir"], "unready.json"), **why)
+            leave_reason(os.path.join(self.config["runtime_dir"], "unready.json"), self.head.unit.verdict)
         notify("WATCHDOG=1")
 
 

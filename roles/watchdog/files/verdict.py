@@ -148,6 +148,15 @@ class Verdict:
     def good(self) -> bool:
         return self.state in ("idle", "busy")
 
+    @property
+    def urgent(self) -> bool:
+        """What may serve garbage waits for no pause. A client has loaded a model before it, so it repeats no faster than models are loaded."""
+        return self.state == "suspect"
+
+    @property
+    def words(self) -> str:
+        return (self.worker + ": " if self.worker else "") + self.reason
+
 
 class Held:
     """For how long each named condition has held without a break."""

@@ -208,12 +208,13 @@ def test_health_is_good_only_after_an_answer_of_the_process_that_runs(tmp_path):
 def test_the_reason_lies_where_the_api_finds_it_for_as_long_as_there_is_one(tmp_path):
     said = tmp_path / "unready.json"
     for _twice in range(2):
-        llama_watchdog.leave_reason(str(said), "down", "its machine does not answer, and llama-server needs it", "w (10.0.0.1:50052, u)")
+        llama_watchdog.leave_reason(
+            str(said), verdict.Verdict("down", "its machine does not answer, and llama-server needs it", "w (10.0.0.1:50052, u)"))
         assert json.loads(said.read_text()) == {"error": {
             "code": 503, "type": "unavailable_error",
             "message": "llama-server does not serve (down): w (10.0.0.1:50052, u): its machine does not answer, and llama-server needs it"}}
     for _twice in range(2):
-        llama_watchdog.leave_reason(str(said))
+        llama_watchdog.leave_reason(str(said), verdict.Verdict("idle"))
         assert not list(tmp_path.iterdir())
 
 
