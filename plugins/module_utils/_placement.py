@@ -9,9 +9,9 @@ import struct
 from bisect import bisect_left, bisect_right
 from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._memory import (
-    Model, RunSettings, Share, compute_bytes, host_compute_bytes, layer_context_bytes,
-)
+from ansible_collections.herd.llama_cpp.plugins.module_utils._caches import RunSettings, layer_context_bytes
+from ansible_collections.herd.llama_cpp.plugins.module_utils._graph import Share, compute_bytes, host_compute_bytes
+from ansible_collections.herd.llama_cpp.plugins.module_utils._model import Model
 
 # llama.cpp splits over at most 16 devices, the CPU included (ggml/src/ggml-backend.cpp, GGML_SCHED_MAX_BACKENDS)
 MAX_DEVICES = 15

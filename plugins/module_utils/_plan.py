@@ -19,9 +19,8 @@ from bisect import bisect_right
 from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._memory import (
-    BLOCKS, KV_TYPES, MIB, Model, RunSettings, mib_up, pad,
-)
+from ansible_collections.herd.llama_cpp.plugins.module_utils._caches import KV_TYPES, RunSettings
+from ansible_collections.herd.llama_cpp.plugins.module_utils._model import BLOCKS, MIB, Model, mib_up, pad
 from ansible_collections.herd.llama_cpp.plugins.module_utils._placement import MAX_DEVICES, Accounts, DeviceMemory, HostMemory
 
 POLICIES = ("fewest_machines", "most_headroom", "all_machines", "named_machines")

@@ -18,7 +18,7 @@ import gguf_files
 import model_server
 import sparse_gguf
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils import _gguf, _http_range, _memory, _plan
+from ansible_collections.herd.llama_cpp.plugins.module_utils import _caches, _gguf, _http_range, _model, _plan
 
 CLUSTERS = {
     "15 equal devices": [24564] * 15,
@@ -56,9 +56,9 @@ def main() -> None:
                         start = time.perf_counter()
                         header = (_gguf.read_gguf_model(str(path)) if place == "disk" else
                                   _http_range.read_remote_gguf_model("%s/files/%s" % (server.url, path.name)))
-                        model = _memory.describe_model(header.metadata, header.tensors)
+                        model = _model.describe_model(header.metadata, header.tensors)
                         read = time.perf_counter()
-                        plan = _plan.make_plan(_plan.Request(model, _memory.RunSettings(parallel=4, kv_unified=True), machines, "m0", policy))
+                        plan = _plan.make_plan(_plan.Request(model, _caches.RunSettings(parallel=4, kv_unified=True), machines, "m0", policy))
                         end = time.perf_counter()
                         print(ROW % (shape, place, name, policy, "yes" if plan.fits else "no", plan.split.search if plan.split else "",
                                      "%.1f MiB" % (header.first.bytes_read / 2**20), "%.2f s" % (read - start), "%.2f s" % (end - read),

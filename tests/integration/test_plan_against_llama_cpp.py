@@ -23,7 +23,7 @@ import oracle
 import pytest
 import sparse_gguf
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils import _gguf, _memory, _placement
+from ansible_collections.herd.llama_cpp.plugins.module_utils import _caches, _gguf, _model, _placement
 
 BIN_DIR = Path(os.environ.get("LLAMA_CPP_BIN_DIR", "/nonexistent"))
 MODEL = Path(os.environ.get("SMOLLM2_GGUF", "/nonexistent"))
@@ -47,7 +47,7 @@ def workers(request: pytest.FixtureRequest) -> Iterator[oracle.Workers]:
 @pytest.mark.parametrize("shape", sorted(sparse_gguf.SHAPES))
 def test_every_device(workers: oracle.Workers, files: dict, shape: str) -> None:
     header = _gguf.read_gguf(str(files[shape]))
-    model = _memory.describe_model(header.metadata, header.tensors)
+    model = _model.describe_model(header.metadata, header.tensors)
     found = []
     for case in memory_cases.cases(workers.devices, [shape]):
         rows = oracle.fit_print(BIN_DIR, files[shape], workers.endpoints, case.split, **case.settings)
@@ -61,7 +61,7 @@ def test_three_shards_are_one_model(files: dict, tmp_path: Path) -> None:
     parts = sparse_gguf.write_split(model, tmp_path, 3)
     header = _gguf.read_gguf_model(str(parts[1]))
     assert len(header.tensors) == len(model.tensors)
-    described = _memory.describe_model(header.metadata, header.tensors)
+    described = _model.describe_model(header.metadata, header.tensors)
     with oracle.Workers(BIN_DIR, (1, 1)) as running:
         for case in memory_cases.cases((1, 1), ["llama-8b"]):
             rows = oracle.fit_print(BIN_DIR, parts[0], running.endpoints, case.split, **case.settings)
@@ -74,8 +74,8 @@ def test_three_shards_are_one_model(files: dict, tmp_path: Path) -> None:
 def test_a_running_server(tmp_path: Path, parallel: int, unified: bool, context: int, split: tuple) -> None:
     """Weights, KV and compute as llama-server's own log says, per device, rounded to hundredths of a MiB."""
     header = _gguf.read_gguf(str(MODEL))
-    model = _memory.describe_model(header.metadata, header.tensors)
-    settings = _memory.RunSettings(context_size=context, parallel=parallel, kv_unified=unified)
+    model = _model.describe_model(header.metadata, header.tensors)
+    settings = _caches.RunSettings(context_size=context, parallel=parallel, kv_unified=unified)
     devices, host = _placement.split_memory(_placement.Accounts(model, settings), split, ["cpu", "cpu"])
     log_path = tmp_path / "server.log"
     with oracle.Workers(BIN_DIR, (1, 1)) as running, open(log_path, "wb") as log:

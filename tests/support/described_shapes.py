@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import sparse_gguf
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils import _memory
+from ansible_collections.herd.llama_cpp.plugins.module_utils import _model
 
 
 def tensors_of(model: sparse_gguf.Model) -> list:
@@ -19,6 +19,6 @@ def tensors_of(model: sparse_gguf.Model) -> list:
 
 
 @functools.lru_cache(maxsize=None)
-def described(shape: str) -> _memory.Model:
+def described(shape: str) -> _model.Model:
     model = sparse_gguf.SHAPES[shape]()
-    return _memory.describe_model(model.metadata, tensors_of(model))
+    return _model.describe_model(model.metadata, tensors_of(model))

@@ -74,7 +74,7 @@ def cases(cluster: Sequence[int], shapes: Sequence[str] = tuple(sparse_gguf.SHAP
 
 def problems(case: Case, model: Any, real: Sequence[Sequence[int]]) -> List[str]:
     """What is wrong with the prediction for a case, ``real`` being llama.cpp's rows (devices in order, then the host)."""
-    from ansible_collections.herd.llama_cpp.plugins.module_utils._memory import RunSettings
+    from ansible_collections.herd.llama_cpp.plugins.module_utils._caches import RunSettings
     from ansible_collections.herd.llama_cpp.plugins.module_utils._placement import Accounts, split_memory
 
     settings = RunSettings(as_fit_params=True, **case.settings)

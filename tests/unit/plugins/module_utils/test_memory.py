@@ -15,7 +15,7 @@ import pytest
 import sparse_gguf
 from described_shapes import described, tensors_of
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils import _memory
+from ansible_collections.herd.llama_cpp.plugins.module_utils import _caches, _model
 
 RECORDED = Path(__file__).resolve().parents[3] / "fixtures" / "plan" / "llama_cpp_0.5.0.json"
 
@@ -37,7 +37,7 @@ def test_every_device_as_llama_cpp_says(shape: str) -> None:
 
 def test_at_least_twelve_shapes_and_all_kinds_are_compared() -> None:
     kinds = {described(s).architecture for s in sparse_gguf.SHAPES}
-    assert kinds == set(_memory.EXACT), "every architecture called exact must have a recorded shape"
+    assert kinds == set(_model.EXACT), "every architecture called exact must have a recorded shape"
     assert len(sparse_gguf.SHAPES) >= 12
 
 
@@ -48,29 +48,29 @@ def test_at_least_twelve_shapes_and_all_kinds_are_compared() -> None:
     ({"context_size": 1000, "parallel": 3}, 512, 3),
 ])
 def test_context_is_padded(settings: dict, cells: int, streams: int) -> None:
-    run = _memory.RunSettings(**settings)
+    run = _caches.RunSettings(**settings)
     assert (run.sequence_context, run.streams) == (cells, streams)
 
 
 @pytest.mark.parametrize(("kind", "n", "expected"), [("f16", 128, 256), ("q8_0", 128, 136), ("q4_0", 64, 36), ("f32", 3, 12)])
 def test_row_bytes(kind: str, n: int, expected: int) -> None:
-    assert _memory.row_bytes(kind, n) == expected
+    assert _model.row_bytes(kind, n) == expected
 
 
 def test_cuda_pads_quantised_rows() -> None:
     tensor = SimpleNamespace(name="blk.0.ffn_up.weight", shape=(576, 1536), type_name="Q4_1", size_bytes=576 * 1536 // 32 * 20)
-    assert _memory._tensor_bytes(tensor, "cpu") == tensor.size_bytes
+    assert _model._tensor_bytes(tensor, "cpu") == tensor.size_bytes
     # 576 is 64 over a multiple of 512: the rest of the row, 448 elements, once
-    assert _memory._tensor_bytes(tensor, "cuda") == -(-(tensor.size_bytes + 448 // 32 * 20) // 128) * 128
+    assert _model._tensor_bytes(tensor, "cuda") == -(-(tensor.size_bytes + 448 // 32 * 20) // 128) * 128
 
 
 def test_unknown_architecture_is_refused_or_listed() -> None:
     model = sparse_gguf.SHAPES["llama-1b-tied"]()
     metadata = {key.replace("llama.", "newcomer."): value for key, value in model.metadata.items()}
     metadata["general.architecture"] = "newcomer"
-    with pytest.raises(_memory.MemoryModelError, match="newcomer.*never compared"):
-        _memory.describe_model(metadata, tensors_of(model))
-    assert _memory.describe_model(metadata, tensors_of(model), conservative=True).unknown
+    with pytest.raises(_model.MemoryModelError, match="newcomer.*never compared"):
+        _model.describe_model(metadata, tensors_of(model))
+    assert _model.describe_model(metadata, tensors_of(model), conservative=True).unknown
 
 
 @pytest.mark.parametrize(("change", "message"), [
@@ -82,8 +82,8 @@ def test_unknown_architecture_is_refused_or_listed() -> None:
 def test_broken_headers_are_one_sentence(change: dict, message: str) -> None:
     model = sparse_gguf.SHAPES["llama-1b-tied"]()
     metadata = {k: v for k, v in dict(model.metadata, **change).items() if v is not None}
-    with pytest.raises(_memory.MemoryModelError, match=message):
-        _memory.describe_model(metadata, tensors_of(model))
+    with pytest.raises(_model.MemoryModelError, match=message):
+        _model.describe_model(metadata, tensors_of(model))
 
 
 def test_multi_token_prediction_blocks_cost_nothing() -> None:

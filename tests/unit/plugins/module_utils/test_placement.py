@@ -9,7 +9,7 @@ from described_shapes import described
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._memory import RunSettings
+from ansible_collections.herd.llama_cpp.plugins.module_utils._caches import RunSettings
 from ansible_collections.herd.llama_cpp.plugins.module_utils._placement import MAX_DEVICES, Accounts, slot_devices
 
 

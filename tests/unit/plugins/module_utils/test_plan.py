@@ -16,22 +16,22 @@ from described_shapes import described
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils import _gguf, _memory, _plan
+from ansible_collections.herd.llama_cpp.plugins.module_utils import _caches, _gguf, _model, _plan
 from ansible_collections.herd.llama_cpp.plugins.module_utils._placement import Accounts
 
-MIB = _memory.MIB
+MIB = _model.MIB
 # brute force is slow: a failing example is shown as it was found
 NO_SHRINKING = (Phase.explicit, Phase.reuse, Phase.generate)
 
 
-def tiny(weights: Sequence[int], output: int, context: Sequence[int]) -> _memory.Model:
+def tiny(weights: Sequence[int], output: int, context: Sequence[int]) -> _model.Model:
     """A model whose layers weigh the given MiB and whose K caches take the given number of MiB at 1024 tokens."""
     layers = tuple(
-        _memory.Layer(_memory.LayerKind(q_dim=64, k_dim=k * 512, v_dim=64, out_dim=64, cache=1, head_k=64, head_v=64,
-                                        ffn=(_memory.Ffn(128 + 64 * (w % 3)),)),
+        _model.Layer(_model.LayerKind(q_dim=64, k_dim=k * 512, v_dim=64, out_dim=64, cache=1, head_k=64, head_v=64,
+                                        ffn=(_model.Ffn(128 + 64 * (w % 3)),)),
                       {"cpu": w * MIB, "cuda": w * MIB}, k_row=k * 512, v_row=0)
         for w, k in zip(weights, context))
-    return _memory.Model(architecture="llama", n_layer=len(layers), n_embd=64, n_vocab=1000, n_ctx_train=4096, layers=layers,
+    return _model.Model(architecture="llama", n_layer=len(layers), n_embd=64, n_vocab=1000, n_ctx_train=4096, layers=layers,
                          input_bytes=MIB, output_bytes={"cpu": output * MIB, "cuda": output * MIB}, shared_bytes={"cpu": 0, "cuda": 0},
                          n_swa=0, file_size_bytes=sum(weights) * MIB)
 
@@ -94,9 +94,9 @@ clusters = st.lists(st.lists(st.integers(4, 60), min_size=0, max_size=2), min_si
 
 @settings(max_examples=100, phases=NO_SHRINKING, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 @given(models, clusters, st.sampled_from(["fewest_machines", "most_headroom", "all_machines"]))
-def test_same_verdict_and_objective_as_brute_force(model: _memory.Model, sizes: List[List[int]], policy: str) -> None:
+def test_same_verdict_and_objective_as_brute_force(model: _model.Model, sizes: List[List[int]], policy: str) -> None:
     machines = tuple(machine("m%d" % i, *free) for i, free in enumerate(sizes))
-    run = _memory.RunSettings(context_size=1024, ubatch=64)
+    run = _caches.RunSettings(context_size=1024, ubatch=64)
     if policy == "all_machines" and sum(map(len, sizes)) > model.n_slots:
         return
     accounts = Accounts(model, run)
@@ -114,7 +114,7 @@ def test_same_verdict_and_objective_as_brute_force(model: _memory.Model, sizes: 
        st.lists(st.sampled_from([120, 160, 200, 260]), min_size=5, max_size=6))
 def test_six_devices_and_forty_layers(weights: List[int], output: int, sizes: List[int]) -> None:
     model = tiny(weights, output, [1 + w % 3 for w in weights])
-    run = _memory.RunSettings(context_size=1024, ubatch=64)
+    run = _caches.RunSettings(context_size=1024, ubatch=64)
     machines = tuple(machine("m%d" % i, free) for i, free in enumerate(sizes))
     best = max(headroom for _machines, headroom, _devices in every_split(Accounts(model, run), machines, "m0"))
     split = _plan.find_split(_plan.Request(model, run, machines, "m0", "most_headroom"), Accounts(model, run), machines, None)
@@ -129,7 +129,7 @@ def test_different_devices_that_get_equally_far(n: int, weight: int, noise: int,
     least = sum(weights) * 2 // 5
     sizes = data.draw(st.lists(st.integers(least, least + 3 * weight), min_size=4, max_size=5))
     model = tiny(weights, output, [1] * n)
-    run = _memory.RunSettings(context_size=1024, ubatch=64)
+    run = _caches.RunSettings(context_size=1024, ubatch=64)
     machines = tuple(machine("m%d" % i, *(() if headless and i == 0 else (free,))) for i, free in enumerate(sizes))
     for policy in ("fewest_machines", "most_headroom"):
         expected = best_of_all(policy, Accounts(model, run), machines, "m0")
@@ -145,14 +145,14 @@ GUIDE = tuple(machine("m%d" % i, 24_000_000_000 // MIB, reserve=2_000_000_000 //
 
 @pytest.mark.parametrize(("shape", "machines"), [("llama-70b-q4", 2), ("llama-70b-q6", 3)])
 def test_the_guide_s_two_examples(shape: str, machines: int) -> None:
-    plan = _plan.make_plan(_plan.Request(described(shape), _memory.RunSettings(parallel=4, kv_unified=True), GUIDE, "m0"))
+    plan = _plan.make_plan(_plan.Request(described(shape), _caches.RunSettings(parallel=4, kv_unified=True), GUIDE, "m0"))
     assert plan.fits
     assert plan.split is not None and plan.split.machines == machines
     assert plan.largest_context >= 8192
 
 
 def test_the_largest_context_fits_and_one_step_more_does_not() -> None:
-    run = _memory.RunSettings(parallel=4, kv_unified=True)
+    run = _caches.RunSettings(parallel=4, kv_unified=True)
     request = _plan.Request(described("llama-70b-q4"), run, GUIDE[:2], "m0")
     largest = _plan.make_plan(request).largest_context
     assert _plan.make_plan(replace(request, settings=replace(run, context_size=largest))).fits
@@ -160,7 +160,7 @@ def test_the_largest_context_fits_and_one_step_more_does_not() -> None:
 
 
 def test_a_plan_that_does_not_fit_says_what_is_missing_and_three_ways_out() -> None:
-    run = _memory.RunSettings(context_size=65536, parallel=4, kv_unified=True)
+    run = _caches.RunSettings(context_size=65536, parallel=4, kv_unified=True)
     request = _plan.Request(described("llama-70b-q4"), run, GUIDE[:2], "m0")
     plan = _plan.make_plan(request)
     assert not plan.fits and plan.shortfall is not None
@@ -184,7 +184,7 @@ def test_a_plan_that_does_not_fit_says_what_is_missing_and_three_ways_out() -> N
 
 
 def test_one_more_machine_is_as_small_as_possible() -> None:
-    run = _memory.RunSettings(parallel=4, kv_unified=True)
+    run = _caches.RunSettings(parallel=4, kv_unified=True)
     request = _plan.Request(described("llama-70b-q6"), run, GUIDE[:2], "m0")
     way = _plan._one_more_machine(request, list(GUIDE[:2]))
     assert way is not None
@@ -194,7 +194,7 @@ def test_one_more_machine_is_as_small_as_possible() -> None:
 
 
 def test_named_machines_are_used_and_no_other() -> None:
-    run = _memory.RunSettings(parallel=4, kv_unified=True)
+    run = _caches.RunSettings(parallel=4, kv_unified=True)
     request = _plan.Request(described("llama-8b"), run, GUIDE, "m0", "named_machines", ("m2", "m3"))
     plan = _plan.make_plan(request)
     assert plan.split is not None and {p.device.machine for p in plan.split.placed} == {"m2", "m3"}
@@ -202,7 +202,7 @@ def test_named_machines_are_used_and_no_other() -> None:
 
 def test_the_head_s_ram_counts() -> None:
     small = (replace(GUIDE[0], ram_free_mib=500),) + GUIDE[1:]
-    plan = _plan.make_plan(_plan.Request(described("llama-70b-q4"), _memory.RunSettings(), small, "m0"))
+    plan = _plan.make_plan(_plan.Request(described("llama-70b-q4"), _caches.RunSettings(), small, "m0"))
     assert plan.problems and "RAM" in plan.problems[0]
 
 
@@ -215,27 +215,27 @@ def test_the_head_s_ram_counts() -> None:
 ])
 def test_settings_llama_cpp_or_the_formulas_refuse(change: dict, message: str) -> None:
     with pytest.raises(_plan.PlanError, match=message):
-        _plan.make_plan(_plan.Request(described("llama-8b"), _memory.RunSettings(**change), GUIDE, "m0"))
+        _plan.make_plan(_plan.Request(described("llama-8b"), _caches.RunSettings(**change), GUIDE, "m0"))
 
 
 def test_latent_attention_wants_one_cache_type() -> None:
     with pytest.raises(_plan.PlanError, match="latent attention"):
-        _plan.make_plan(_plan.Request(described("deepseek2-16b"), _memory.RunSettings(type_k="q8_0"), GUIDE, "m0"))
+        _plan.make_plan(_plan.Request(described("deepseek2-16b"), _caches.RunSettings(type_k="q8_0"), GUIDE, "m0"))
 
 
 def test_without_flash_attention_a_conservative_plan_asks_for_more() -> None:
-    on = _plan.make_plan(_plan.Request(described("llama-8b"), _memory.RunSettings(), GUIDE, "m0"))
-    off = _plan.make_plan(_plan.Request(described("llama-8b"), _memory.RunSettings(flash_attention=False), GUIDE, "m0"), True)
+    on = _plan.make_plan(_plan.Request(described("llama-8b"), _caches.RunSettings(), GUIDE, "m0"))
+    off = _plan.make_plan(_plan.Request(described("llama-8b"), _caches.RunSettings(flash_attention=False), GUIDE, "m0"), True)
     assert on.split is not None and off.split is not None
     assert off.split.headroom_mib < on.split.headroom_mib
 
 
 def test_more_than_fifteen_devices_are_never_used() -> None:
     many = tuple(machine("m%02d" % i, 24000) for i in range(18))
-    plan = _plan.make_plan(_plan.Request(described("llama-405b"), _memory.RunSettings(), many, "m00", "most_headroom"))
+    plan = _plan.make_plan(_plan.Request(described("llama-405b"), _caches.RunSettings(), many, "m00", "most_headroom"))
     assert plan.split is not None and len(plan.split.placed) == 15
     with pytest.raises(_plan.PlanError, match="at most 15 devices"):
-        _plan.make_plan(_plan.Request(described("llama-405b"), _memory.RunSettings(), many, "m00", "all_machines"))
+        _plan.make_plan(_plan.Request(described("llama-405b"), _caches.RunSettings(), many, "m00", "all_machines"))
 
 
 FIFTEEN = {
@@ -256,8 +256,8 @@ def test_a_405b_over_fifteen_devices_takes_under_a_second(sizes: List[int], poli
     # the time of this process: other work on the machine does not count
     start = time.process_time()
     header = _gguf.read_gguf_model(str(path))
-    model = _memory.describe_model(header.metadata, header.tensors)
-    plan = _plan.make_plan(_plan.Request(model, _memory.RunSettings(parallel=4, kv_unified=True), machines, "m00", policy))
+    model = _model.describe_model(header.metadata, header.tensors)
+    plan = _plan.make_plan(_plan.Request(model, _caches.RunSettings(parallel=4, kv_unified=True), machines, "m00", policy))
     took = time.process_time() - start
     assert plan.split is not None and plan.split.search == "exact" and plan.fits == (min(sizes) != 8000)
     # the goal is one second, and some 0.2 are usual; twice the goal for slow machines
@@ -266,5 +266,5 @@ def test_a_405b_over_fifteen_devices_takes_under_a_second(sizes: List[int], poli
 
 def test_a_search_that_kept_only_the_best_sets_says_so() -> None:
     many = tuple(machine("m%02d" % i, 20000 + 400 * i) for i in range(20))
-    plan = _plan.make_plan(_plan.Request(described("llama-405b"), _memory.RunSettings(), many, "m00", "most_headroom"))
+    plan = _plan.make_plan(_plan.Request(described("llama-405b"), _caches.RunSettings(), many, "m00", "most_headroom"))
     assert plan.fits and plan.split is not None and plan.split.search == "beam" and len(plan.split.placed) == 15

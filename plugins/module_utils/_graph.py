@@ -1,0 +1,339 @@
+# Copyright: (c) 2026, herd.llama_cpp contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The compute buffer that one evaluation of a batch needs, per device: the graph's allocations replayed in llama.cpp's order.
+
+All sources named here are those of llama.cpp 0.5.0.
+"""
+
+from __future__ import annotations
+
+from typing import List, NamedTuple, Optional, Sequence, Tuple
+
+from ansible_collections.herd.llama_cpp.plugins.module_utils._caches import RunSettings, cache_cells
+from ansible_collections.herd.llama_cpp.plugins.module_utils._graph_alloc import Graph, Tensor
+from ansible_collections.herd.llama_cpp.plugins.module_utils._model import ALIGNMENT, UNQUANTISED, Ffn, LayerKind, Model, pad
+
+# ggml/src/ggml-backend.cpp, GGML_SCHED_MAX_COPIES
+PIPELINE_COPIES = 4
+
+
+class _Builder:
+    """Builds the part of the graph that one device runs, in the order llama.cpp builds it."""
+
+    def __init__(self, model: Model, settings: RunSettings, device_kind: str, copies: int) -> None:
+        self.model = model
+        self.settings = settings
+        self.kind = device_kind
+        self.copies = copies
+        self.tokens = settings.tokens
+        self.width = model.n_embd
+        self.graph = Graph(ALIGNMENT[device_kind])
+        self.next_kind: Optional[LayerKind] = None
+        self.state: Optional[Tensor] = None
+
+    def norm(self, x: Tensor) -> Tensor:
+        return self.graph.op([x], *x.layout, in_place=True)
+
+    def matmul(self, x: Tensor, rows: int, tokens: int) -> Tensor:
+        return self.graph.op([x], rows, tokens)
+
+    def add(self, a: Tensor, b: Tensor) -> Tensor:
+        return self.graph.op([a, b], *a.layout, in_place=True)
+
+    def inputs(self, kinds: Sequence[LayerKind]) -> None:
+        """Positions, cache indices, masks and rotation matrices: the same for every device that has such layers."""
+        g, t, s = self.graph, self.tokens, self.settings
+        caches = {k.cache for k in kinds if k.cache}
+        self.small: List[Tensor] = []
+        if caches:
+            self.small.append(g.input(4 * t, self.copies))
+        # both caches of a sliding-window model are inputs wherever one of its layers is (src/llama-graph.cpp,
+        # build_attn_inp_kv_iswa)
+        for cache in sorted(caches):
+            latent = any(k.mla for k in kinds)
+            self.small.append(g.input(8 * t, self.copies))
+            if not latent:
+                self.small.append(g.input(8 * t, self.copies))
+            cells = cache_cells(self.model, s, cache == 2)
+            # src/llama-graph.cpp, build_attn_inp_kq_mask: float16 with flash attention
+            self.small.append(g.input((2 if s.flash_attention else 4) * cells * t, self.copies))
+            first = next(k for k in kinds if k.cache == cache)
+            # src/llama-kv-cache.cpp, build_input_k_rot (the largest power of two that divides the head) and
+            # build_input_v_rot (64)
+            if self.rotated(s.type_k, first.head_k) and not latent:
+                self.small.append(g.input(4 * (first.head_k & -first.head_k) ** 2, self.copies))
+            if self.rotated(s.type_v, first.head_v) and not latent:
+                self.small.append(g.input(4 * 64 ** 2, self.copies))
+
+    @staticmethod
+    def rotated(type_name: str, head: int) -> bool:
+        return bool(head) and type_name.lower() not in UNQUANTISED and head % 64 == 0
+
+    def rotate(self, x: Tensor, type_name: str, head: int, rows: int) -> Tensor:
+        """src/llama-graph.cpp, llama_mul_mat_hadamard: a quantised cache holds rotated vectors."""
+        if not self.rotated(type_name, head):
+            return x
+        return self.graph.op([self.graph.view(x, rows, self.tokens)], rows, self.tokens)
+
+    def attention(self, x: Tensor, kind: LayerKind) -> Tensor:
+        """src/llama-graph.cpp, build_qkv, build_attn and build_attn_mha with flash attention."""
+        if kind.mla:
+            return self.latent_attention(x, kind)
+        g, t, s = self.graph, self.tokens, self.settings
+        if kind.query_gate:
+            full = self.matmul(x, 2 * kind.q_dim, t)
+            gate = g.view(full, kind.q_dim, t, whole=False)
+            q = g.op([g.view(full, kind.q_dim, t, whole=False)], kind.q_dim, t)
+        else:
+            gate = None
+            q = self.rope(self.matmul(x, kind.q_dim, t), kind.q_dim)
+        q = self.rotate(q, s.type_k, kind.head_k, kind.q_dim)
+        if not kind.kv_first:
+            v = self.rotate(self.matmul(x, kind.v_dim, t), s.type_v, kind.head_v, kind.v_dim)
+        k = self.rope(self.matmul(x, kind.k_dim, t), kind.k_dim)
+        k = self.rotate(k, s.type_k, kind.head_k, kind.k_dim)
+        if kind.kv_first:
+            v = self.rotate(self.matmul(x, kind.v_dim, t), s.type_v, kind.head_v, kind.v_dim)
+        g.use(k)
+        g.use(v)
+        out = self.flash(q, kind)
+        if gate is not None:
+            out = self.rotate(out, s.type_v, kind.head_v, kind.out_dim)
+            opened = g.op([g.op([gate], kind.out_dim, t)], kind.out_dim, t, in_place=True)
+            out = g.op([g.view(out, kind.out_dim, t), opened], kind.out_dim, t, in_place=True)
+        return out
+
+    def project(self, out: Tensor, kind: LayerKind) -> Tensor:
+        if not kind.mla and not kind.query_gate:
+            out = self.rotate(out, self.settings.type_v, kind.head_v, kind.out_dim)
+        return self.matmul(out, self.width, self.tokens)
+
+    def rope(self, x: Tensor, rows: int) -> Tensor:
+        """Head norm and rotation work on a reshaped view, so the first of them makes a new tensor."""
+        return self.graph.op([self.graph.view(x, rows, self.tokens)], rows, self.tokens)
+
+    def flash(self, q: Tensor, kind: LayerKind) -> Tensor:
+        out = self.graph.op([q], kind.out_dim, self.tokens)
+        if self.kind == "cuda":
+            # ggml/src/ggml-cuda/fattn.cu, ggml_cuda_flash_attn_ext_get_alloc_size: a float16 copy of a cache that is not
+            # float16 follows the result. Not measured on CUDA hardware.
+            s = self.settings
+            cells = cache_cells(self.model, s, kind.cache == 2) * s.streams
+            for type_name, row in ((s.type_k, kind.k_dim), (s.type_v, kind.v_dim)):
+                if type_name.lower() != "f16":
+                    out.size += 128 + 2 * row * cells
+        return out
+
+    def latent_attention(self, x: Tensor, kind: LayerKind) -> Tensor:
+        """src/models/deepseek2.cpp, the graph's branch for is_mla."""
+        g, t = self.graph, self.tokens
+        rope, latent, heads, head_v, head_k, q_lora = kind.mla
+        q = x
+        if q_lora:
+            q = self.norm(self.matmul(x, q_lora, t))
+        q = self.matmul(q, heads * head_k, t)
+        nope = g.view(q, heads * (head_k - rope), t, whole=False)
+        pe = g.view(q, heads * rope, t, whole=False)
+        absorbed = g.op([g.view(nope, heads * (head_k - rope), t, whole=False)], heads * latent, t)
+        rotated = g.op([pe], heads * rope, t)
+        query = g.op([g.view(absorbed, heads * latent, t), rotated], heads * (latent + rope), t)
+        kv = self.matmul(x, latent + rope, t)
+        compressed = self.norm(g.op([g.view(kv, latent, t, whole=False)], latent, t))
+        key_pe = g.op([g.view(kv, rope, t, whole=False)], rope, t)
+        g.use(g.op([compressed, key_pe], latent + rope, t))
+        out = g.op([query], heads * latent, t)
+        out = g.op([out], heads * head_v, t)
+        return g.op([g.view(out, heads * head_v, t, whole=False)], heads * head_v, t)
+
+    def feed_forward(self, x: Tensor, ffn: Ffn, tokens: int) -> Tensor:
+        """src/llama-graph.cpp, build_ffn and build_moe_ffn; the result replaces x's block's output."""
+        g = self.graph
+        if not ffn.n_expert:
+            return self.dense(x, ffn.n_ff, tokens, ffn.gated)
+        logits = self.matmul(x, ffn.n_expert, tokens)
+        probs = g.op([logits], ffn.n_expert, tokens, in_place=True)
+        chosen_from = g.op([probs], ffn.n_expert, tokens) if ffn.biased_choice else probs
+        order = g.op([chosen_from], ffn.n_expert, tokens)
+        top = g.view(order, ffn.n_used, tokens, whole=False)
+        weights = g.op([g.view(probs, 1, ffn.n_expert, tokens), top], 1, ffn.n_used, tokens)
+        share = g.op([g.view(weights, ffn.n_used, tokens)], 1, tokens)
+        weights = g.op([g.view(weights, ffn.n_used, tokens), share], ffn.n_used, tokens)
+        rows = (ffn.n_used, tokens)
+        hidden = [g.op([x, top], ffn.n_ff, *rows) for _n in range(2 if ffn.gated else 1)]
+        inner = g.op(hidden, ffn.n_ff, *rows, in_place=not ffn.gated)
+        down = g.op([inner, top], self.width, *rows)
+        weighted = g.op([down, weights], self.width, *rows, in_place=True)
+        parts = [g.view(weighted, self.width, tokens, whole=False) for _n in range(ffn.n_used)]
+        out = parts[0]
+        for index in range(1, ffn.n_used):
+            out = g.op([out, parts[index]], self.width, tokens, in_place=True)
+        if ffn.n_used == 1:
+            out = g.op([out], self.width, tokens)
+        if ffn.n_shared:
+            if self.next_kind is not None and self.next_kind.mixer == "mamba2" and not self.next_kind.cache:
+                # the next layer fetches its state before the shared experts run (src/models/granite-hybrid.cpp)
+                self.state = self.fetch_state()
+            out = g.op([out, self.dense(x, ffn.n_shared, tokens, True)], self.width, tokens, in_place=True)
+        return out
+
+    def dense(self, x: Tensor, n_ff: int, tokens: int, gated: bool) -> Tensor:
+        g = self.graph
+        hidden = [self.matmul(x, n_ff, tokens) for _n in range(2 if gated else 1)]
+        return self.matmul(g.op(hidden, n_ff, tokens, in_place=not gated), self.width, tokens)
+
+    def layer(self, x: Tensor, kind: LayerKind, normed: Optional[Tensor], rows: int) -> Tensor:
+        """One block; ``rows`` below the batch keeps only the tokens whose output is wanted (the last layer does)."""
+        g, t = self.graph, self.tokens
+        if kind.cache:
+            n = normed if normed is not None else self.norm(x)
+            cur = self.attention(n, kind)
+            if kind.mixer:
+                cur = self.mamba2(x, None, cur, kind)
+            else:
+                cur = self.project(cur, kind)
+        elif kind.mixer == "mamba2":
+            cur = self.mamba2(x, normed, None, kind)
+        else:
+            cur = self.delta_net(normed if normed is not None else self.norm(x), kind)
+        if rows:
+            cur = g.op([cur], self.width, rows)
+            x = g.op([x], self.width, rows)
+        r = g.op([cur, x], self.width, rows or t, in_place=True)
+        for ffn in kind.ffn:
+            f = self.norm(r)
+            r = g.op([self.feed_forward(f, ffn, rows or t), r], self.width, rows or t, in_place=True)
+        return r
+
+    def fetch_state(self) -> Tensor:
+        d_conv, d_inner, d_state, n_group, _heads = self.model.ssm
+        return self.graph.op([], (d_conv - 1) * (d_inner + 2 * n_group * d_state), max(1, self.settings.parallel))
+
+    def mamba2(self, x: Tensor, normed: Optional[Tensor], attended: Optional[Tensor], kind: LayerKind) -> Tensor:
+        """src/models/mamba-base.cpp, build_mamba2_layer; beside attention (falcon-h1.cpp) the projections are added."""
+        g, t = self.graph, self.tokens
+        d_conv, d_inner, d_state, n_group, n_head = self.model.ssm
+        seqs = max(1, self.settings.parallel)
+        conv = d_inner + 2 * n_group * d_state
+        state, self.state = self.state or self.fetch_state(), None
+        n = normed if normed is not None else self.norm(x)
+        zxbcdt = self.matmul(n, d_inner + conv + n_head, t)
+        conv_in = g.op([state, g.view(zxbcdt, conv, t, whole=False)], conv, t + (d_conv - 1) * seqs)
+        g.use(conv_in)
+        xbc = g.op([conv_in], conv, t)
+        dt = g.op([g.view(zxbcdt, n_head, t, whole=False)], n_head, t)
+        scan = g.op([g.view(xbc, d_inner, t, whole=False), dt], d_inner * t + d_state * d_inner * seqs)
+        g.use(g.view(scan, d_state * d_inner, seqs, whole=False))
+        projected = None if attended is None else self.project(attended, kind)
+        z = g.op([g.view(zxbcdt, d_inner, t, whole=False)], d_inner, t)
+        skip = g.op([g.view(xbc, d_inner, t, whole=False)], d_inner, t)
+        y = g.op([g.view(scan, d_inner, t, whole=False), skip], d_inner, t, in_place=True)
+        gated = g.op([z, y], d_inner, t)
+        out = self.matmul(g.op([g.view(gated, d_inner, t)], d_inner, t), self.width, t)
+        return out if projected is None else g.op([projected, out], self.width, t, in_place=True)
+
+    def delta_net(self, x: Tensor, kind: LayerKind) -> Tensor:
+        """src/models/qwen3next.cpp, build_layer_attn_linear; delta-net-base.cpp."""
+        g, t = self.graph, self.tokens
+        d_conv, d_inner, d_state, n_group, n_head = self.model.ssm
+        seqs = max(1, self.settings.parallel)
+        conv = d_inner + 2 * n_group * d_state
+        state_r = g.op([], (d_conv - 1) * conv, seqs)
+        value = d_inner
+        qkv = self.matmul(x, conv, t)
+        conv_in = g.op([state_r, g.view(qkv, conv, t, whole=False)], conv, t + (d_conv - 1) * seqs)
+        g.use(g.view(conv_in, conv, whole=False))
+        state = g.op([], d_state * d_inner, seqs)
+        convolved = g.op([g.op([conv_in], conv, t)], conv, t, in_place=True)
+        key = d_state * n_group
+        parts = []
+        for _n in range(2):
+            normed = g.op([g.view(convolved, key, t, whole=False)], key, t)
+            parts.append(g.op([normed], value, t) if value != key else normed)
+        ba = self.matmul(x, 2 * n_head, t)
+        a = g.op([g.view(ba, n_head, t, whole=False)], n_head, t)
+        b = g.op([g.view(ba, n_head, t, whole=False)], n_head, t)
+        out = g.op(parts + [g.view(convolved, value, t, whole=False), a, b, state], value * t + d_state * d_inner * seqs)
+        g.use(g.view(out, d_state * d_inner, seqs, whole=False))
+        y = g.op([g.view(out, value, t, whole=False)], value, t)
+        z = g.op([g.view(self.matmul(x, value, t), value, t)], value, t)
+        gated = g.op([y, z], value, t, in_place=True)
+        return g.view(self.matmul(gated, self.width, t), self.width, t)
+
+
+class Share(NamedTuple):
+    """A device's part of the model, as far as its compute buffer depends on it."""
+
+    kinds: Tuple[LayerKind, ...]
+    first: bool
+    last: bool
+    # the last layer, which drops the tokens whose output nobody wants, runs here
+    ends: bool
+    alone: bool
+
+
+def compute_bytes(model: Model, settings: RunSettings, share: Share, device_kind: str = "cpu") -> int:
+    """The compute buffer of one device.
+
+    src/llama-context.cpp, sched_reserve: the graph of the largest batch is walked and the buffer sized by its peak.
+    With more than one device, everything offloaded and no tensor overrides, batches are pipelined and each input is
+    kept four times (llama_context::llama_context, pipeline_parallel; ggml-backend.cpp, GGML_SCHED_MAX_COPIES).
+    """
+    if not share.kinds and not share.last:
+        return 0
+    copies = 1 if share.alone else PIPELINE_COPIES
+    b = _Builder(model, settings, device_kind, copies)
+    g, t, width = b.graph, settings.tokens, model.n_embd
+    rows = settings.output_rows
+    normed: Optional[Tensor] = None
+    if share.kinds:
+        x = g.input(4 * width * t, copies, (width, t))
+        if not share.first and settings.as_fit_params:
+            normed = g.input(4 * width * t, copies, (width, t))
+        b.inputs(share.kinds)
+        if share.first and model.scaled_embedding:
+            x = g.op([x], width, t, in_place=True)
+        if share.ends:
+            b.small.append(g.input(4 * rows, copies))
+        for index, kind in enumerate(share.kinds):
+            last_layer = share.ends and index == len(share.kinds) - 1
+            b.next_kind = share.kinds[index + 1] if index + 1 < len(share.kinds) else None
+            drop = last_layer and model.rows_after == "attention"
+            x = b.layer(x, kind, normed if index == 0 else None, rows if drop else 0)
+            if last_layer and model.rows_after == "layer":
+                x.kept = True
+                x = g.op([x], width, rows)
+    else:
+        arriving = t if model.rows_after == "norm" else rows
+        x = g.input(4 * width * arriving, copies, (width, arriving))
+    if share.last:
+        # an output of the graph is never freed (src/llama-graph.cpp, llm_graph_result::set_outputs)
+        embedded = g.op([x], *x.layout, in_place=True, kept=True)
+        if model.rows_after == "norm":
+            embedded = g.op([embedded], width, rows, kept=True)
+        g.op([embedded], model.n_vocab, rows, kept=True)
+        if not settings.as_fit_params:
+            # few result rows, so room above everything else costs little and no free block has to fit them
+            return max(g.size_bytes(), compute_bytes(model, settings, share._replace(last=False), device_kind)
+                       + pad(4 * model.n_vocab * rows, ALIGNMENT[device_kind]))
+    else:
+        if settings.as_fit_params:
+            g.use(b.norm(x), x)
+        g.use(x)
+    if b.copies == 1 and share.kinds:
+        g.use(*b.small)
+    return g.size_bytes()
+
+
+def host_compute_bytes(model: Model, settings: RunSettings, alone: bool) -> int:
+    """The head's CPU buffer: the token embedding of a batch, and every input of the graph, once per copy."""
+    kinds = [layer.kind for layer in model.layers[:model.n_layer]]
+    b = _Builder(model, settings, "cpu", 1 if alone else PIPELINE_COPIES)
+    t = settings.tokens
+    b.graph.input(4 * t, b.copies)
+    # room for a batch of embeddings instead of tokens, used or not (src/llama-graph.cpp, build_inp_embd)
+    b.graph.input(4 * model.n_embd * t, b.copies)
+    b.inputs(kinds)
+    b.graph.input(4 * settings.output_rows, b.copies)
+    b.graph.use(b.graph.op([], model.n_embd, t))
+    return b.graph.size_bytes()
