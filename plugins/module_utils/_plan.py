@@ -571,21 +571,25 @@ def find_split(request: Request, accounts: Accounts, machines: Sequence[Machine]
     return search.best(at_least=at_least)
 
 
-def _accounts(model: Model, settings: RunSettings) -> Accounts:
+def accounts_of(model: Model, settings: RunSettings) -> Accounts:
+    """What is known of a model without asking llama.cpp."""
     if model.unknown or not settings.flash_attention:
         return ConservativeAccounts(model, settings)
     return Accounts(model, settings)
 
 
-def make_plan(request: Request, conservative: bool = False) -> Plan:
-    """The best plan for a request, or what is missing and the cheapest ways to get there."""
+def make_plan(request: Request, conservative: bool = False, accounts: Optional[Accounts] = None) -> Plan:
+    """The best plan for a request, or what is missing and the cheapest ways to get there.
+
+    ``accounts`` say what each run of layers takes; formulas, where they are not given.
+    """
     check_settings(request.model, request.settings, conservative)
     machines = candidates(request)
     labels = [d.label for m in machines for d in m.devices]
     for label in labels:
         if labels.count(label) > 1:
             raise PlanError("the device %s is listed twice" % label)
-    accounts = _accounts(request.model, request.settings)
+    accounts = accounts or accounts_of(request.model, request.settings)
     if not labels:
         # of all machines, not of those the policy allows: a list that is empty by mistake must not become a slow server
         if not request.head_cpu or any(m.devices for m in request.machines):
@@ -616,17 +620,16 @@ def make_plan(request: Request, conservative: bool = False) -> Plan:
 
 # -- the head's CPU alone ---------------------------------------------------------------------------------------------
 
-def _head_spare_mib(request: Request) -> Optional[int]:
+def _head_spare_mib(request: Request, accounts: Accounts) -> Optional[int]:
     """What the head's RAM has left when its CPU runs everything, None where its size is not known."""
     ram = next(m for m in request.machines if m.name == request.head).ram_free_mib
     if ram is None:
         return None
-    memory = _accounts(request.model, request.settings).host_alone()
-    return ram - _host_parts(memory, request)["total_mib"]
+    return ram - _host_parts(accounts.host_alone(), request)["total_mib"]
 
 
 def _plan_on_head(request: Request, accounts: Accounts) -> Plan:
-    spare = _head_spare_mib(request)
+    spare = _head_spare_mib(request, accounts)
     plan = Plan(request, None, spare is None or spare >= request.headroom_mib, accounts, on_head=True, headroom_mib=spare)
     if plan.fits:
         plan.largest_context = largest_context(request, request.machines)
@@ -646,10 +649,10 @@ def _quick_fits(request: Request, machines: Sequence[Machine]) -> bool:
 
     With very many different devices only the best sets are tried, which errs on the side of no.
     """
+    accounts = accounts_of(request.model, request.settings)
     if request.head_cpu and not any(m.devices for m in machines):
-        spare = _head_spare_mib(request)
+        spare = _head_spare_mib(request, accounts)
         return spare is None or spare >= request.headroom_mib
-    accounts = _accounts(request.model, request.settings)
     full = request.policy in ("all_machines", "named_machines")
     search = Search(accounts, machines, request.head, full, quick=True)
     if not search.devices:

@@ -10,10 +10,10 @@ is not restarted for that: the earlier split stays while it fits and is no worse
 from __future__ import annotations
 
 import hashlib
-from typing import Any, Mapping, Optional
+from typing import Any, List, Mapping, Optional, Tuple
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._placement import Accounts
-from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import Placed, Plan, Request, Split
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import Device, Placed, Plan, Request, Split
 
 
 def basis(request: Request) -> str:
@@ -22,20 +22,28 @@ def basis(request: Request) -> str:
     return hashlib.sha256(repr(asked).encode()).hexdigest()[:16]
 
 
+def earlier_devices(request: Request, earlier: Mapping[str, Any]) -> List[Tuple[Device, int]]:
+    """The devices of an earlier plan with their slots; none where something else was asked for, or a device is gone."""
+    if earlier.get("basis") != basis(request):
+        return []
+    devices = {(d.machine, d.name, d.kind): d for m in request.machines for d in m.devices}
+    try:
+        wanted = [(devices[entry["machine"], entry["device"], entry["kind"]], int(entry["tensor_split"])) for entry in earlier["devices"]]
+    except (KeyError, TypeError, ValueError):
+        return []
+    if any(count < 1 for _device, count in wanted) or sum(count for _device, count in wanted) != request.model.n_slots:
+        return []
+    return wanted
+
+
 def kept_split(request: Request, accounts: Accounts, best: Optional[Split], earlier: Mapping[str, Any]) -> Optional[Split]:
     """The earlier plan's split with today's memory, or None when it must not stay.
 
     It must not when something else was asked for, a device is gone or the split does not fit any more, when ``best`` needs
     fewer machines (policy fewest_machines), or uses other devices (the other policies).
     """
-    if best is None or earlier.get("basis") != basis(request):
-        return None
-    devices = {(d.machine, d.name, d.kind): d for m in request.machines for d in m.devices}
-    try:
-        wanted = [(devices[entry["machine"], entry["device"], entry["kind"]], int(entry["tensor_split"])) for entry in earlier["devices"]]
-    except (KeyError, TypeError, ValueError):
-        return None
-    if not wanted or any(count < 1 for _device, count in wanted) or sum(count for _device, count in wanted) != accounts.model.n_slots:
+    wanted = earlier_devices(request, earlier)
+    if not wanted or best is None:
         return None
     placed, at = [], 0
     for device, count in wanted:
