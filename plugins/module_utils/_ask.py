@@ -19,7 +19,6 @@ import ctypes
 import fcntl
 import json
 import os
-import pwd
 import re
 import resource
 import select
@@ -36,6 +35,7 @@ from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Seque
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf import GgufError, printable, read_gguf_model, shard_names
 
+_NOBODY = 65534
 _ADDRESS, _PORT = "127.0.0.1", 50052
 # Built with the head's component: roles/llama_cpp/files/measure.c says what for.
 _MEASURE = "libllama-measure.so"
@@ -65,13 +65,19 @@ _OUTPUT = re.compile(r": +(\S+) +output buffer size = +([0-9.]+) MiB")
 # common/fit.cpp, common_fit_params
 _MEASURED = re.compile(r"fitting params to free memory took")
 _FAILED = re.compile(r"encountered an error while trying to fit params to free device memory: (.*)")
+# common/arg.cpp, common_params_parse
+_NO_FIT = re.compile(r"invalid argument: --fit\b")
 # common/common.cpp, common_params_print_info
 _BUILD = re.compile(r"\bbuild[: ]+(\d+) \(")
 _LEVEL = re.compile(r"^[0-9.]+ ([EWID]) (?:\S+ +)?\S+: (?:\S+: )?(.*)$")
 
 
 class AskError(Exception):
-    """llama.cpp gave no answer; the message says why and what to do."""
+    """llama.cpp gave no answer; the message says why."""
+
+
+class CannotBeAsked(AskError):
+    """This llama.cpp, or this machine, has no way to give an answer; it may serve the model all the same."""
 
 
 @dataclass(frozen=True)
@@ -184,7 +190,7 @@ def _own_network() -> None:
     """Leave the machine's network for one of this process and its children alone, with nothing but a loopback interface."""
     flags = _CLONE_NEWNET | (0 if os.geteuid() == 0 else _CLONE_NEWUSER)
     if _libc().unshare(flags):
-        raise AskError("the kernel gives no network namespace (%s), and stand-ins for the workers are started in nothing less" % (
+        raise CannotBeAsked("the kernel gives no network namespace (%s), and stand-ins for the workers are started in nothing less" % (
             os.strerror(ctypes.get_errno())))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         request = struct.pack("16sh14x", b"lo", 0)
@@ -192,15 +198,15 @@ def _own_network() -> None:
         fcntl.ioctl(any_socket, _SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", current | _IFF_UP))
 
 
-def _unprivileged(user: Optional[Any]) -> Callable[[], None]:
+def _unprivileged(user_id: Optional[int]) -> Callable[[], None]:
     """What a child does before it becomes another program: it gives up what it may do, and ends with its parent."""
     libc = _libc()
 
     def give_up() -> None:
-        if user is not None:
+        if user_id is not None:
             os.setgroups([])
-            os.setgid(user.pw_gid)
-            os.setuid(user.pw_uid)
+            os.setgid(user_id)
+            os.setuid(user_id)
         # after the change of user, which takes it back (prctl(2))
         libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
@@ -216,13 +222,14 @@ class Asker:
     """
 
     def __init__(self, bin_dir: str, model: str, n_devices: int, arguments: Sequence[str], environment: Optional[Mapping[str, str]] = None,
-                 user: str = "nobody") -> None:
+                 user_id: int = _NOBODY) -> None:
         self.bin_dir = Path(bin_dir)
         self.model = model
         self.n_devices = n_devices
         self.arguments = asked_arguments(arguments)
         self.environment = dict(environment or {})
-        self.user = pwd.getpwnam(user) if os.geteuid() == 0 else None
+        self.user_id = user_id if os.geteuid() == 0 else None
+        self.questions = 0
         self.directory: Optional[Path] = None
         self.worker: Optional[subprocess.Popen] = None
         self.copy = Path()
@@ -250,9 +257,9 @@ class Asker:
             self.copy = sparse_copy(self.model, self.directory)
         except (GgufError, OSError) as error:
             raise AskError("the model's header cannot be read: %s" % error) from error
-        if self.user is not None:
+        if self.user_id is not None:
             for path in [self.directory] + list(self.directory.iterdir()):
-                os.chown(str(path), self.user.pw_uid, self.user.pw_gid)
+                os.chown(str(path), self.user_id, self.user_id)
         if self.n_devices:
             self._start_stand_ins()
 
@@ -260,7 +267,7 @@ class Asker:
         for name in names:
             if os.access(str(self.bin_dir / name), os.X_OK):
                 return str(self.bin_dir / name)
-        raise AskError("the build in %s has no %s" % (self.bin_dir, " and no ".join(names)))
+        raise CannotBeAsked("the build in %s has no %s" % (self.bin_dir, " and no ".join(names)))
 
     def _environment(self) -> Dict[str, str]:
         # devices of the machine's own are in use, perhaps: nothing but stand-ins is asked
@@ -271,7 +278,7 @@ class Asker:
         command = [self._binary("ggml-rpc-server", "rpc-server"), "-H", _ADDRESS, "-p", str(_PORT), "-t", "1", "-d", ",".join(["CPU"] * self.n_devices)]
         with open(str(self.directory / "stand-ins.log"), "wb") as log:
             self.worker = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=str(self.directory), env=self._environment(),
-                                           preexec_fn=_unprivileged(self.user), restore_signals=False)
+                                           preexec_fn=_unprivileged(self.user_id), restore_signals=False)
         until = time.monotonic() + _WAIT_SECONDS
         while not _listens():
             if self.worker.poll() is not None:
@@ -291,19 +298,22 @@ class Asker:
             out += ["--tensor-split", ",".join(str(count) for count in counts)]
         return out + ["--fit", "on" if fit else "off", "--no-warmup", "-lv", "5"]
 
-    def ask(self, counts: Sequence[int]) -> Answer:
-        """What each device holds when it is given ``counts`` slots."""
+    def ask(self, counts: Sequence[int], context_size: int = 0) -> Answer:
+        """What each device holds when it is given ``counts`` slots, with another context than that of the arguments where one is given."""
         if len(counts) > self.n_devices:
             raise AskError("%d devices were asked about, and there are stand-ins for %d" % (len(counts), self.n_devices))
         began = time.monotonic()
         for attempt in range(_ATTEMPTS):
-            lines = self._log(self.command(counts))
+            lines = self._log(self.command(counts) + (["--ctx-size", str(context_size)] if context_size else []))
             try:
                 answer = parse(lines, len(counts))
             except AskError as error:
+                if any(_NO_FIT.search(line) for line in lines):
+                    raise CannotBeAsked("this llama-server knows no --fit, by which it is asked") from error
                 if attempt + 1 == _ATTEMPTS or any(_FAILED.search(line) for line in lines):
                     raise AskError(self._why(lines, str(error))) from error
                 continue
+            self.questions += 1
             return replace(answer, seconds=round(time.monotonic() - began, 3))
         raise AskError("llama-server was asked %d times in vain" % _ATTEMPTS)
 
@@ -313,7 +323,7 @@ class Asker:
         if self.exact:
             environment["LD_PRELOAD"] = str(self.bin_dir / _MEASURE)
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=str(self.directory),
-                                   env=environment, preexec_fn=_unprivileged(self.user))
+                                   env=environment, preexec_fn=_unprivileged(self.user_id))
         assert process.stdout is not None
         until = time.monotonic() + _WAIT_SECONDS
         lines: List[str] = []
@@ -371,7 +381,7 @@ def ask_in_private(work: Callable[[], Any]) -> Any:
                 _own_network()
                 said: Dict[str, Any] = {"result": work()}
             except AskError as error:
-                said = {"error": str(error)}
+                said = {"error": str(error), "cannot": isinstance(error, CannotBeAsked)}
             except Exception as error:  # pylint: disable=broad-except
                 said = {"error": "asking llama.cpp failed: %s: %s" % (type(error).__name__, error)}
             with os.fdopen(writer, "wb") as stream:
@@ -389,5 +399,5 @@ def ask_in_private(work: Callable[[], Any]) -> Any:
         raise AskError("asking llama.cpp ended without an answer")
     said = json.loads(data.decode())
     if "error" in said:
-        raise AskError(said["error"])
+        raise (CannotBeAsked if said.get("cannot") else AskError)(said["error"])
     return said["result"]

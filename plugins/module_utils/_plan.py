@@ -32,7 +32,7 @@ _BEAM = 48
 HEAD_PROCESS_MIB = 300
 # A device's figures are trusted as they are where compared with llama.cpp; otherwise its compute buffer is doubled. A guess.
 UNKNOWN_COMPUTE_FACTOR = 2
-_CONTEXT_STEP = 256
+CONTEXT_STEP = 256
 # Bits per weight of common quantisations of whole files, measured on a 70B (tools/quantize/README.md of llama.cpp).
 QUANTISATIONS = (("Q8_0", 8.50), ("Q6_K", 6.56), ("Q5_K_M", 5.67), ("Q5_K_S", 5.52), ("Q4_K_M", 4.84), ("Q4_K_S", 4.57), ("IQ4_XS", 4.25),
                  ("Q3_K_L", 4.27), ("Q3_K_M", 3.89), ("Q3_K_S", 3.47), ("IQ3_XXS", 3.06), ("Q2_K", 2.96), ("IQ2_XXS", 2.06))
@@ -665,7 +665,7 @@ def _quick_fits(request: Request, machines: Sequence[Machine]) -> bool:
     return len(search.devices) > 1 and search.possible(request.headroom_mib, 0, full) is not None
 
 
-def _largest(low: int, high: int, works: Callable[[int], bool]) -> int:
+def largest(low: int, high: int, works: Callable[[int], bool]) -> int:
     """The largest n in (low, high] that works, low if none; works is true up to some n."""
     while high > low:
         middle = (low + high + 1) // 2
@@ -678,14 +678,14 @@ def _largest(low: int, high: int, works: Callable[[int], bool]) -> int:
 
 def largest_context(request: Request, machines: Sequence[Machine]) -> int:
     """The largest context, in steps of 256 per sequence, up to what the model was trained for."""
-    step = _CONTEXT_STEP * (1 if request.settings.kv_unified else request.settings.parallel)
+    step = CONTEXT_STEP * (1 if request.settings.kv_unified else request.settings.parallel)
     trained = request.model.n_ctx_train or 1 << 20
-    most = max(1, pad(trained, _CONTEXT_STEP) // _CONTEXT_STEP)
+    most = max(1, pad(trained, CONTEXT_STEP) // CONTEXT_STEP)
 
     def works(n: int) -> bool:
         return _quick_fits(replace(request, settings=replace(request.settings, context_size=n * step)), machines)
 
-    return step * _largest(0, most, works)
+    return step * largest(0, most, works)
 
 
 def ways_out(request: Request, machines: Sequence[Machine]) -> List[Dict[str, Any]]:
@@ -753,7 +753,7 @@ def _one_more_machine(request: Request, machines: Sequence[Machine]) -> Optional
     top = 1024
     if not works(top):
         return None
-    need = top - _largest(0, top - 1, lambda n: works(top - n))
+    need = top - largest(0, top - 1, lambda n: works(top - n))
     return {"change": "machine", "free_mib": need * 1024, "text": "one more machine with a device of %d GiB free" % need}
 
 

@@ -20,7 +20,7 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._ask import Answer,
 from ansible_collections.herd.llama_cpp.plugins.module_utils._model import MIB
 from ansible_collections.herd.llama_cpp.plugins.module_utils._placement import MAX_DEVICES, Accounts, DeviceMemory, HostMemory
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import (
-    Machine, Plan, Request, Split, accounts_of, candidates, find_split, make_plan,
+    CONTEXT_STEP, Machine, Plan, Request, Split, accounts_of, candidates, find_split, largest, make_plan,
 )
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan_keep import earlier_devices
 
@@ -200,12 +200,10 @@ def _whole_bytes(told_mib: int, ours: int) -> int:
 # -- the loop -----------------------------------------------------------------------------------------------------------
 
 class Asked(NamedTuple):
-    """How a plan came about: its rounds, whether the formulas said the same all along, and what was asked about its split."""
+    """How a plan came about: its rounds, and whether the formulas said the same all along."""
 
     rounds: int
     agreed: bool
-    counts: Counts
-    answer: Answer
 
 
 def plan_by_asking(request: Request, ask: Ask, conservative: bool = False, earlier: Optional[Mapping[str, Any]] = None) -> Tuple[Plan, Asked]:
@@ -216,7 +214,7 @@ def plan_by_asking(request: Request, ask: Ask, conservative: bool = False, earli
     if not n_devices:
         answer = ask(())
         accounts.learn((), answer)
-        return make_plan(request, conservative, accounts), Asked(1, False, (), answer)
+        return make_plan(request, conservative, accounts), Asked(1, False)
     kept = tuple(count for _device, count in earlier_devices(request, earlier or {}))
     if kept:
         accounts.learn(kept, ask(kept))
@@ -243,8 +241,40 @@ def plan_by_asking(request: Request, ask: Ask, conservative: bool = False, earli
     plan = make_plan(request, conservative, accounts)
     if plan.split is not None and _counts(plan.split) not in accounts.answers:
         plan.split = _best_of(request, accounts, list(asked.values()))
-    counts = _counts(plan.split) if plan.split is not None else ()
-    return plan, Asked(rounds, agreed, counts, accounts.answers.get(counts) or next(iter(accounts.answers.values())))
+    if plan.fits and plan.split is not None and not agreed:
+        plan.largest_context = _largest_context(request, plan.split, ask)
+    return plan, Asked(rounds, agreed)
+
+
+def _largest_context(request: Request, split: Split, ask: Ask) -> int:
+    """The largest context with which the split still fits, up to what the model was trained for."""
+    settings, counts = request.settings, _counts(split)
+    step = CONTEXT_STEP * (1 if settings.kv_unified else settings.parallel)
+
+    def works(n: int) -> bool:
+        larger = replace(settings, context_size=n * step)
+        accounts = AskedAccounts(accounts_of(request.model, larger))
+        accounts.learn(counts, ask(counts, context_size=n * step))
+        return _with_memory(split, accounts).headroom_mib >= request.headroom_mib
+
+    least = settings.context_size // step
+    trained = -(-(request.model.n_ctx_train or 1 << 20) // CONTEXT_STEP)
+    return max(settings.context_size, step * largest(least, max(least, trained), works))
+
+
+def accounts_told(request: Request, earlier: Mapping[str, Any]) -> Optional[Accounts]:
+    """Accounts that remember what llama.cpp said of the earlier plan's split; None where that is no answer to this request."""
+    if not earlier_devices(request, earlier) or not earlier.get("answer"):
+        return None
+    try:
+        counts, answer = answer_from_dict(earlier["answer"])
+    except (KeyError, TypeError, ValueError):
+        return None
+    if counts != tuple(count for _device, count in earlier_devices(request, earlier)):
+        return None
+    accounts = AskedAccounts(accounts_of(request.model, request.settings))
+    accounts.learn(counts, answer)
+    return accounts
 
 
 def _counts(split: Split) -> Counts:
@@ -260,16 +290,16 @@ def _best(request: Request, accounts: Accounts, machines: Sequence[Machine]) -> 
     return find_split(wide, accounts, machines, None)
 
 
+def _with_memory(split: Split, accounts: Accounts) -> Split:
+    """The split with what the accounts say of it now."""
+    alone = len(split.placed) == 1
+    return replace(split, placed=tuple(
+        replace(p, memory=accounts.device(p.device.kind, p.memory.first_slot, p.memory.end_slot, alone)) for p in split.placed))
+
+
 def _best_of(request: Request, accounts: Accounts, splits: Sequence[Split]) -> Split:
     """Of splits that were asked about the best for the policy, by what was said of them."""
-    told = []
-    for split in splits:
-        at, placed = 0, []
-        for place in split.placed:
-            memory = accounts.device(place.device.kind, at, at + place.n_slots, len(split.placed) == 1)
-            placed.append(replace(place, memory=memory))
-            at += place.n_slots
-        told.append(replace(split, placed=tuple(placed)))
+    told = [_with_memory(split, accounts) for split in splits]
     fitting = [split for split in told if split.headroom_mib >= request.headroom_mib]
     if fitting and request.policy == "fewest_machines":
         return min(fitting, key=lambda s: (s.machines, -s.headroom_mib))

@@ -13,7 +13,7 @@ import hashlib
 from typing import Any, List, Mapping, Optional, Tuple
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._placement import Accounts
-from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import Device, Placed, Plan, Request, Split
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import Device, Placed, Plan, Request, Split, host_problems
 
 
 def basis(request: Request) -> str:
@@ -40,18 +40,21 @@ def kept_split(request: Request, accounts: Accounts, best: Optional[Split], earl
     """The earlier plan's split with today's memory, or None when it must not stay.
 
     It must not when something else was asked for, a device is gone or the split does not fit any more, when ``best`` needs
-    fewer machines (policy fewest_machines), or uses other devices (the other policies).
+    fewer machines (policy fewest_machines), or uses other devices (the other policies). Where there is no ``best``, an estimate says that
+    nothing fits: the earlier split stays if what it takes is known from llama.cpp itself.
     """
     wanted = earlier_devices(request, earlier)
-    if not wanted or best is None:
+    if not wanted or (best is None and tuple(count for _device, count in wanted) not in getattr(accounts, "answers", {})):
         return None
     placed, at = [], 0
     for device, count in wanted:
         placed.append(Placed(device, accounts.device(device.kind, at, at + count, len(wanted) == 1)))
         at += count
-    split = Split(tuple(placed), len({request.head} | {p.device.machine for p in placed}), best.search)
+    split = Split(tuple(placed), len({request.head} | {p.device.machine for p in placed}), best.search if best else "exact")
     if split.headroom_mib < request.headroom_mib:
         return None
+    if best is None:
+        return split
     if request.policy == "fewest_machines":
         return split if split.machines <= best.machines else None
     same = {p.device.label for p in split.placed} == {p.device.label for p in best.placed}
@@ -59,16 +62,17 @@ def kept_split(request: Request, accounts: Accounts, best: Optional[Split], earl
 
 
 def keep_split(plan: Plan, earlier: Mapping[str, Any]) -> bool:
-    """Give a plan that fits the earlier plan's split where that may stay; whether it did.
+    """Give a plan the earlier plan's split where that may stay; whether it did.
 
     A head that computes alone has no split, so that the same wish is the same plan.
     """
-    if not plan.fits:
-        return False
     if plan.on_head:
-        return earlier.get("basis") == basis(plan.request) and not earlier.get("devices")
-    split = kept_split(plan.request, plan.accounts, plan.split, earlier)
+        return plan.fits and earlier.get("basis") == basis(plan.request) and not earlier.get("devices")
+    split = kept_split(plan.request, plan.accounts, plan.split if plan.fits else None, earlier)
     if split is None:
         return False
     plan.split = split
+    if not plan.fits:
+        plan.fits, plan.shortfall, plan.ways_out, plan.problems = True, None, [], host_problems(plan)
+        plan.largest_context = plan.request.settings.context_size
     return True
