@@ -119,10 +119,11 @@ def main() -> int:
             sources[version] = fetch(version[1:], Path(folder) / version)
         name_it(old, new, hashlib.sha256(sources[new].read_bytes()).hexdigest())
         known = {version: architectures(source) for version, source in sources.items()}
-        here = llama_cpp_build.have().bin
+        here = llama_cpp_build.have()
+        run(sys.executable, SUPPORT / "record_logs.py", here.bin, here.model, ROOT / "tests" / "fixtures" / "logs", PYTHONPATH=os.pathsep.join(sys.path[:2]))
         summary = [f"architectures: {len(known[new])}, new: {', '.join(sorted(known[new] - known[old])) or 'none'}, "
                    f"gone: {', '.join(sorted(known[old] - known[new])) or 'none'}"]
-        for name, script, bin_dir in (("llama_cpp", "memory_cases.py", lambda: here),
+        for name, script, bin_dir in (("llama_cpp", "memory_cases.py", lambda: here.bin),
                                       ("architectures", "architectures.py", lambda: build_architectures(sources[new], new))):
             if not (SUPPORT / script).exists():
                 continue
