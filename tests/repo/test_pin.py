@@ -18,7 +18,7 @@ OTHERS = {
     "9095": "the older version of the scenarios upgrade and faults",
     "9824": "the build in which the worker's program got another name",
     "11321": "llama.cpp 0.5.0, the older version that plans were compared with",
-    "11393": "an advisory's", "12405": "a newer one, in examples of an upgrade",
+    "11393": "an advisory's", "12345": "any newer one, in examples", "12405": "any newer one, in examples",
 }
 # Documents that say with which llama.cpp something was measured.
 MEASURED = ("docs/planner.md", "tests/fixtures/logs/README.md")
