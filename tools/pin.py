@@ -58,7 +58,7 @@ def name_it(old: str, new: str, sha256: str) -> None:
         if path.suffix == ".py" and "tests" in path.relative_to(ROOT).parts:
             made = text.replace(f"_{old}.json", f"_{new}.json")
         else:
-            made = re.sub(rf"(?<![\w.-])(b|build ){old[1:]}(?![\w-])", rf"\g<1>{new[1:]}", text)
+            made = re.sub(rf"(?<![\w.])(b|build ){old[1:]}(?![\w-])", rf"\g<1>{new[1:]}", text)
             made = re.sub(rf"(?<![\w.]){old[1:]}\.0\.0(?![\w.])", f"{new[1:]}.0.0", made)
         if path == pinned.LAB:
             made = re.sub(r"(?m)^(llama_cpp_pypi_sha256: ).*$", rf"\g<1>{sha256}", made)

@@ -18,7 +18,7 @@ DEFAULTS = ROOT / "roles" / "llama_cpp" / "defaults" / "main.yml"
 LAB = ROOT / "inventories" / "lab" / "group_vars" / "all.yml"
 PLANS = ROOT / "tests" / "fixtures" / "plan"
 # b11434, build 11434, build_number: 11434, and 11434.0.0, the version of the package on PyPI.
-BUILD = re.compile(r"(?<![\w.-])(?:b|build )(?P<tag>\d{4,6})(?![\w-])|(?<![\w.])(?P<package>\d{4,6})\.0\.0(?![\w.])")
+BUILD = re.compile(r"(?<![\w.])(?:b|build )(?P<tag>\d{4,6})(?![\w-])|(?<![\w.])(?P<package>\d{4,6})\.0\.0(?![\w.])")
 # What people read. A comment in code that cites a source file says in which version it was read, and that may be an older one.
 _DOCUMENTS = ("*.md", "docs/**/*.md", "inventories/**/*.yml", "inventories/**/*.md", "roles/*/README.md", "roles/*/defaults/main.yml",
               "roles/*/meta/argument_specs.yml", "plugins/modules/*.py", "plugins/filter/*.py")
