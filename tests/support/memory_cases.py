@@ -106,7 +106,8 @@ def problems(case: Case, model: Any, real: Sequence[Sequence[int]]) -> List[str]
 def build_of(bin_dir: Path) -> str:
     """What a build calls itself, such as b11434."""
     said = subprocess.run([str(bin_dir / "llama-server"), "--version"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True).stdout
-    return "b" + re.search(r"(?:build |version: )(\d+)", said).group(1)
+    found = re.search(r"\(build (\d+),|version: (\d+) \(", said)
+    return "b" + (found.group(1) or found.group(2))
 
 
 def record(bin_dir: Path, out: Path) -> None:
