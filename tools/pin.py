@@ -35,6 +35,12 @@ def run(*command: str | Path, **variables: str) -> None:
         sys.exit(f"{Path(command[0]).name} failed, see above. Put it right and run the same again: what is done is not done twice.")
 
 
+def committed(path: Path) -> str:
+    """A file as the last commit has it, so that a run after a failed one still compares with what was before; empty where there is none."""
+    shown = subprocess.run(["git", "-C", str(ROOT), "show", f"HEAD:{path.relative_to(ROOT)}"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False)
+    return shown.stdout.decode("utf-8") if shown.returncode == 0 else ""
+
+
 def fetch(number: str, folder: Path) -> Path:
     """The source distribution of a build, by pip with the site's own settings."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", PACKAGE, "--dest", str(folder), f"{PACKAGE}=={number}.0.0"]
@@ -109,7 +115,9 @@ def moved(before: str, after: str) -> list[str]:
 
 def main() -> int:
     """0 when the checkout names, and has the answers of, the version that was asked for."""
-    new, old = sys.argv[1] if len(sys.argv) > 1 else "", pinned.version()
+    new, current = sys.argv[1] if len(sys.argv) > 1 else "", pinned.version()
+    before = re.search(r"(?m)^llama_cpp_git_version: (\S+)", committed(pinned.DEFAULTS))
+    old = before.group(1) if before else current
     if not re.fullmatch(r"b\d{4,6}", new):
         sys.exit("Say which build: make pin VERSION=b12345")
     with tempfile.TemporaryDirectory() as folder:
@@ -117,7 +125,7 @@ def main() -> int:
         for version in dict.fromkeys((old, new)):
             (Path(folder) / version).mkdir()
             sources[version] = fetch(version[1:], Path(folder) / version)
-        name_it(old, new, hashlib.sha256(sources[new].read_bytes()).hexdigest())
+        name_it(current, new, hashlib.sha256(sources[new].read_bytes()).hexdigest())
         known = {version: architectures(source) for version, source in sources.items()}
         here = llama_cpp_build.have()
         run(sys.executable, SUPPORT / "record_logs.py", here.bin, here.model, ROOT / "tests" / "fixtures" / "logs", PYTHONPATH=os.pathsep.join(sys.path[:2]))
@@ -127,12 +135,12 @@ def main() -> int:
                                       ("architectures", "architectures.py", lambda: build_architectures(sources[new], new))):
             if not (SUPPORT / script).exists():
                 continue
-            before = pinned.PLANS / f"{name}_{old}.json"
-            said = before.read_text(encoding="utf-8") if before.exists() else ""
+            said = committed(pinned.PLANS / f"{name}_{old}.json")
             after = record(name, script, bin_dir(), new)
             summary += [f"{name}: {line}" for line in (moved(said, after.read_text(encoding="utf-8")) if said else ["recorded for the first time"])]
-            if before != after:
-                before.unlink(missing_ok=True)
+            for other in pinned.PLANS.glob(f"{name}_b*.json"):
+                if other != after:
+                    other.unlink()
     print(f"\nllama.cpp {old} -> {new}")
     print("\n".join(f"  {line}" for line in summary))
     subprocess.run(["git", "-C", str(ROOT), "--no-pager", "diff", "--stat"], check=False)
