@@ -109,7 +109,7 @@ def moved(before: str, after: str) -> list[str]:
                  for was, row in zip(said[json.dumps(case[:4])], case[4])]
         other = [(was, now) for was, now in pairs if was != now]
         ratios = [now / was for was, now in other if was]
-        lines.append(f"{what}: {len(other)} of {len(pairs)} figures moved" + (f", to {min(ratios):.2f} to {max(ratios):.2f} times what they were" if ratios else ""))
+        lines.append(f"{what}: {len(other)} of {len(pairs)} figures moved" + (f", between {min(ratios):.2f} and {max(ratios):.2f} times what they were" if ratios else ""))
     return lines
 
 
