@@ -41,6 +41,27 @@ class _Builder:
     def add(self, a: Tensor, b: Tensor) -> Tensor:
         return self.graph.op([a, b], *a.layout, in_place=True)
 
+    def embeddings(self) -> Tensor:
+        """What the first device makes of a batch: src/llama-graph.cpp, build_inp_embd.
+
+        The embeddings are looked up on the head's CPU. So that a graph fits a batch of tokens, of vectors and of both, the
+        last of these ways is part of every graph: vectors are copied and token rows set into the copy, which nothing reads
+        and nothing frees. No weight ties these two operations to the CPU, so they run on the first device
+        (ggml/src/ggml-backend.cpp, ggml_backend_sched_split_graph, "expand gpu up").
+        """
+        g, t, width = self.graph, self.tokens, self.width
+        vectors = g.input(4 * width * t, self.copies)
+        looked_up = g.input(4 * width * t, self.copies)
+        places = g.input(8 * t, self.copies)
+        x = g.input(4 * width * t, self.copies, (width, t))
+        mixed = g.op([vectors], width, t)
+        g.use(g.view(mixed), looked_up, places)
+        mixed.kept = True
+        if self.model.scaled_embedding:
+            # the factor: one for each token where the model's code brings it, else a constant of the header
+            x = g.op([x, g.input(4 * t, self.copies)], width, t, in_place=True)
+        return x
+
     def inputs(self, kinds: Sequence[LayerKind]) -> None:
         """Positions, cache indices, masks and rotation matrices: the same for every device that has such layers."""
         g, t, s = self.graph, self.tokens, self.settings
@@ -223,6 +244,8 @@ class _Builder:
         xbc = g.op([conv_in], conv, t)
         dt = g.op([g.view(zxbcdt, n_head, t, whole=False)], n_head, t)
         scan = g.op([g.view(xbc, d_inner, t, whole=False), dt], d_inner * t + d_state * d_inner * seqs)
+        # the states of the other sequences (src/llama-graph.cpp, build_rs: a gather that leaves the first one out)
+        g.use(g.op([], d_state * d_inner, seqs - 1))
         g.use(g.view(scan, d_state * d_inner, seqs, whole=False))
         projected = None if attended is None else self.project(attended, kind)
         z = g.op([g.view(zxbcdt, d_inner, t, whole=False)], d_inner, t)
@@ -285,14 +308,15 @@ def compute_bytes(model: Model, settings: RunSettings, share: Share, device_kind
     b = _Builder(model, settings, device_kind, copies)
     g, t, width = b.graph, settings.tokens, model.n_embd
     rows = settings.output_rows
-    normed: Optional[Tensor] = None
+    normed = arrived = None
     if share.kinds:
-        x = g.input(4 * width * t, copies, (width, t))
-        if not share.first and settings.as_fit_params:
-            normed = g.input(4 * width * t, copies, (width, t))
+        x = b.embeddings() if share.first else g.input(4 * width * t, copies, (width, t))
+        if not share.first and settings.measured:
+            # what the previous device normed is weighted here
+            arrived = g.input(4 * width * t, copies, (width, t))
         b.inputs(share.kinds)
-        if share.first and model.scaled_embedding:
-            x = g.op([x], width, t, in_place=True)
+        if arrived is not None:
+            normed = b.norm(arrived)
         if share.ends:
             b.small.append(g.input(4 * rows, copies))
         for index, kind in enumerate(share.kinds):
@@ -317,7 +341,7 @@ def compute_bytes(model: Model, settings: RunSettings, share: Share, device_kind
             return max(g.size_bytes(), compute_bytes(model, settings, share._replace(last=False), device_kind)
                        + pad(4 * model.n_vocab * rows, ALIGNMENT[device_kind]))
     else:
-        if settings.as_fit_params:
+        if settings.measured:
             g.use(b.norm(x), x)
         g.use(x)
     if b.copies == 1 and share.kinds:
@@ -329,11 +353,14 @@ def host_compute_bytes(model: Model, settings: RunSettings, alone: bool) -> int:
     """The head's CPU buffer: the token embedding of a batch, and every input of the graph, once per copy."""
     kinds = [layer.kind for layer in model.layers[:model.n_layer]]
     b = _Builder(model, settings, "cpu", 1 if alone else PIPELINE_COPIES)
-    t = settings.tokens
-    b.graph.input(4 * t, b.copies)
-    # room for a batch of embeddings instead of tokens, used or not (src/llama-graph.cpp, build_inp_embd)
-    b.graph.input(4 * model.n_embd * t, b.copies)
+    g, t = b.graph, settings.tokens
+    # tokens, and room for a batch of embeddings instead or of both, used or not (src/llama-graph.cpp, build_inp_embd)
+    for size in (4 * t, 4 * model.n_embd * t, 4 * t, 8 * t, 4 * model.n_embd * t):
+        g.input(size, b.copies)
+    if model.scaled_embedding:
+        g.input(4 * t, b.copies)
     b.inputs(kinds)
-    b.graph.input(4 * settings.output_rows, b.copies)
-    b.graph.use(b.graph.op([], model.n_embd, t))
-    return b.graph.size_bytes()
+    g.input(4 * settings.output_rows, b.copies)
+    # both look-ups stay until the first device has fetched them
+    g.use(g.op([], model.n_embd, t), g.op([], model.n_embd, t))
+    return g.size_bytes()
