@@ -217,10 +217,13 @@ class _Builder:
             cur = self.mamba2(x, normed, None, kind)
         else:
             cur = self.delta_net(normed if normed is not None else self.norm(x), kind)
-        if rows:
+        if rows and not (kind.cache and kind.mixer):
             cur = g.op([cur], self.width, rows)
             x = g.op([x], self.width, rows)
-        r = g.op([cur, x], self.width, rows or t, in_place=True)
+        r = g.op([cur, x], *x.layout, in_place=True)
+        if rows and kind.cache and kind.mixer:
+            # src/models/falcon-h1.cpp: only the sum is read afterwards
+            r = g.op([r], self.width, rows)
         for ffn in kind.ffn:
             f = self.norm(r)
             r = g.op([self.feed_forward(f, ffn, rows or t), r], self.width, rows or t, in_place=True)
