@@ -54,9 +54,9 @@ EXACT: Dict[str, Dict[str, Any]] = {
     "qwen3moe": {},
     "gemma2": {"swa": (2, 4096), "always_tied": True, "scaled_embedding": True},
     "gemma3": {"swa": (6, 0), "scaled_embedding": True},
-    "gpt-oss": {"swa": (2, None), "rows_after": "layer"},
+    "gpt-oss": {"swa": (2, None), "rows_after": "layer", "late_softmax": True},
     "deepseek2": {},
-    "glm4moe": {},
+    "glm4moe": {"picture_positions": True},
     "qwen3next": {"recurrent": "interval", "rows_after": "norm"},
     "falcon-h1": {"recurrent": "every"},
     "granitehybrid": {"recurrent": "no_kv_heads"},
@@ -76,6 +76,8 @@ class Ffn(NamedTuple):
     n_shared: int = 0
     biased_choice: bool = False
     gated: bool = True
+    # the chosen experts' weights by a softmax over these alone (LLAMA_EXPERT_GATING_FUNC_TYPE_SOFTMAX_WEIGHT)
+    late_softmax: bool = False
 
 
 class LayerKind(NamedTuple):
@@ -124,6 +126,8 @@ class Model:
     n_swa: int
     file_size_bytes: int
     scaled_embedding: bool = False
+    # numbers that say where a token is: four where pictures have rows and columns
+    positions: int = 1
     recurrent: bool = False
     rows_after: str = "attention"
     # recurrent mixers: convolution width, inner width, state, groups, heads
@@ -324,6 +328,8 @@ def describe_model(metadata: Mapping[str, Any], tensors: Sequence[Any], file_siz
         architecture=arch, n_layer=n_layer, n_embd=n_embd, n_vocab=int(embedding.shape[1]) if len(embedding.shape) > 1 else 0,
         n_ctx_train=header.number("context_length"), layers=tuple(layers), input_bytes=input_bytes, output_bytes=output,
         shared_bytes=shared, n_swa=n_swa, file_size_bytes=file_size_bytes or sum(t.size_bytes for t in tensors),
+        # src/llama-hparams.cpp, use_mrope and n_pos_per_embd
+        positions=4 if rules.get("picture_positions") and all(header.per_layer("rope.dimension_sections", 2)) else 1,
         scaled_embedding=bool(rules.get("scaled_embedding") or get("embedding_scale")), recurrent=any(recurrent),
         rows_after=rules.get("rows_after", "attention"),
         ssm=(header.number("ssm.conv_kernel"), header.number("ssm.inner_size"), header.number("ssm.state_size"),
@@ -387,7 +393,7 @@ def _layer_kind(rules: Mapping[str, Any], number: Callable[[str], int], own: Map
             raise MemoryModelError("the header uses %d of %d experts; there are at most %d" % (n_used, n_expert, MAX_EXPERTS))
         ffn.append(Ffn(_dimension(experts, 1) // (2 if merged else 1), n_expert, n_used,
                        _dimension(shared, 1) if shared is not None else 0, "exp_probs_b.bias" in own,
-                       merged or "ffn_gate_exps.weight" in own))
+                       merged or "ffn_gate_exps.weight" in own, bool(rules.get("late_softmax"))))
     elif "ffn_up.weight" in own:
         ffn.append(Ffn(_dimension(own["ffn_up.weight"], 1), gated="ffn_gate.weight" in own))
     mixer = ""

@@ -109,6 +109,15 @@ class Accounts:
         compute = self._compute_bytes(kind, first, end, alone)
         return DeviceMemory(first, end, weight, contexts[end] - contexts[first], compute)
 
+    def exact(self, kind: str, first: int, end: int, alone: bool) -> DeviceMemory:
+        """What ``device`` says, with the compute buffer of these very layers in their order.
+
+        Never more than ``device``, which the search goes by because it grows with every slot; this is what llama.cpp takes.
+        """
+        n_layer = self.model.n_layer
+        share = Share(tuple(self._kinds[first:min(end, n_layer)]), first == 0, end == self.model.n_slots, first < n_layer <= end, alone)
+        return self.device(kind, first, end, alone)._replace(compute_bytes=compute_bytes(self.model, self.settings, share, kind))
+
     def total(self, kind: str, first: int, end: int, alone: bool) -> int:
         return self.device(kind, first, end, alone).total_bytes
 
@@ -224,6 +233,6 @@ def split_memory(accounts: Accounts, counts: Sequence[int], kinds: Sequence[str]
     alone = len(counts) == 1
     out, at = [], 0
     for count, kind in zip(counts, kinds):
-        out.append(accounts.device(kind, at, at + count, alone) if count else DeviceMemory(at, at, 0, 0, 0))
+        out.append(accounts.exact(kind, at, at + count, alone) if count else DeviceMemory(at, at, 0, 0, 0))
         at += count
     return out, accounts.host(alone)
