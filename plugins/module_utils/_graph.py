@@ -59,9 +59,10 @@ class _Builder:
         mixed = g.op([vectors], width, t)
         g.use(g.view(mixed), looked_up, places)
         mixed.kept = True
-        if self.model.scaled_embedding:
-            # the factor: one for each token where the model's code brings it, else a constant of the header
+        if self.model.embedding_factors:
             x = g.op([x, g.input(4 * t, self.copies)], width, t, in_place=True)
+        elif self.model.scaled_embedding:
+            x = g.op([x], width, t, in_place=True)
         return x
 
     def inputs(self, kinds: Sequence[LayerKind], views: bool = True) -> None:
@@ -199,10 +200,8 @@ class _Builder:
             out = g.op([out, parts[index]], self.width, tokens, in_place=True)
         if ffn.n_used == 1:
             out = g.op([out], self.width, tokens)
+        self.fetch_ahead()
         if ffn.n_shared:
-            if self.next_kind is not None and self.next_kind.mixer == "mamba2" and not self.next_kind.cache:
-                # the next layer fetches its state before the shared experts run (src/models/granite-hybrid.cpp)
-                self.state = self.fetch_state()
             out = g.op([out, self.dense(x, ffn.n_shared, tokens, True)], self.width, tokens, in_place=True)
         return out
 
@@ -211,20 +210,30 @@ class _Builder:
         hidden = [self.matmul(x, n_ff, tokens) for _n in range(2 if gated else 1)]
         return self.matmul(g.op(hidden, n_ff, tokens, in_place=not gated), self.width, tokens)
 
-    def layer(self, x: Tensor, kind: LayerKind, normed: Optional[Tensor], rows: int) -> Tensor:
-        """One block; ``rows`` below the batch keeps only the tokens whose output is wanted (the last layer does)."""
+    def layer(self, x: Tensor, kind: LayerKind, normed: Tensor, rows: int, lends: bool) -> Tensor:
+        """One block.
+
+        ``normed`` is what its first norm reads: the input itself, or what the previous device normed and is only weighted here.
+        ``rows`` below the batch keeps only the tokens whose output is wanted (the last layer does). ``lends``: the next device
+        runs an operation of this layer, see ``lends_operation``.
+        """
         g, t = self.graph, self.tokens
         if kind.cache:
-            n = normed if normed is not None else self.norm(x)
-            cur = self.attention(n, kind)
+            cur = self.attention(self.norm(normed), kind)
             if kind.mixer:
-                cur = self.mamba2(x, None, cur, kind)
+                cur = self.mamba2(x, cur, kind, False)
             else:
-                cur = self.project(cur, kind)
+                if kind.all_dense:
+                    self.fetch_ahead()
+                if lends:
+                    g.use(cur)
+                    cur = self.matmul(g.input(4 * kind.out_dim * t, self.copies), self.width, t)
+                else:
+                    cur = self.project(cur, kind)
         elif kind.mixer == "mamba2":
-            cur = self.mamba2(x, normed, None, kind)
+            cur = self.mamba2(normed, None, kind, lends)
         else:
-            cur = self.delta_net(normed if normed is not None else self.norm(x), kind)
+            cur = self.delta_net(self.norm(normed), kind)
         if rows and not (kind.cache and kind.mixer):
             cur = g.op([cur, self.read["outputs"]], self.width, rows)
             x = g.op([x, self.read["outputs"]], self.width, rows)
@@ -237,19 +246,43 @@ class _Builder:
             r = g.op([self.feed_forward(f, ffn, rows or t), r], self.width, rows or t, in_place=True)
         return r
 
+    def fetch_ahead(self) -> None:
+        """The next layer's state, where its fetching comes before what is left of this layer.
+
+        A graph is built up to what is asked for. A recurrent layer asks for its state first (src/llama-graph.cpp, build_rs),
+        an attention layer up to its attention, one with experts up to their sum; the rest comes when something needs it.
+        """
+        if self.next_kind is not None and self.next_kind.state_first and self.state is None:
+            self.state = self.fetch_state()
+
     def fetch_state(self) -> Tensor:
         d_conv, d_inner, d_state, n_group, _heads = self.model.ssm
         return self.graph.op([self.read["states"]], (d_conv - 1) * (d_inner + 2 * n_group * d_state), max(1, self.settings.parallel))
 
-    def mamba2(self, x: Tensor, normed: Optional[Tensor], attended: Optional[Tensor], kind: LayerKind) -> Tensor:
+    def borrowed(self, kind: LayerKind) -> None:
+        """The operation of the previous device's last layer that runs here, see ``lends_operation``."""
+        g, t = self.graph, self.tokens
+        if kind.cache:
+            arrived = g.input(4 * kind.out_dim * t, self.copies)
+            matrix = self.read.get(("v_rot", kind.cache)) or g.input(4 * 64 ** 2, self.copies)
+            self.state = self.fetch_state()
+            g.use(g.op([matrix, arrived], kind.out_dim, t))
+        else:
+            d_inner = self.model.ssm[1]
+            conv = d_inner + 2 * self.model.ssm[2] * self.model.ssm[3]
+            # a part of every row, and so as long as the rows before the last and that part of it
+            arrived = g.input(4 * ((t - 1) * (d_inner + conv + self.model.ssm[4]) + d_inner), self.copies)
+            self.state = self.fetch_state()
+            g.use(g.op([arrived], d_inner, t))
+
+    def mamba2(self, x: Tensor, attended: Optional[Tensor], kind: LayerKind, lends: bool) -> Tensor:
         """src/models/mamba-base.cpp, build_mamba2_layer; beside attention (falcon-h1.cpp) the projections are added."""
         g, t = self.graph, self.tokens
         d_conv, d_inner, d_state, n_group, n_head = self.model.ssm
         seqs = max(1, self.settings.parallel)
         conv = d_inner + 2 * n_group * d_state
         state, self.state = self.state or self.fetch_state(), None
-        n = normed if normed is not None else self.norm(x)
-        zxbcdt = self.matmul(n, d_inner + conv + n_head, t)
+        zxbcdt = self.matmul(self.norm(x), d_inner + conv + n_head, t)
         conv_in = g.op([state, g.view(zxbcdt, conv, t, whole=False)], conv, t + (d_conv - 1) * seqs)
         g.use(conv_in)
         xbc = g.op([conv_in], conv, t)
@@ -259,7 +292,13 @@ class _Builder:
         g.use(g.op([self.read["other_states"]], d_state * d_inner, seqs - 1))
         g.use(g.view(scan, d_state * d_inner, seqs, whole=False))
         projected = None if attended is None else self.project(attended, kind)
-        z = g.op([g.view(zxbcdt, d_inner, t, whole=False)], d_inner, t)
+        if kind.all_dense:
+            self.fetch_ahead()
+        if lends:
+            g.use(g.view(zxbcdt, d_inner, t, whole=False))
+            z = g.input(4 * d_inner * t, self.copies)
+        else:
+            z = g.op([g.view(zxbcdt, d_inner, t, whole=False)], d_inner, t)
         skip = g.op([g.view(xbc, d_inner, t, whole=False)], d_inner, t)
         y = g.op([g.view(scan, d_inner, t, whole=False), skip], d_inner, t, in_place=True)
         gated = g.op([z, y], d_inner, t)
@@ -304,6 +343,22 @@ class Share(NamedTuple):
     # the last layer, which drops the tokens whose output nobody wants, runs here
     ends: bool
     alone: bool
+    # the layer of the previous device one of whose operations runs here, and whether the next device runs one of this one's
+    before: Optional[LayerKind] = None
+    lends: bool = False
+
+
+def lends_operation(settings: RunSettings, kind: LayerKind, following: Optional[LayerKind]) -> bool:
+    """Whether a device runs an operation of the layer before its first one.
+
+    A recurrent layer's state is fetched before the rest of a layer without experts (see ``fetch_ahead``). The next operation of
+    that rest follows its predecessor's device if no weight ties it to its own (ggml/src/ggml-backend.cpp,
+    ggml_backend_sched_split_graph, "expand gpu down"): the copy of a recurrent layer's gate, the rotation of a quantised
+    cache's result.
+    """
+    if following is None or not following.state_first or not kind.all_dense:
+        return False
+    return kind.mixer == "mamba2" if not kind.cache else not kind.mixer and _Builder.rotated(settings.type_v, kind.head_v)
 
 
 def compute_bytes(model: Model, settings: RunSettings, share: Share, device_kind: str = "cpu") -> int:
@@ -319,22 +374,21 @@ def compute_bytes(model: Model, settings: RunSettings, share: Share, device_kind
     b = _Builder(model, settings, device_kind, copies)
     g, t, width = b.graph, settings.tokens, model.n_embd
     rows = settings.output_rows
-    normed = arrived = None
     if share.kinds:
         x = b.embeddings() if share.first else g.input(4 * width * t, copies, (width, t))
-        if not share.first and settings.measured:
-            # what the previous device normed is weighted here
-            arrived = g.input(4 * width * t, copies, (width, t))
+        # what the previous device normed is only weighted here
+        normed = g.input(4 * width * t, copies, (width, t)) if settings.measured and not share.first else x
         b.inputs(share.kinds)
-        if arrived is not None:
-            normed = b.norm(arrived)
+        if share.before is not None:
+            b.borrowed(share.before)
         if share.ends:
             b.read["outputs"] = g.input(4 * rows, copies)
         for index, kind in enumerate(share.kinds):
             last_layer = share.ends and index == len(share.kinds) - 1
             b.next_kind = share.kinds[index + 1] if index + 1 < len(share.kinds) else None
             drop = last_layer and model.rows_after == "attention"
-            x = b.layer(x, kind, normed if index == 0 else None, rows if drop else 0)
+            lends = share.lends and index == len(share.kinds) - 1
+            x = b.layer(x, kind, normed if index == 0 else x, rows if drop else 0, lends)
             if last_layer and model.rows_after == "layer":
                 x.kept = True
                 x = g.op([x, b.read["outputs"]], width, rows)
@@ -362,7 +416,7 @@ def host_compute_bytes(model: Model, settings: RunSettings, alone: bool) -> int:
     # tokens, and room for a batch of embeddings instead or of both, used or not (src/llama-graph.cpp, build_inp_embd)
     for size in (4 * t, 4 * model.n_embd * t, 4 * t, 8 * t, 4 * model.n_embd * t):
         g.input(size, b.copies)
-    if model.scaled_embedding:
+    if model.embedding_factors:
         g.input(4 * t, b.copies)
     b.inputs(kinds, views=False)
     g.input(4 * settings.output_rows, b.copies)

@@ -53,7 +53,7 @@ EXACT: Dict[str, Dict[str, Any]] = {
     "qwen3": {},
     "qwen3moe": {},
     "gemma2": {"swa": (2, 4096), "always_tied": True, "scaled_embedding": True},
-    "gemma3": {"swa": (6, 0), "scaled_embedding": True},
+    "gemma3": {"swa": (6, 0), "embedding_factors": True},
     "gpt-oss": {"swa": (2, None), "rows_after": "layer", "late_softmax": True},
     "deepseek2": {},
     "glm4moe": {"picture_positions": True},
@@ -98,6 +98,15 @@ class LayerKind(NamedTuple):
     mixer: str = ""
     ffn: Tuple[Ffn, ...] = ()
 
+    @property
+    def all_dense(self) -> bool:
+        return not any(f.n_expert for f in self.ffn)
+
+    @property
+    def state_first(self) -> bool:
+        """A layer that begins with its recurrent state."""
+        return self.mixer == "mamba2" and not self.cache
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -126,6 +135,8 @@ class Model:
     n_swa: int
     file_size_bytes: int
     scaled_embedding: bool = False
+    # scaled by a factor of each token's own (1 for a token, another for a picture's part)
+    embedding_factors: bool = False
     # numbers that say where a token is: four where pictures have rows and columns
     positions: int = 1
     recurrent: bool = False
@@ -330,7 +341,7 @@ def describe_model(metadata: Mapping[str, Any], tensors: Sequence[Any], file_siz
         shared_bytes=shared, n_swa=n_swa, file_size_bytes=file_size_bytes or sum(t.size_bytes for t in tensors),
         # src/llama-hparams.cpp, use_mrope and n_pos_per_embd
         positions=4 if rules.get("picture_positions") and all(header.per_layer("rope.dimension_sections", 2)) else 1,
-        scaled_embedding=bool(rules.get("scaled_embedding") or get("embedding_scale")), recurrent=any(recurrent),
+        embedding_factors=bool(rules.get("embedding_factors")), scaled_embedding=bool(rules.get("scaled_embedding") or get("embedding_scale")), recurrent=any(recurrent),
         rows_after=rules.get("rows_after", "attention"),
         ssm=(header.number("ssm.conv_kernel"), header.number("ssm.inner_size"), header.number("ssm.state_size"),
              header.number("ssm.group_count"), header.number("ssm.time_step_rank")),

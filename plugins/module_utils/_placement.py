@@ -10,7 +10,7 @@ from bisect import bisect_left, bisect_right
 from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._caches import RunSettings, layer_context_bytes
-from ansible_collections.herd.llama_cpp.plugins.module_utils._graph import Share, compute_bytes, host_compute_bytes
+from ansible_collections.herd.llama_cpp.plugins.module_utils._graph import Share, compute_bytes, host_compute_bytes, lends_operation
 from ansible_collections.herd.llama_cpp.plugins.module_utils._model import Model
 
 # llama.cpp splits over at most 16 devices, the CPU included (ggml/src/ggml-backend.cpp, GGML_SCHED_MAX_BACKENDS)
@@ -80,6 +80,10 @@ class Accounts:
         self._ids: Dict = {}
         self._kind_ids = [self._ids.setdefault(kind, len(self._ids)) for kind in self._kinds]
         self._sets: Dict[Tuple[int, int], frozenset] = {}
+        # the slots whose device would run an operation of the layer before; the search charges for it everywhere
+        self._borrow = {il + 1 for il, (kind, following) in enumerate(zip(self._kinds, self._kinds[1:]))
+                        if lends_operation(settings, kind, following)}
+        self._lender = max((self._kinds[il - 1] for il in self._borrow), key=lambda kind: kind.out_dim, default=None)
         self._where: List[List[int]] = [[] for _kind in self._ids]
         for il, index in enumerate(self._kind_ids):
             self._where[index].append(il)
@@ -115,7 +119,8 @@ class Accounts:
         Never more than ``device``, which the search goes by because it grows with every slot; this is what llama.cpp takes.
         """
         n_layer = self.model.n_layer
-        share = Share(tuple(self._kinds[first:min(end, n_layer)]), first == 0, end == self.model.n_slots, first < n_layer <= end, alone)
+        share = Share(tuple(self._kinds[first:min(end, n_layer)]), first == 0, end == self.model.n_slots, first < n_layer <= end, alone,
+                      self._kinds[first - 1] if first < n_layer and first in self._borrow else None, end in self._borrow)
         return self.device(kind, first, end, alone)._replace(compute_bytes=compute_bytes(self.model, self.settings, share, kind))
 
     def total(self, kind: str, first: int, end: int, alone: bool) -> int:
@@ -188,7 +193,9 @@ class Accounts:
             sequence += [index for index in present if index not in sequence]
             if ends and sequence and sequence[-1] != self._kind_ids[-1]:
                 sequence.append(self._kind_ids[-1])
-            share = Share(tuple(order[i] for i in sequence), is_first, last, ends, alone)
+            kinds = tuple(order[i] for i in sequence)
+            share = Share(kinds, is_first, last, ends, alone, None if is_first or not kinds else self._lender,
+                          bool(kinds) and not ends and self._lender is not None)
             if (kind, share) not in self._shares:
                 self._shares[kind, share] = compute_bytes(self.model, self.settings, share, kind)
             best = max(best, self._shares[kind, share])
