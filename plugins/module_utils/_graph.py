@@ -262,18 +262,14 @@ class _Builder:
     def borrowed(self, kind: LayerKind) -> None:
         """The operation of the previous device's last layer that runs here, see ``lends_operation``."""
         g, t = self.graph, self.tokens
+        arrived = g.input(lent_bytes(self.model, self.settings, kind), self.copies)
         if kind.cache:
-            arrived = g.input(4 * kind.out_dim * t, self.copies)
             matrix = self.read.get(("v_rot", kind.cache)) or g.input(4 * 64 ** 2, self.copies)
             self.state = self.fetch_state()
             g.use(g.op([matrix, arrived], kind.out_dim, t))
         else:
-            d_inner = self.model.ssm[1]
-            conv = d_inner + 2 * self.model.ssm[2] * self.model.ssm[3]
-            # a part of every row, and so as long as the rows before the last and that part of it
-            arrived = g.input(4 * ((t - 1) * (d_inner + conv + self.model.ssm[4]) + d_inner), self.copies)
             self.state = self.fetch_state()
-            g.use(g.op([arrived], d_inner, t))
+            g.use(g.op([arrived], self.model.ssm[1], t))
 
     def mamba2(self, x: Tensor, attended: Optional[Tensor], kind: LayerKind, lends: bool) -> Tensor:
         """src/models/mamba-base.cpp, build_mamba2_layer; beside attention (falcon-h1.cpp) the projections are added."""
@@ -359,6 +355,15 @@ def lends_operation(settings: RunSettings, kind: LayerKind, following: Optional[
     if following is None or not following.state_first or not kind.all_dense:
         return False
     return kind.mixer == "mamba2" if not kind.cache else not kind.mixer and _Builder.rotated(settings.type_v, kind.head_v)
+
+
+def lent_bytes(model: Model, settings: RunSettings, kind: LayerKind) -> int:
+    """What is copied to the next device for that."""
+    if kind.cache:
+        return 4 * kind.out_dim * settings.tokens
+    _conv, d_inner, d_state, n_group, n_head = model.ssm
+    # a part of every row, and so as long as the rows before the last and that part of it
+    return 4 * ((settings.tokens - 1) * (2 * d_inner + 2 * n_group * d_state + n_head) + d_inner)
 
 
 def compute_bytes(model: Model, settings: RunSettings, share: Share, device_kind: str = "cpu") -> int:

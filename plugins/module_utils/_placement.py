@@ -10,7 +10,7 @@ from bisect import bisect_left, bisect_right
 from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._caches import RunSettings, layer_context_bytes
-from ansible_collections.herd.llama_cpp.plugins.module_utils._graph import Share, compute_bytes, host_compute_bytes, lends_operation
+from ansible_collections.herd.llama_cpp.plugins.module_utils._graph import Share, compute_bytes, host_compute_bytes, lends_operation, lent_bytes
 from ansible_collections.herd.llama_cpp.plugins.module_utils._model import Model
 
 # llama.cpp splits over at most 16 devices, the CPU included (ggml/src/ggml-backend.cpp, GGML_SCHED_MAX_BACKENDS)
@@ -83,7 +83,8 @@ class Accounts:
         # the slots whose device would run an operation of the layer before; the search charges for it everywhere
         self._borrow = {il + 1 for il, (kind, following) in enumerate(zip(self._kinds, self._kinds[1:]))
                         if lends_operation(settings, kind, following)}
-        self._lender = max((self._kinds[il - 1] for il in self._borrow), key=lambda kind: kind.out_dim, default=None)
+        self._lender = max((self._kinds[il - 1] for il in self._borrow), key=lambda kind: lent_bytes(model, settings, kind),
+                           default=None)
         self._where: List[List[int]] = [[] for _kind in self._ids]
         for il, index in enumerate(self._kind_ids):
             self._where[index].append(il)
@@ -194,8 +195,8 @@ class Accounts:
             if ends and sequence and sequence[-1] != self._kind_ids[-1]:
                 sequence.append(self._kind_ids[-1])
             kinds = tuple(order[i] for i in sequence)
-            share = Share(kinds, is_first, last, ends, alone, None if is_first or not kinds else self._lender,
-                          bool(kinds) and not ends and self._lender is not None)
+            share = Share(kinds, is_first, last, ends, alone, self._lender if not is_first and any(k.state_first for k in kinds) else None,
+                          self._lender is not None and bool(kinds) and not ends)
             if (kind, share) not in self._shares:
                 self._shares[kind, share] = compute_bytes(self.model, self.settings, share, kind)
             best = max(best, self._shares[kind, share])
