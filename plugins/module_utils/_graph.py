@@ -43,19 +43,26 @@ class _Builder:
     def add(self, a: Tensor, b: Tensor) -> Tensor:
         return self.graph.op([a, b], *a.layout, in_place=True)
 
-    def embeddings(self) -> Tensor:
+    def embeddings(self, on_head: bool) -> Tensor:
         """What the first device makes of a batch: src/llama-graph.cpp, build_inp_embd.
 
         The embeddings are looked up on the head's CPU. So that a graph fits a batch of tokens, of vectors and of both, the
         last of these ways is part of every graph: vectors are copied and token rows set into the copy, which nothing reads
         and nothing frees. No weight ties these two operations to the CPU, so they run on the first device
-        (ggml/src/ggml-backend.cpp, ggml_backend_sched_split_graph, "expand gpu up").
+        (ggml/src/ggml-backend.cpp, ggml_backend_sched_split_graph, "expand gpu up"). ``on_head``: there is no device at all.
         """
         g, t, width = self.graph, self.tokens, self.width
-        vectors = g.input(4 * width * t, self.copies)
-        looked_up = g.input(4 * width * t, self.copies)
-        places = g.input(8 * t, self.copies)
-        x = g.input(4 * width * t, self.copies, (width, t))
+        if on_head:
+            tokens = g.input(4 * t, 1)
+            g.input(4 * width * t, 1)
+            x = g.op([tokens], width, t)
+            looked_up = g.op([g.input(4 * t, 1)], width, t)
+            places, vectors = g.input(8 * t, 1), g.input(4 * width * t, 1)
+        else:
+            vectors = g.input(4 * width * t, self.copies)
+            looked_up = g.input(4 * width * t, self.copies)
+            places = g.input(8 * t, self.copies)
+            x = g.input(4 * width * t, self.copies, (width, t))
         mixed = g.op([vectors], width, t)
         g.use(g.view(mixed), looked_up, places)
         mixed.kept = True
@@ -342,6 +349,8 @@ class Share(NamedTuple):
     # the layer of the previous device one of whose operations runs here, and whether the next device runs one of this one's
     before: Optional[LayerKind] = None
     lends: bool = False
+    # no device at all: the head's CPU looks up the embeddings too
+    on_head: bool = False
 
 
 def lends_operation(settings: RunSettings, kind: LayerKind, following: Optional[LayerKind]) -> bool:
@@ -380,7 +389,7 @@ def compute_bytes(model: Model, settings: RunSettings, share: Share, device_kind
     g, t, width = b.graph, settings.tokens, model.n_embd
     rows = settings.output_rows
     if share.kinds:
-        x = b.embeddings() if share.first else g.input(4 * width * t, copies, (width, t))
+        x = b.embeddings(share.on_head) if share.first else g.input(4 * width * t, copies, (width, t))
         # what the previous device normed is only weighted here
         normed = g.input(4 * width * t, copies, (width, t)) if settings.measured and not share.first else x
         b.inputs(share.kinds)

@@ -223,14 +223,12 @@ class Accounts:
     def host_alone(self) -> HostMemory:
         """The same where there is no device at all and the head's CPU runs every layer.
 
-        src/llama-model.cpp, load_tensors: without devices every layer is the CPU's, whatever -ngl says. The graph is that
-        of one device that also looks up the embeddings: a batch of them is charged besides. Compared with llama-server on
-        SmolLM2 with four settings: weights, caches and results exact, the compute buffer 1.02 to 1.20 times the real one.
+        src/llama-model.cpp, load_tensors: without devices every layer is the CPU's, whatever -ngl says.
         """
         whole = self.device("cpu", 0, self.model.n_slots, True)
+        compute = compute_bytes(self.model, self.settings, Share(tuple(self._kinds), True, True, True, True, on_head=True))
         weights = self.model.input_bytes + whole.weight_bytes - self.model.shared_with_input_bytes
-        return HostMemory(weights, whole.compute_bytes + 4 * self.model.n_embd * self.settings.tokens, self.host(True).output_bytes,
-                          whole.context_bytes)
+        return HostMemory(weights, compute, self.host(True).output_bytes, whole.context_bytes)
 
 
 def split_memory(accounts: Accounts, counts: Sequence[int], kinds: Sequence[str]) -> Tuple[List[DeviceMemory], HostMemory]:
