@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What llama-server is started with, as far as memory depends on it, and the bytes of the caches of one layer.
 
-All sources named here are those of llama.cpp 0.5.0.
+All sources named here are those of the llama.cpp that ``_model.COMPARED_BUILD`` names.
 """
 
 from __future__ import annotations

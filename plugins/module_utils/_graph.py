@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The compute buffer that one evaluation of a batch needs, per device: the graph's allocations replayed in llama.cpp's order.
 
-All sources named here are those of llama.cpp 0.5.0.
+All sources named here are those of the llama.cpp that ``_model.COMPARED_BUILD`` names.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the planner takes from a GGUF header: per layer its weights, its caches' rows and the kind of graph it makes.
 
-All sources named here are those of llama.cpp 0.5.0.
+All sources named here are those of llama.cpp ``COMPARED_BUILD``.
 """
 
 from __future__ import annotations
@@ -42,7 +42,10 @@ MAX_LAYERS = 512
 MAX_EXPERTS = 1024
 MAX_NUMBER = (1 << 31) - 1
 
-# Architectures whose figures were compared with llama.cpp 0.5.0 itself on every device, and how each differs.
+# The build of llama.cpp whose sources the formulas follow and whose own figures they were compared with.
+COMPARED_BUILD = "b11434"
+
+# Architectures whose figures were compared with llama.cpp itself on every device, and how each differs.
 #   swa: (default pattern, default window or None when the header must have it)  src/models/<name>.cpp, load_arch_hparams
 #   rows_after: where the tokens whose output nobody wants are dropped: in the last layer after its "attention" (the
 #   default), after the last "layer", or after the final "norm"; what comes before is an output of its own then

@@ -17,10 +17,10 @@ import memory_cases
 import sparse_gguf
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._caches import RunSettings
-from ansible_collections.herd.llama_cpp.plugins.module_utils._model import describe_model
+from ansible_collections.herd.llama_cpp.plugins.module_utils._model import COMPARED_BUILD, describe_model
 from ansible_collections.herd.llama_cpp.plugins.module_utils._placement import Accounts, split_memory
 
-RECORDED = Path(__file__).resolve().parents[1] / "fixtures" / "plan" / "llama_cpp_0.5.0.json"
+RECORDED = Path(__file__).resolve().parents[1] / "fixtures" / "plan" / ("llama_cpp_%s.json" % COMPARED_BUILD)
 MIB = 1 << 20
 SHOWN = ((1, 1, 1), 0)
 
