@@ -174,7 +174,7 @@ def mib_up(n_bytes: int) -> int:
 def _tensor_bytes(tensor: Any, device_kind: str) -> int:
     """Bytes a tensor takes in a device's buffer.
 
-    ggml/src/ggml-alloc.c, alloc_tensor_range: each tensor is padded to the buffer's alignment. CUDA adds the rest of a
+    ggml/src/ggml-alloc.c, ggml_backend_alloc_ctx_tensors_from_buft: each tensor is padded to the buffer's alignment. CUDA adds the rest of a
     512-element row to a quantised tensor (ggml-cuda.cu, ggml_backend_cuda_buffer_type_get_alloc_size).
     """
     size = tensor.size_bytes
