@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-import re
 import socket
 import struct
 import subprocess
@@ -67,15 +66,6 @@ class Workers:
     @property
     def device_count(self) -> int:
         return sum(self.devices)
-
-
-def version(bin_dir: Path) -> str:
-    """The build's own number, such as b11434."""
-    result = subprocess.run([str(Path(bin_dir) / "llama-server"), "--version"], capture_output=True, text=True, timeout=30, check=False)
-    found = re.search(r"build (\d+)|version: (\d+) ", result.stdout + result.stderr)
-    if found is None:
-        raise RuntimeError("llama-server --version: rc %d: %s" % (result.returncode, (result.stdout + result.stderr)[-500:]))
-    return "b" + (found.group(1) or found.group(2))
 
 
 def fit_print(bin_dir: Path, model: Path, endpoints: Sequence[str], split: Optional[Sequence[int]], *, context_size: int, parallel: int,
