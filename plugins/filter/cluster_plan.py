@@ -14,7 +14,7 @@ author:
 description:
   - Computes from a GGUF header what llama.cpp allocates on every device for weights, KV cache and compute buffers, and finds the
     split of the layers over the machines' devices that a policy asks for.
-  - The formulas follow llama.cpp 0.5.0 and are compared with it in this collection's tests. Architectures that were not compared are
+  - The formulas follow llama.cpp b11434 and are compared with it in this collection's tests. Architectures that were not compared are
     refused, or planned conservatively with O(unknown=conservative).
   - When the model does not fit, the result says how many MiB are missing on which device of the best split, and up to three changes
     that would make it fit, cheapest first.
@@ -250,7 +250,7 @@ _value:
     confidence:
       description: How each figure was checked and the tolerance for comparing it with a running server.
       type: dict
-      sample: {weights: exact, kv: exact, compute: compared with llama.cpp 0.5.0, tolerance_mib: 1, compute_tolerance_factor: 1.25}
+      sample: {weights: exact, kv: exact, compute: compared with llama.cpp b11434, tolerance_mib: 1, compute_tolerance_factor: 1.25}
 """
 
 import typing as t

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._caches import RunSettings
-from ansible_collections.herd.llama_cpp.plugins.module_utils._model import MemoryModelError, Model, describe_model, mib_up
+from ansible_collections.herd.llama_cpp.plugins.module_utils._model import COMPARED_BUILD, MemoryModelError, Model, describe_model, mib_up
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import (
     Device, Machine, Plan, PlanError, Request, host_mib, make_plan,
 )
@@ -276,12 +276,12 @@ def confidence(plan: Plan) -> Dict[str, Any]:
     return {
         "weights": "exact" if not model.unknown else "from the tensor table",
         "kv": "exact" if not model.unknown else "upper bound",
-        "compute": "guess, doubled" if not exact else "estimate" if plan.on_head else "compared with llama.cpp 0.5.0",
+        "compute": "guess, doubled" if not exact else "estimate" if plan.on_head else "compared with llama.cpp %s" % COMPARED_BUILD,
         "reserve": "given",
         "host_process": "estimate",
         "device_kinds_not_measured": sorted(kinds - {"cpu"}),
         "unknown": list(model.unknown),
-        "llama_cpp_version": "0.5.0",
+        "llama_cpp_version": COMPARED_BUILD,
         # against a running llama-server: the log's figures are rounded to hundredths; compute may be over by this factor
         "tolerance_mib": 1,
         "compute_tolerance_factor": _compute_factor(plan) if exact else 3.0,
