@@ -13,7 +13,7 @@ import hashlib
 from typing import Any, Mapping, Optional
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._placement import Accounts
-from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import Placed, Plan, Request, Split
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import Placed, Plan, Request, Split, with_host_share
 
 
 def basis(request: Request) -> str:
@@ -30,7 +30,7 @@ def kept_split(request: Request, accounts: Accounts, best: Optional[Split], earl
     """
     if best is None or earlier.get("basis") != basis(request):
         return None
-    devices = {(d.machine, d.name, d.kind): d for m in request.machines for d in m.devices}
+    devices = {(d.machine, d.name, d.kind): d for m in with_host_share(request, accounts, request.machines) for d in m.devices}
     try:
         wanted = [(devices[entry["machine"], entry["device"], entry["kind"]], int(entry["tensor_split"])) for entry in earlier["devices"]]
     except (KeyError, TypeError, ValueError):
@@ -39,7 +39,7 @@ def kept_split(request: Request, accounts: Accounts, best: Optional[Split], earl
         return None
     placed, at = [], 0
     for device, count in wanted:
-        placed.append(Placed(device, accounts.device(device.kind, at, at + count, len(wanted) == 1)))
+        placed.append(Placed(device.alone() if len(wanted) == 1 else device, accounts.device(device.kind, at, at + count, len(wanted) == 1)))
         at += count
     split = Split(tuple(placed), len({request.head} | {p.device.machine for p in placed}), best.search)
     if split.headroom_mib < request.headroom_mib:
