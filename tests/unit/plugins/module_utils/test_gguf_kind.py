@@ -22,8 +22,10 @@ LLAMA = {"general.architecture": "llama", "llama.block_count": 4, "tokenizer.ggm
 LAYERS = ["token_embd.weight", *("blk.%d.attn_norm.weight" % number for number in range(4)), "output_norm.weight"]
 OTHERS = {
     "projector": ({"general.type": "mmproj", "general.architecture": "clip"}, ["v.patch_embd.weight", "v.blk.0.ln1.weight", "mm.0.weight"]),
+    "projector by its type": ({"general.type": "mmproj", "general.architecture": "clip2"}, ["blk.0.ln1.weight", "token_embd.weight"]),
     "projector of before there were types": ({"general.architecture": "clip"}, ["v.patch_embd.weight"]),
     "adapter": ({"general.type": "adapter", "general.architecture": "llama"}, ["blk.0.attn_q.weight.lora_a", "blk.0.attn_q.weight.lora_b"]),
+    "adapter by its type": ({"general.type": "adapter", "general.architecture": "llama"}, ["token_embd.weight", "blk.0.attn_q.weight"]),
     "adapter without a type": ({"general.architecture": "llama"}, ["blk.0.attn_q.weight.lora_a", "blk.0.attn_q.weight.lora_b"]),
     "draft": ({"general.type": "model", "general.architecture": "eagle3", "eagle3.block_count": 1}, ["blk.0.attn_q.weight", "fc.weight"]),
     "imatrix": ({"general.type": "imatrix"}, ["blk.0.attn_q.weight.in_sum2", "blk.0.attn_q.weight.counts"]),
