@@ -116,11 +116,12 @@ def test_rows_have_planned_asked_and_real_for_devices_and_the_head_s_cpu(real: d
     plan["devices"][0]["asked"] = {"weights_mib": 33.823, "kv_mib": 24, "compute_mib": 24.91}
     plan["host"]["asked"] = {"weights_mib": 28.69, "kv_mib": 0.0, "compute_mib": 13.6719}
     first, second, cpu = compare(plan, real)["rows"]
-    assert (first["planned_weights_mib"], first["word_weights_mib"], first["weights_mib"]) == (34, 33.82, 33.82)
+    devices, own = [d for d in real["devices"] if not d["host"]], next(d for d in real["devices"] if d["host"])
+    assert (first["planned_weights_mib"], first["word_weights_mib"], first["weights_mib"]) == (34, 33.82, devices[0]["weights_mib"])
     assert (first["planned_layers"], first["layers"], first["word_kv_mib"], first["word_compute_mib"]) == (16, 16, 24.0, 24.91)
-    assert second["word_weights_mib"] is None and second["weights_mib"] == 58.28
+    assert second["word_weights_mib"] is None and second["weights_mib"] == devices[1]["weights_mib"]
     assert (cpu["machine"], cpu["device"], cpu["planned_layers"], cpu["layers"]) == ("head", "CPU", 0, 0)
-    assert (cpu["planned_compute_mib"], cpu["word_compute_mib"], cpu["compute_mib"], cpu["kv_mib"]) == (14, 13.67, 13.67, None)
+    assert (cpu["planned_compute_mib"], cpu["word_compute_mib"], cpu["compute_mib"], cpu["kv_mib"]) == (14, 13.67, own["compute_mib"], None)
 
 
 def test_a_head_that_computes_alone_has_its_row() -> None:
