@@ -30,6 +30,8 @@ options:
       - The machines that may be used, each with V(name), V(devices) and, for the head, V(ram_free_mib).
       - A device has V(name) as llama.cpp calls it on its machine, V(kind) (V(cuda) or V(cpu), by its name when not given), V(total_mib),
         V(free_mib) and optionally V(reserve_mib). A machine with several GPUs runs one worker for each.
+      - V(shared_memory=true) says that a device's memory is the machine's RAM, as of a GB10, a Jetson or any integrated GPU. What
+        C(llama-server) itself needs on the head is taken from the same memory then. Beside such a device, another one of the same RAM is not used.
       - The head's own CPU is not a device.
     type: list
     elements: dict
