@@ -571,7 +571,8 @@ def find_split(request: Request, accounts: Accounts, machines: Sequence[Machine]
     return search.best(at_least=at_least)
 
 
-def _accounts(model: Model, settings: RunSettings) -> Accounts:
+def accounts_of(model: Model, settings: RunSettings) -> Accounts:
+    """The accounts of a model, with room for what is not known of it."""
     if model.unknown or not settings.flash_attention:
         return ConservativeAccounts(model, settings)
     return Accounts(model, settings)
@@ -585,7 +586,7 @@ def make_plan(request: Request, conservative: bool = False) -> Plan:
     for label in labels:
         if labels.count(label) > 1:
             raise PlanError("the device %s is listed twice" % label)
-    accounts = _accounts(request.model, request.settings)
+    accounts = accounts_of(request.model, request.settings)
     if not labels:
         # of all machines, not of those the policy allows: a list that is empty by mistake must not become a slow server
         if not request.head_cpu or any(m.devices for m in request.machines):
@@ -621,7 +622,7 @@ def _head_spare_mib(request: Request) -> Optional[int]:
     ram = next(m for m in request.machines if m.name == request.head).ram_free_mib
     if ram is None:
         return None
-    memory = _accounts(request.model, request.settings).host_alone()
+    memory = accounts_of(request.model, request.settings).host_alone()
     return ram - _host_parts(memory, request)["total_mib"]
 
 
@@ -649,7 +650,7 @@ def _quick_fits(request: Request, machines: Sequence[Machine]) -> bool:
     if request.head_cpu and not any(m.devices for m in machines):
         spare = _head_spare_mib(request)
         return spare is None or spare >= request.headroom_mib
-    accounts = _accounts(request.model, request.settings)
+    accounts = accounts_of(request.model, request.settings)
     full = request.policy in ("all_machines", "named_machines")
     search = Search(accounts, machines, request.head, full, quick=True)
     if not search.devices:
@@ -779,7 +780,7 @@ def _host_parts(host: HostMemory, request: Request) -> Dict[str, int]:
         "compute_mib": mib_up(host.compute_bytes),
         "output_mib": mib_up(host.output_bytes),
         "process_mib": HEAD_PROCESS_MIB,
-        "extra_mib": request.host_extra_mib,
+        "extra_mib": request.host_extra_mib + mib_up(host.beside_bytes),
     }
     parts["total_mib"] = sum(parts.values())
     return parts

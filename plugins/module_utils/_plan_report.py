@@ -13,6 +13,7 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._model import Memor
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import (
     Device, Machine, Plan, PlanError, Request, host_mib, make_plan,
 )
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan_beside import beside_facts, stand_beside
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan_keep import basis, keep_split
 
 DEVICE_KINDS = ("cuda", "cpu")
@@ -120,8 +121,8 @@ def plan_from_facts(facts: Mapping[str, Any], machines: Sequence[Mapping[str, An
                     kv_unified: bool = True, type_k: str = "f16", type_v: str = "f16", batch: Any = 2048, ubatch: Any = 512,
                     flash_attention: bool = True, policy: str = "fewest_machines", named: Sequence[str] = (), reserve_mib: Any = None,
                     headroom_mib: Any = 0, mmproj_mib: Any = 0, mmproj_device: Optional[str] = None, unknown: str = "refuse",
-                    head_cpu: bool = False, keep: Optional[Mapping[str, Any]] = None) -> Dict[str, Any]:
-    """The whole way from facts to facts."""
+                    head_cpu: bool = False, keep: Optional[Mapping[str, Any]] = None, beside: Optional[Mapping[str, Any]] = None) -> Dict[str, Any]:
+    """The whole way from facts to facts; ``beside`` are the last arguments of _plan_beside.stand_beside."""
     if unknown not in ("refuse", "conservative"):
         raise PlanError("unknown must be 'refuse' or 'conservative', not '%s'" % unknown)
     conservative = unknown == "conservative"
@@ -133,10 +134,17 @@ def plan_from_facts(facts: Mapping[str, Any], machines: Sequence[Mapping[str, An
     if not any(m.name == host for m in parsed):
         raise PlanError("the head %s is not among the machines" % host)
     parsed, host_extra = _with_mmproj(parsed, host, _whole(mmproj_mib, "mmproj_mib"), mmproj_device)
-    request = Request(model, settings, tuple(parsed), host, policy, tuple(named), _whole(headroom_mib, "headroom_mib"), host_extra,
-                      _flag(head_cpu, "head_cpu"))
+    around = stand_beside(model, facts, settings, parsed, host, **(beside or {}))
+    request = Request(around.model, around.settings, tuple(around.machines), host, policy, tuple(named), _whole(headroom_mib, "headroom_mib"),
+                      host_extra + around.host_extra_mib, _flag(head_cpu, "head_cpu"))
     plan = make_plan(request, conservative)
-    return plan_as_dict(plan, keep_split(plan, keep or {}))
+    result = plan_as_dict(plan, keep_split(plan, keep or {}))
+    result["beside"] = beside_facts(around, host, result["devices"])
+    if any(part["for"] == "draft" for part in around.parts):
+        # the draft's caches were counted for this context
+        result["largest_context"] = min(result["largest_context"], settings.context_size)
+    result["arguments"] += result["beside"]["arguments"] if result["arguments"] else []
+    return result
 
 
 def plan_as_dict(plan: Plan, kept: bool = False) -> Dict[str, Any]:
@@ -159,7 +167,7 @@ def plan_as_dict(plan: Plan, kept: bool = False) -> Dict[str, Any]:
             "llama_device": llama_name, "n_layers": layers, "first_layer": memory.first_slot if layers else None,
             "last_layer": memory.first_slot + layers - 1 if layers else None, "output": memory.end_slot == model.n_slots,
             "tensor_split": placed.n_slots, "weights_mib": mib_up(memory.weight_bytes), "kv_mib": mib_up(memory.context_bytes),
-            "compute_mib": mib_up(memory.compute_bytes), "needed_mib": mib_up(memory.total_bytes), "reserve_mib": device.reserve_mib,
+            "compute_mib": mib_up(memory.compute_bytes), "beside_mib": mib_up(memory.beside_bytes), "needed_mib": mib_up(memory.total_bytes), "reserve_mib": device.reserve_mib,
             "free_mib": device.free_mib, "total_mib": device.total_mib, "headroom_mib": placed.headroom_mib,
         })
     serving = {request.head} | {d["machine"] for d in devices}
