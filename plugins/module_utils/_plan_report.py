@@ -161,7 +161,8 @@ def plan_as_dict(plan: Plan, kept: bool = False) -> Dict[str, Any]:
         if not local:
             rpc.append({"machine": device.machine, "device": device.name})
         names.append(llama_name)
-        layers = max(0, min(memory.end_slot, len(model.layers)) - memory.first_slot)
+        # layers that predict further tokens hold slots and are none of those that the model's own context is spread over
+        layers = max(0, min(memory.end_slot, model.n_layer) - memory.first_slot)
         devices.append({
             "machine": device.machine, "device": device.name, "kind": device.kind, "description": device.description,
             "llama_device": llama_name, "n_layers": layers, "first_layer": memory.first_slot if layers else None,
