@@ -94,7 +94,8 @@ class Accounts:
         for il, index in enumerate(self._kind_ids):
             self._where[index].append(il)
 
-    def _prefix(self, kind: str) -> Tuple[List[int], List[int]]:
+    def prefix(self, kind: str) -> Tuple[List[int], List[int]]:
+        """Bytes of weights and of caches of the slots before each slot, and of all."""
         if kind not in self._sums:
             weights, contexts = [0], [0]
             cache: Dict[Tuple, int] = {}
@@ -112,7 +113,7 @@ class Accounts:
 
     def device(self, kind: str, first: int, end: int, alone: bool) -> DeviceMemory:
         """Slots ``first`` to ``end`` (not included) on one device; the last slot is the output."""
-        weights, contexts = self._prefix(kind)
+        weights, contexts = self.prefix(kind)
         weight = weights[end] - weights[first]
         if first < len(self.model.layers):
             # rope frequencies: one copy per device that holds layers (TENSOR_DUPLICATED)
@@ -150,7 +151,7 @@ class Accounts:
         if not ends or (row and room is not None and row[-1] > room):
             return row
         if kind not in self._totals:
-            self._totals[kind] = [w + c + b for w, c, b in zip(*self._prefix(kind), self._beside)]
+            self._totals[kind] = [w + c + b for w, c, b in zip(*self.prefix(kind), self._beside)]
         totals = self._totals[kind]
         fixed = (self.model.shared_bytes[kind] if first < len(self.model.layers) else 0) - totals[first]
         while ends and (room is None or totals[ends[0]] + fixed <= room):

@@ -32,7 +32,7 @@ _BEAM = 48
 HEAD_PROCESS_MIB = 300
 # A device's figures are trusted as they are where compared with llama.cpp; otherwise its compute buffer is doubled. A guess.
 UNKNOWN_COMPUTE_FACTOR = 2
-_CONTEXT_STEP = 256
+CONTEXT_STEP = 256
 # Bits per weight of common quantisations of whole files, measured on a 70B (tools/quantize/README.md of llama.cpp).
 QUANTISATIONS = (("Q8_0", 8.50), ("Q6_K", 6.56), ("Q5_K_M", 5.67), ("Q5_K_S", 5.52), ("Q4_K_M", 4.84), ("Q4_K_S", 4.57), ("IQ4_XS", 4.25),
                  ("Q3_K_L", 4.27), ("Q3_K_M", 3.89), ("Q3_K_S", 3.47), ("IQ3_XXS", 3.06), ("Q2_K", 2.96), ("IQ2_XXS", 2.06))
@@ -469,6 +469,8 @@ class Request:
     host_extra_mib: int = 0
     # no machine has a device and the head's CPU is to run the model
     head_cpu: bool = False
+    # what stands beside the model, _plan_beside.Beside
+    beside: Any = None
 
 
 @dataclass
@@ -572,21 +574,24 @@ def find_split(request: Request, accounts: Accounts, machines: Sequence[Machine]
 
 
 def accounts_of(model: Model, settings: RunSettings) -> Accounts:
-    """The accounts of a model, with room for what is not known of it."""
+    """What is known of a model without asking llama.cpp."""
     if model.unknown or not settings.flash_attention:
         return ConservativeAccounts(model, settings)
     return Accounts(model, settings)
 
 
-def make_plan(request: Request, conservative: bool = False) -> Plan:
-    """The best plan for a request, or what is missing and the cheapest ways to get there."""
+def make_plan(request: Request, conservative: bool = False, accounts: Optional[Accounts] = None) -> Plan:
+    """The best plan for a request, or what is missing and the cheapest ways to get there.
+
+    ``accounts`` say what each run of layers takes; formulas, where they are not given.
+    """
     check_settings(request.model, request.settings, conservative)
     machines = candidates(request)
     labels = [d.label for m in machines for d in m.devices]
     for label in labels:
         if labels.count(label) > 1:
             raise PlanError("the device %s is listed twice" % label)
-    accounts = accounts_of(request.model, request.settings)
+    accounts = accounts or accounts_of(request.model, request.settings)
     if not labels:
         # of all machines, not of those the policy allows: a list that is empty by mistake must not become a slow server
         if not request.head_cpu or any(m.devices for m in request.machines):
@@ -617,17 +622,16 @@ def make_plan(request: Request, conservative: bool = False) -> Plan:
 
 # -- the head's CPU alone ---------------------------------------------------------------------------------------------
 
-def _head_spare_mib(request: Request) -> Optional[int]:
+def _head_spare_mib(request: Request, accounts: Accounts) -> Optional[int]:
     """What the head's RAM has left when its CPU runs everything, None where its size is not known."""
     ram = next(m for m in request.machines if m.name == request.head).ram_free_mib
     if ram is None:
         return None
-    memory = accounts_of(request.model, request.settings).host_alone()
-    return ram - _host_parts(memory, request)["total_mib"]
+    return ram - _host_parts(accounts.host_alone(), request)["total_mib"]
 
 
 def _plan_on_head(request: Request, accounts: Accounts) -> Plan:
-    spare = _head_spare_mib(request)
+    spare = _head_spare_mib(request, accounts)
     plan = Plan(request, None, spare is None or spare >= request.headroom_mib, accounts, on_head=True, headroom_mib=spare)
     if plan.fits:
         plan.largest_context = largest_context(request, request.machines)
@@ -647,10 +651,10 @@ def _quick_fits(request: Request, machines: Sequence[Machine]) -> bool:
 
     With very many different devices only the best sets are tried, which errs on the side of no.
     """
-    if request.head_cpu and not any(m.devices for m in machines):
-        spare = _head_spare_mib(request)
-        return spare is None or spare >= request.headroom_mib
     accounts = accounts_of(request.model, request.settings)
+    if request.head_cpu and not any(m.devices for m in machines):
+        spare = _head_spare_mib(request, accounts)
+        return spare is None or spare >= request.headroom_mib
     full = request.policy in ("all_machines", "named_machines")
     search = Search(accounts, machines, request.head, full, quick=True)
     if not search.devices:
@@ -663,7 +667,7 @@ def _quick_fits(request: Request, machines: Sequence[Machine]) -> bool:
     return len(search.devices) > 1 and search.possible(request.headroom_mib, 0, full) is not None
 
 
-def _largest(low: int, high: int, works: Callable[[int], bool]) -> int:
+def largest(low: int, high: int, works: Callable[[int], bool]) -> int:
     """The largest n in (low, high] that works, low if none; works is true up to some n."""
     while high > low:
         middle = (low + high + 1) // 2
@@ -676,14 +680,14 @@ def _largest(low: int, high: int, works: Callable[[int], bool]) -> int:
 
 def largest_context(request: Request, machines: Sequence[Machine]) -> int:
     """The largest context, in steps of 256 per sequence, up to what the model was trained for."""
-    step = _CONTEXT_STEP * (1 if request.settings.kv_unified else request.settings.parallel)
+    step = CONTEXT_STEP * (1 if request.settings.kv_unified else request.settings.parallel)
     trained = request.model.n_ctx_train or 1 << 20
-    most = max(1, pad(trained, _CONTEXT_STEP) // _CONTEXT_STEP)
+    most = max(1, pad(trained, CONTEXT_STEP) // CONTEXT_STEP)
 
     def works(n: int) -> bool:
         return _quick_fits(replace(request, settings=replace(request.settings, context_size=n * step)), machines)
 
-    return step * _largest(0, most, works)
+    return step * largest(0, most, works)
 
 
 def ways_out(request: Request, machines: Sequence[Machine]) -> List[Dict[str, Any]]:
@@ -751,7 +755,7 @@ def _one_more_machine(request: Request, machines: Sequence[Machine]) -> Optional
     top = 1024
     if not works(top):
         return None
-    need = top - _largest(0, top - 1, lambda n: works(top - n))
+    need = top - largest(0, top - 1, lambda n: works(top - n))
     return {"change": "machine", "free_mib": need * 1024, "text": "one more machine with a device of %d GiB free" % need}
 
 

@@ -13,6 +13,7 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._model import Memor
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import (
     Device, Machine, Plan, PlanError, Request, host_mib, make_plan,
 )
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan_ask import Ask, Asked, accounts_told, answer_as_dict, plan_by_asking
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan_beside import beside_facts, stand_beside
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan_keep import basis, keep_split
 
@@ -117,12 +118,12 @@ def _with_mmproj(machines: List[Machine], head: str, mmproj_mib: int, device: Op
             for m in machines], 0
 
 
-def plan_from_facts(facts: Mapping[str, Any], machines: Sequence[Mapping[str, Any]], *, host: str, context_size: Any = 8192, parallel: Any = 4,
-                    kv_unified: bool = True, type_k: str = "f16", type_v: str = "f16", batch: Any = 2048, ubatch: Any = 512,
-                    flash_attention: bool = True, policy: str = "fewest_machines", named: Sequence[str] = (), reserve_mib: Any = None,
-                    headroom_mib: Any = 0, mmproj_mib: Any = 0, mmproj_device: Optional[str] = None, unknown: str = "refuse",
-                    head_cpu: bool = False, keep: Optional[Mapping[str, Any]] = None, beside: Optional[Mapping[str, Any]] = None) -> Dict[str, Any]:
-    """The whole way from facts to facts; ``beside`` are the last arguments of _plan_beside.stand_beside."""
+def request_from_facts(facts: Mapping[str, Any], machines: Sequence[Mapping[str, Any]], *, host: str, context_size: Any = 8192, parallel: Any = 4,
+                       kv_unified: bool = True, type_k: str = "f16", type_v: str = "f16", batch: Any = 2048, ubatch: Any = 512,
+                       flash_attention: bool = True, policy: str = "fewest_machines", named: Sequence[str] = (), reserve_mib: Any = None,
+                       headroom_mib: Any = 0, mmproj_mib: Any = 0, mmproj_device: Optional[str] = None, unknown: str = "refuse",
+                       head_cpu: bool = False, beside: Optional[Mapping[str, Any]] = None) -> Tuple[Request, bool]:
+    """What is asked for, with what stands beside the model (the last arguments of _plan_beside.stand_beside), and whether a model that was never compared is planned conservatively."""
     if unknown not in ("refuse", "conservative"):
         raise PlanError("unknown must be 'refuse' or 'conservative', not '%s'" % unknown)
     conservative = unknown == "conservative"
@@ -135,15 +136,38 @@ def plan_from_facts(facts: Mapping[str, Any], machines: Sequence[Mapping[str, An
         raise PlanError("the head %s is not among the machines" % host)
     parsed, host_extra = _with_mmproj(parsed, host, _whole(mmproj_mib, "mmproj_mib"), mmproj_device)
     around = stand_beside(model, facts, settings, parsed, host, **(beside or {}))
-    request = Request(around.model, around.settings, tuple(around.machines), host, policy, tuple(named), _whole(headroom_mib, "headroom_mib"),
-                      host_extra + around.host_extra_mib, _flag(head_cpu, "head_cpu"))
-    plan = make_plan(request, conservative)
-    result = plan_as_dict(plan, keep_split(plan, keep or {}))
-    result["beside"] = beside_facts(around, host, result["devices"])
-    if any(part["for"] == "draft" for part in around.parts):
-        # the draft's caches were counted for this context
-        result["largest_context"] = min(result["largest_context"], settings.context_size)
-    result["arguments"] += result["beside"]["arguments"] if result["arguments"] else []
+    return Request(around.model, around.settings, tuple(around.machines), host, policy, tuple(named), _whole(headroom_mib, "headroom_mib"),
+                   host_extra + around.host_extra_mib, _flag(head_cpu, "head_cpu"), around), conservative
+
+
+def plan_from_facts(facts: Mapping[str, Any], machines: Sequence[Mapping[str, Any]], *, keep: Optional[Mapping[str, Any]] = None,
+                    **options: Any) -> Dict[str, Any]:
+    """The whole way from facts to facts, without asking llama.cpp."""
+    request, conservative = request_from_facts(facts, machines, **options)
+    plan = make_plan(request, conservative, accounts_told(request, keep or {}))
+    return plan_as_dict(plan, keep_split(plan, keep or {}))
+
+
+def asked_plan_from_facts(facts: Mapping[str, Any], machines: Sequence[Mapping[str, Any]], ask: Ask, *, keep: Optional[Mapping[str, Any]] = None,
+                          **options: Any) -> Dict[str, Any]:
+    """The same by llama.cpp's own figures; ``ask`` is Asker.ask. Raises PlanError and AskError."""
+    request, conservative = request_from_facts(facts, machines, **options)
+    plan, asked = plan_by_asking(request, ask, conservative, keep)
+    kept = keep_split(plan, keep or {})
+    result = plan_as_dict(plan, kept)
+    return with_answer(result, plan, asked)
+
+
+def with_answer(result: Dict[str, Any], plan: Plan, asked: Asked) -> Dict[str, Any]:
+    """A plan as facts with what llama.cpp said of its split."""
+    counts = tuple(placed.n_slots for placed in plan.split.placed) if plan.split is not None else ()
+    answer = plan.accounts.answers[counts]
+    for entry, figures in zip(result["devices"], answer.devices):
+        entry["asked"] = {"weights_mib": figures.weights_mib, "kv_mib": figures.kv_mib, "compute_mib": figures.compute_mib}
+    result["host"]["asked"] = {"weights_mib": answer.host.weights_mib, "kv_mib": answer.host.kv_mib, "compute_mib": answer.host.compute_mib}
+    result["figures"] = {"source": "asked", "build": answer.build, "rounds": asked.rounds, "as_formulas": asked.agreed}
+    result["answer"] = answer_as_dict(counts, answer)
+    result["confidence"].update(weights="asked", kv="asked", compute="asked", llama_cpp_version=answer.build, compute_tolerance_factor=1.25)
     return result
 
 
@@ -178,6 +202,7 @@ def plan_as_dict(plan: Plan, kept: bool = False) -> Dict[str, Any]:
         "policy": request.policy,
         "basis": basis(request),
         "kept": kept,
+        "figures": {"source": "bound" if model.unknown else "formulas", "build": ""},
         "search": split.search if split is not None else "exact",
         "architecture": model.architecture,
         "n_layers": len(model.layers),
@@ -204,6 +229,12 @@ def plan_as_dict(plan: Plan, kept: bool = False) -> Dict[str, Any]:
         "confidence": confidence(plan),
     }
     result["arguments"] = arguments(result, settings) if plan.fits else []
+    if request.beside is not None:
+        result["beside"] = beside_facts(request.beside, request.head, devices)
+        result["arguments"] += result["beside"]["arguments"] if plan.fits else []
+        if any(part["for"] == "draft" for part in request.beside.parts):
+            # the draft's caches were counted for this context
+            result["largest_context"] = min(result["largest_context"], settings.context_size)
     if plan.shortfall and split is not None:
         result["problems"].insert(0, "%(machine)s: %(device)s is %(missing_mib)d MiB short in the best split" % plan.shortfall)
     result["failure"] = failure(result)

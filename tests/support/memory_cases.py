@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import json
 import random
+import re
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -101,6 +103,13 @@ def problems(case: Case, model: Any, real: Sequence[Sequence[int]]) -> List[str]
     return found
 
 
+def build_of(bin_dir: Path) -> str:
+    """What a build calls itself, such as b11434."""
+    said = subprocess.run([str(bin_dir / "llama-server"), "--version"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True).stdout
+    found = re.search(r"\(build (\d+),|version: (\d+) \(", said)
+    return "b" + (found.group(1) or found.group(2))
+
+
 def record(bin_dir: Path, out: Path) -> None:
     import oracle
 
@@ -113,7 +122,7 @@ def record(bin_dir: Path, out: Path) -> None:
                     rows = oracle.fit_print(bin_dir, paths[case.shape], workers.endpoints, case.split, **case.settings)
                     recorded.append([case.shape, case.cluster, case.settings, case.split, list(rows.values())])
     lines = ",\n".join(json.dumps(item, separators=(",", ":")) for item in recorded)
-    about = json.dumps("llama-fit-params --fit-print on of llama.cpp 0.5.0 (CPU build) over ggml-rpc-server workers on loopback, "
+    about = json.dumps("llama-fit-params --fit-print on of llama.cpp " + build_of(bin_dir) + " (CPU build) over ggml-rpc-server workers on loopback, "
                        "with -d CPU repeated for a worker of several devices; rows are [model, context, compute] MiB per device, "
                        "then the host; made by tests/support/memory_cases.py from tests/support/sparse_gguf.py's shapes")
     out.write_text('{"about": %s,\n"cases": [\n%s\n]}\n' % (about, lines), encoding="utf-8")
