@@ -51,10 +51,19 @@ class Device:
     free_mib: int = 0
     reserve_mib: int = 0
     description: str = ""
+    # whether its memory is the machine's RAM, as of a GPU on the processor's chip
+    shared_memory: bool = False
+    # what llama-server itself takes of that memory where the head is this machine: with further devices, and alone
+    host_mib: int = 0
+    host_alone_mib: int = 0
 
     @property
     def capacity_mib(self) -> int:
-        return self.free_mib - self.reserve_mib
+        return self.free_mib - self.reserve_mib - self.host_mib
+
+    def alone(self) -> "Device":
+        """The device as the only one of a plan: llama-server needs less itself then."""
+        return replace(self, host_mib=self.host_alone_mib)
 
     @property
     def label(self) -> str:
@@ -371,7 +380,7 @@ class Search:
         splits = []
         for index, group in enumerate(self.groups):
             machines, chosen = self.cover(tuple(int(i == index) for i in range(len(self.groups))))
-            splits.append(Split((Placed(chosen[index][0], self.accounts.device(group.kind, 0, self.n_slots, True)),), machines))
+            splits.append(Split((Placed(chosen[index][0].alone(), self.accounts.device(group.kind, 0, self.n_slots, True)),), machines))
         return splits
 
     def bounds(self) -> Tuple[int, int]:
@@ -551,8 +560,21 @@ def candidates(request: Request) -> List[Machine]:
     return list(request.machines)
 
 
+def with_host_share(request: Request, accounts: Accounts, device: Device) -> Device:
+    """The device with what llama-server itself needs taken from its memory, where that is the head's RAM."""
+    if not device.shared_memory or device.machine != request.head:
+        return device
+    several, alone = (_host_parts(accounts.host(by_itself), request)["total_mib"] for by_itself in (False, True))
+    return replace(device, host_mib=several, host_alone_mib=alone)
+
+
+def _machines_with_host_share(request: Request, accounts: Accounts, machines: Sequence[Machine]) -> List[Machine]:
+    return [replace(m, devices=tuple(with_host_share(request, accounts, d) for d in m.devices)) for m in machines]
+
+
 def find_split(request: Request, accounts: Accounts, machines: Sequence[Machine], at_least: Optional[int]) -> Optional[Split]:
-    search = Search(accounts, machines, request.head, request.policy in ("all_machines", "named_machines"))
+    search = Search(accounts, _machines_with_host_share(request, accounts, machines), request.head,
+                    request.policy in ("all_machines", "named_machines"))
     if not search.devices:
         return None
     everyone = tuple(len(g.devices) for g in search.groups)
@@ -656,7 +678,7 @@ def _quick_fits(request: Request, machines: Sequence[Machine]) -> bool:
         spare = _head_spare_mib(request, accounts)
         return spare is None or spare >= request.headroom_mib
     full = request.policy in ("all_machines", "named_machines")
-    search = Search(accounts, machines, request.head, full, quick=True)
+    search = Search(accounts, _machines_with_host_share(request, accounts, machines), request.head, full, quick=True)
     if not search.devices:
         return False
     if not full or len(search.devices) == 1:
@@ -765,6 +787,9 @@ def host_problems(plan: Plan) -> List[str]:
         return []
     need = host_mib(plan)["total_mib"]
     head = next(m for m in plan.request.machines if m.name == plan.request.head)
+    if any(p.device.machine == head.name and p.device.shared_memory for p in plan.split.placed):
+        # Counted on that device already, whose memory is this RAM.
+        return []
     cpu = sum(mib_up(p.memory.total_bytes) for p in plan.split.placed if p.device.machine == head.name and p.device.kind == "cpu")
     if head.ram_free_mib is not None and need + cpu > head.ram_free_mib:
         return ["%s: llama-server needs about %d MiB of RAM, %d MiB are free" % (head.name, need + cpu, head.ram_free_mib)]

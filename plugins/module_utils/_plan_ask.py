@@ -20,7 +20,7 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._ask import Answer,
 from ansible_collections.herd.llama_cpp.plugins.module_utils._model import MIB
 from ansible_collections.herd.llama_cpp.plugins.module_utils._placement import MAX_DEVICES, Accounts, DeviceMemory, HostMemory
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import (
-    CONTEXT_STEP, Machine, Plan, Request, Split, accounts_of, candidates, find_split, largest, make_plan,
+    CONTEXT_STEP, Machine, Placed, Plan, Request, Split, accounts_of, candidates, find_split, largest, make_plan, with_host_share,
 )
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan_keep import earlier_devices
 
@@ -109,6 +109,8 @@ class AskedAccounts(Accounts):
 
     def agrees(self, counts: Sequence[int], answer: Answer) -> bool:
         """Whether the base says of a split what llama.cpp says, compute buffers to 0.1 MiB."""
+        if answer.beside:
+            return False
         at = 0
         for number, count in enumerate(counts):
             figures = answer.devices[number]
@@ -265,7 +267,7 @@ def _largest_context(request: Request, split: Split, ask: Ask) -> int:
         larger = replace(settings, context_size=n * step)
         accounts = AskedAccounts(accounts_of(request.model, larger))
         accounts.learn(counts, ask(counts, context_size=n * step))
-        return _with_memory(split, accounts).headroom_mib >= request.headroom_mib
+        return _with_memory(request, split, accounts).headroom_mib >= request.headroom_mib
 
     least = settings.context_size // step
     trained = -(-(request.model.n_ctx_train or 1 << 20) // CONTEXT_STEP)
@@ -300,16 +302,19 @@ def _best(request: Request, accounts: Accounts, machines: Sequence[Machine]) -> 
     return find_split(wide, accounts, machines, None)
 
 
-def _with_memory(split: Split, accounts: Accounts) -> Split:
+def _with_memory(request: Request, split: Split, accounts: Accounts) -> Split:
     """The split with what the accounts say of it now."""
     alone = len(split.placed) == 1
-    return replace(split, placed=tuple(
-        replace(p, memory=accounts.device(p.device.kind, p.memory.first_slot, p.memory.end_slot, alone)) for p in split.placed))
+    placed = []
+    for p in split.placed:
+        device = with_host_share(request, accounts, p.device)
+        placed.append(Placed(device.alone() if alone else device, accounts.device(device.kind, p.memory.first_slot, p.memory.end_slot, alone)))
+    return replace(split, placed=tuple(placed))
 
 
 def _best_of(request: Request, accounts: Accounts, splits: Sequence[Split]) -> Split:
     """Of splits that were asked about the best for the policy, by what was said of them."""
-    told = [_with_memory(split, accounts) for split in splits]
+    told = [_with_memory(request, split, accounts) for split in splits]
     fitting = [split for split in told if split.headroom_mib >= request.headroom_mib]
     if fitting and request.policy == "fewest_machines":
         return min(fitting, key=lambda s: (s.machines, -s.headroom_mib))

@@ -13,7 +13,9 @@ import hashlib
 from typing import Any, List, Mapping, Optional, Tuple
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._placement import Accounts
-from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import Device, Placed, Plan, Request, Split, host_problems
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import (
+    Device, Placed, Plan, Request, Split, host_problems, with_host_share,
+)
 
 
 def basis(request: Request) -> str:
@@ -47,8 +49,9 @@ def kept_split(request: Request, accounts: Accounts, best: Optional[Split], earl
     if not wanted or (best is None and tuple(count for _device, count in wanted) not in getattr(accounts, "answers", {})):
         return None
     placed, at = [], 0
-    for device, count in wanted:
-        placed.append(Placed(device, accounts.device(device.kind, at, at + count, len(wanted) == 1)))
+    for earlier_device, count in wanted:
+        device = with_host_share(request, accounts, earlier_device)
+        placed.append(Placed(device.alone() if len(wanted) == 1 else device, accounts.device(device.kind, at, at + count, len(wanted) == 1)))
         at += count
     split = Split(tuple(placed), len({request.head} | {p.device.machine for p in placed}), best.search if best else "exact")
     if split.headroom_mib < request.headroom_mib:

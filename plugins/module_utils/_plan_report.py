@@ -9,7 +9,8 @@ from dataclasses import replace
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._caches import RunSettings
-from ansible_collections.herd.llama_cpp.plugins.module_utils._model import MemoryModelError, Model, describe_model, mib_up
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf_kind import kind_of
+from ansible_collections.herd.llama_cpp.plugins.module_utils._model import COMPARED_BUILD, MemoryModelError, Model, describe_model, mib_up
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import (
     Device, Machine, Plan, PlanError, Request, host_mib, make_plan,
 )
@@ -56,6 +57,9 @@ def model_from_facts(facts: Mapping[str, Any], conservative: bool) -> Model:
         tensors = [_Tensor(str(t["name"]), tuple(int(n) for n in t["shape"]), str(t["type"]), int(t["size_bytes"])) for t in facts["tensors"]]
     except (KeyError, TypeError, ValueError) as exc:
         raise PlanError("a tensor of the GGUF facts lacks its name, shape, type or size") from exc
+    kind = kind_of(facts["metadata"], [tensor.name for tensor in tensors])
+    if kind.problem:
+        raise PlanError("%s. %s" % (kind.problem, kind.remedy))
     try:
         return describe_model(facts["metadata"], tensors, int(facts.get("file_size_bytes") or 0), conservative)
     except MemoryModelError as exc:
@@ -63,9 +67,10 @@ def model_from_facts(facts: Mapping[str, Any], conservative: bool) -> Model:
 
 
 def machines_from_facts(items: Sequence[Mapping[str, Any]], head: str, reserve_mib: Optional[Any]) -> List[Machine]:
-    """Machines from a list of ``{name, devices: [{name, kind, free_mib, total_mib, reserve_mib}], ram_free_mib}``.
+    """Machines from a list of ``{name, devices: [{name, kind, free_mib, total_mib, reserve_mib, shared_memory}], ram_free_mib}``.
 
-    A device without a kind is a CPU when its name begins like llama.cpp's names for one, else a GPU.
+    A device without a kind is a CPU when its name begins like llama.cpp's names for one, else a GPU. The memory of one with
+    ``shared_memory`` is the machine's RAM.
     """
     if not isinstance(items, (list, tuple)):
         raise PlanError("the machines must be a list")
@@ -90,12 +95,19 @@ def machines_from_facts(items: Sequence[Mapping[str, Any]], head: str, reserve_m
                 raise PlanError("%s: neither free_mib nor total_mib is given" % label)
             total = _whole(entry.get("total_mib", entry.get("free_mib")), label + ": total_mib", 1)
             free = _whole(entry.get("free_mib", total), label + ": free_mib")
+            shared = _flag(entry.get("shared_memory", False), label + ": shared_memory")
             reserve = entry.get("reserve_mib", reserve_mib if reserve_mib is not None else DEFAULT_RESERVE_MIB[kind])
             devices.append(Device(name, str(entry.get("name") or "%s%d" % (kind.upper(), number)), kind, total, free,
-                                  _whole(reserve, label + ": reserve_mib"), str(entry.get("description") or "")))
+                                  _whole(reserve, label + ": reserve_mib"), str(entry.get("description") or ""), shared))
         ram = item.get("ram_free_mib")
-        machines.append(Machine(name, tuple(devices), None if ram is None else _whole(ram, name + ": ram_free_mib")))
+        machines.append(Machine(name, tuple(_one_of_pool(devices)), None if ram is None else _whole(ram, name + ": ram_free_mib")))
     return machines
+
+
+def _one_of_pool(devices: Sequence[Device]) -> List[Device]:
+    """Without those whose memory is already another's: beside a GPU that shares the RAM, a second such GPU or the CPU holds nothing more."""
+    first = next((d for d in devices if d.shared_memory), None)
+    return [d for d in devices if first is None or d is first or not (d.shared_memory or d.kind == "cpu")]
 
 
 def _with_mmproj(machines: List[Machine], head: str, mmproj_mib: int, device: Optional[str]) -> Tuple[List[Machine], int]:
@@ -194,6 +206,7 @@ def plan_as_dict(plan: Plan, kept: bool = False) -> Dict[str, Any]:
             "tensor_split": placed.n_slots, "weights_mib": mib_up(memory.weight_bytes), "kv_mib": mib_up(memory.context_bytes),
             "compute_mib": mib_up(memory.compute_bytes), "beside_mib": mib_up(memory.beside_bytes), "needed_mib": mib_up(memory.total_bytes), "reserve_mib": device.reserve_mib,
             "free_mib": device.free_mib, "total_mib": device.total_mib, "headroom_mib": placed.headroom_mib,
+            "shared_memory": device.shared_memory, "host_mib": device.host_mib,
         })
     serving = {request.head} | {d["machine"] for d in devices}
     tensor_split = [d["tensor_split"] for d in devices]
@@ -285,12 +298,12 @@ def confidence(plan: Plan) -> Dict[str, Any]:
     return {
         "weights": "exact" if not model.unknown else "from the tensor table",
         "kv": "exact" if not model.unknown else "upper bound",
-        "compute": "guess, doubled" if not exact else "estimate" if plan.on_head else "compared with llama.cpp 0.5.0",
+        "compute": "guess, doubled" if not exact else "estimate" if plan.on_head else "compared with llama.cpp %s" % COMPARED_BUILD,
         "reserve": "given",
         "host_process": "estimate",
         "device_kinds_not_measured": sorted(kinds - {"cpu"}),
         "unknown": list(model.unknown),
-        "llama_cpp_version": "0.5.0",
+        "llama_cpp_version": COMPARED_BUILD,
         # against a running llama-server: the log's figures are rounded to hundredths; compute may be over by this factor
         "tolerance_mib": 1,
         "compute_tolerance_factor": _compute_factor(plan) if exact else 3.0,

@@ -70,7 +70,7 @@ def test_a_running_server(llama_cpp_bin: Path, smollm2: Path, tmp_path: Path, pa
             [str(llama_cpp_bin / "llama-server"), "-m", str(smollm2), "-c", str(context), "-np", str(parallel),
              "--kv-unified" if unified else "--no-kv-unified", "-ngl", "all", "--fit", "off", "-fa", "on", "--rpc",
              ",".join(running.endpoints), "--device", "RPC0,RPC1", "-ts", ",".join(map(str, split)), "--host", "127.0.0.1",
-             "--port", "50390", "-lv", "4", "--no-warmup"], stdout=log, stderr=log, env=dict(os.environ, GGML_NO_BACKTRACE="1"))
+             "--port", "20390", "-lv", "4", "--no-warmup"], stdout=log, stderr=log, env=dict(os.environ, GGML_NO_BACKTRACE="1"))
         try:
             deadline = time.monotonic() + 120
             while "listening on" not in log_path.read_text(errors="replace"):
@@ -91,8 +91,7 @@ def test_a_running_server(llama_cpp_bin: Path, smollm2: Path, tmp_path: Path, pa
     mib = 1 << 20
     assert told(r"RPC\d\[\S+\] model") == [round(d.weight_bytes / mib, 2) for d in devices]
     assert told(r"RPC\d\[\S+\] KV") == [round(d.context_bytes / mib, 2) for d in devices]
-    for real, device in zip(told(r"RPC\d\[\S+\] compute"), devices):
-        assert real - 0.01 <= device.compute_bytes / mib <= 1.25 * real
+    assert told(r"RPC\d\[\S+\] compute") == [round(d.compute_bytes / mib, 2) for d in devices]
     assert told(r"CPU compute") == [round(host.compute_bytes / mib, 2)]
     assert told(r"CPU +output") == [round(host.output_bytes / mib, 2)]
     assert SimpleNamespace(weights=told(r"CPU_Mapped model")).weights == pytest.approx([host.weight_bytes / mib], abs=1.0)
