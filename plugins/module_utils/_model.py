@@ -151,6 +151,10 @@ class Model:
     quantised_bytes: int = 0
     quantised_elements: int = 0
     unknown: Tuple[str, ...] = ()
+    # what stands beside the model (_beside_memory.py): bytes by slot, the widest that an adapter adds to, whether its last layers draft
+    beside: Tuple[int, ...] = ()
+    beside_width: int = 0
+    drafts: bool = False
 
     @property
     def n_slots(self) -> int:
