@@ -39,6 +39,7 @@ def deviations(plan: Mapping, log: Mapping) -> t.Dict[str, t.Any]:
         head = str(plan["host"]["machine"])
         tolerance = float(plan["confidence"]["tolerance_mib"]) + _ROUNDING_MIB
         factor = float(plan["confidence"]["compute_tolerance_factor"])
+        bound = bool(plan["confidence"].get("bound"))
         seen = list(log["devices"])
     except (KeyError, TypeError, ValueError) as error:
         raise PlanCheckError("it lacks %s" % error) from error
@@ -65,7 +66,7 @@ def deviations(plan: Mapping, log: Mapping) -> t.Dict[str, t.Any]:
                     unknown.append("the head's log does not tell the %s of %s on %s" % (what, device["llama_device"], device["machine"]))
                 continue
             too_small = wanted > figure * factor + tolerance if key == "compute" else wanted > figure + tolerance
-            if too_small or figure > wanted + tolerance:
+            if (too_small and not (bound and key != "weights")) or figure > wanted + tolerance:
                 differs.append("%s MiB of %s (%d planned)" % (figure, what, wanted))
         if differs:
             problems.append({

@@ -11,7 +11,7 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tup
 from ansible_collections.herd.llama_cpp.plugins.module_utils._caches import RunSettings
 from ansible_collections.herd.llama_cpp.plugins.module_utils._model import MemoryModelError, Model, describe_model, mib_up
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import (
-    Device, Machine, Plan, PlanError, Request, host_mib, make_plan,
+    Device, Machine, Plan, PlanError, Request, unsure_of, host_mib, make_plan,
 )
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan_keep import basis, keep_split
 
@@ -46,7 +46,7 @@ def _flag(value: Any, what: str) -> bool:
     return value
 
 
-def model_from_facts(facts: Mapping[str, Any], conservative: bool) -> Model:
+def model_from_facts(facts: Mapping[str, Any]) -> Model:
     """A model from what gguf_info returns with its metadata and tensors."""
     if not isinstance(facts, Mapping) or not isinstance(facts.get("metadata"), Mapping) or not isinstance(facts.get("tensors"), (list, tuple)):
         raise PlanError("the plan needs the facts of gguf_info with its metadata and its tensors included")
@@ -55,7 +55,7 @@ def model_from_facts(facts: Mapping[str, Any], conservative: bool) -> Model:
     except (KeyError, TypeError, ValueError) as exc:
         raise PlanError("a tensor of the GGUF facts lacks its name, shape, type or size") from exc
     try:
-        return describe_model(facts["metadata"], tensors, int(facts.get("file_size_bytes") or 0), conservative)
+        return describe_model(facts["metadata"], tensors, int(facts.get("file_size_bytes") or 0))
     except MemoryModelError as exc:
         raise PlanError(str(exc)) from exc
 
@@ -119,23 +119,25 @@ def _with_mmproj(machines: List[Machine], head: str, mmproj_mib: int, device: Op
 def plan_from_facts(facts: Mapping[str, Any], machines: Sequence[Mapping[str, Any]], *, host: str, context_size: Any = 8192, parallel: Any = 4,
                     kv_unified: bool = True, type_k: str = "f16", type_v: str = "f16", batch: Any = 2048, ubatch: Any = 512,
                     flash_attention: bool = True, policy: str = "fewest_machines", named: Sequence[str] = (), reserve_mib: Any = None,
-                    headroom_mib: Any = 0, mmproj_mib: Any = 0, mmproj_device: Optional[str] = None, unknown: str = "refuse",
+                    headroom_mib: Any = 0, mmproj_mib: Any = 0, mmproj_device: Optional[str] = None, unknown: str = "bound",
                     head_cpu: bool = False, keep: Optional[Mapping[str, Any]] = None) -> Dict[str, Any]:
     """The whole way from facts to facts."""
-    if unknown not in ("refuse", "conservative"):
-        raise PlanError("unknown must be 'refuse' or 'conservative', not '%s'" % unknown)
-    conservative = unknown == "conservative"
-    model = model_from_facts(facts, conservative)
+    if unknown not in ("bound", "refuse"):
+        raise PlanError("unknown must be 'bound' or 'refuse', not '%s'" % unknown)
+    model = model_from_facts(facts)
     settings = RunSettings(context_size=_whole(context_size, "context_size", 1), parallel=_whole(parallel, "parallel", 1),
                            kv_unified=bool(kv_unified), type_k=str(type_k), type_v=str(type_v), batch=_whole(batch, "batch", 1),
                            ubatch=_whole(ubatch, "ubatch", 1), flash_attention=bool(flash_attention))
+    unsure = unsure_of(model, settings)
+    if unsure and unknown == "refuse":
+        raise PlanError("%s; set cluster_plan_unknown to 'bound' for a plan by an upper bound" % "; ".join(unsure))
     parsed = machines_from_facts(machines, host, reserve_mib)
     if not any(m.name == host for m in parsed):
         raise PlanError("the head %s is not among the machines" % host)
     parsed, host_extra = _with_mmproj(parsed, host, _whole(mmproj_mib, "mmproj_mib"), mmproj_device)
     request = Request(model, settings, tuple(parsed), host, policy, tuple(named), _whole(headroom_mib, "headroom_mib"), host_extra,
                       _flag(head_cpu, "head_cpu"))
-    plan = make_plan(request, conservative)
+    plan = make_plan(request)
     return plan_as_dict(plan, keep_split(plan, keep or {}))
 
 
@@ -166,6 +168,7 @@ def plan_as_dict(plan: Plan, kept: bool = False) -> Dict[str, Any]:
     tensor_split = [d["tensor_split"] for d in devices]
     result: Dict[str, Any] = {
         "fits": plan.fits and not plan.problems,
+        "may_fit": plan.may_fit,
         "policy": request.policy,
         "basis": basis(request),
         "kept": kept,
@@ -207,9 +210,12 @@ def failure(result: Mapping[str, Any]) -> str:
         return ""
     problems = "; ".join(problem.rstrip(".") for problem in result["problems"]) or "the model does not fit"
     ways = "; or ".join(way["text"] for way in result["ways_out"])
-    if ways:
-        return "%s. What would make it fit: %s." % (problems, ways)
-    return "%s. No single change makes it fit: add machines, or take a smaller model." % problems
+    said = "%s. What would make it fit: %s." % (problems, ways) if ways else (
+        "%s. No single change makes it fit: add machines, or take a smaller model." % problems)
+    if result.get("may_fit"):
+        said += (" That is by an upper bound, and what is known exactly does fit: set cluster_plan_beyond_bound to true to go on to the build,"
+                 " after which llama.cpp itself says what it needs.")
+    return said
 
 
 def arguments(result: Mapping[str, Any], settings: RunSettings) -> List[str]:
@@ -240,18 +246,21 @@ def _compute_factor(plan: Plan) -> float:
 def confidence(plan: Plan) -> Dict[str, Any]:
     """How the figures were checked, and the difference from the real ones beyond which something is wrong."""
     model = plan.request.model
-    exact = not model.unknown and plan.request.settings.flash_attention
+    unsure = unsure_of(model, plan.request.settings)
+    exact = not unsure
     kinds = {p.device.kind for p in plan.split.placed} if plan.split is not None else set()
     return {
-        "weights": "exact" if not model.unknown else "from the tensor table",
+        "weights": "exact",
         "kv": "exact" if not model.unknown else "upper bound",
-        "compute": "guess, doubled" if not exact else "estimate" if plan.on_head else "compared with llama.cpp 0.5.0",
+        "compute": "upper bound" if not exact else "estimate" if plan.on_head else "compared with llama.cpp 0.5.0",
         "reserve": "given",
         "host_process": "estimate",
         "device_kinds_not_measured": sorted(kinds - {"cpu"}),
-        "unknown": list(model.unknown),
+        "unknown": list(unsure),
         "llama_cpp_version": "0.5.0",
         # against a running llama-server: the log's figures are rounded to hundredths; compute may be over by this factor
         "tolerance_mib": 1,
-        "compute_tolerance_factor": _compute_factor(plan) if exact else 3.0,
+        "compute_tolerance_factor": _compute_factor(plan),
+        # what is larger than real is no sign of anything then
+        "bound": not exact,
     }
