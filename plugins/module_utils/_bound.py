@@ -12,7 +12,7 @@ All sources named here are those of llama.cpp b11434.
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, NamedTuple, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._caches import RunSettings
 from ansible_collections.herd.llama_cpp.plugins.module_utils._graph import PIPELINE_COPIES
@@ -76,7 +76,8 @@ class Bound:
         self.indexer = header.largest("attention.indexer.key_length")
         self.pooled = header.largest("attention.indexer.kpool") if self.indexer else 0
         self.top_k = header.largest("attention.indexer.top_k")
-        self.rotated = max(key_head, value_head, self.indexer)
+        # src/llama-kv-cache.cpp, build_input_k_rot and build_input_v_rot: the side of the matrices that rotate vectors
+        self.rotated = max(64, *(head & -head for head in (key_head, value_head, self.indexer)))
         window = header.get("attention.sliding_window")
         self.window = header.largest("attention.sliding_window")
         if self.window:
@@ -84,7 +85,7 @@ class Bound:
         # a model without a word about windows may have them all the same, and then nobody knows which layers do
         self.mask_window = max(_OWN_WINDOWS.values()) if window is None else self.window
         self.compressed = any(_has(own, ("attn_compressor",)) for own in tensors.values())
-        ratios = header.per_layer("attention.compress_ratios", n_all)
+        ratios = header.per_layer("attention.compress_ratios", n_all) if self.compressed else [0] * n_all
         # src/llama-hparams.cpp, is_mla: one latent row instead of keys and values
         latent = header.largest("attention.key_length_mla") > 0
         kv_heads = header.per_layer("attention.head_count_kv", n_all, header.get("attention.head_count", 0))
@@ -95,10 +96,12 @@ class Bound:
         somewhere = any(_has(own, _STATES) for own in tensors.values())
         hyper = max(1, header.largest("hyper_connection.count"))
         self.layers: List[_LayerBound] = []
+        visitors = 0
         for il in range(n_all):
             own = tensors.get(il, {})
             # a slot without matrices runs those of another one
-            shared = not any(len(tensor.shape) > 1 for tensor in own.values())
+            shared = il < model.n_layer and not any(len(tensor.shape) > 1 for tensor in own.values())
+            visitors += shared
             if recurring:
                 recurrent, attends = recurring[il], not recurring[il]
             else:
@@ -122,7 +125,7 @@ class Bound:
         self.output_width = sum(sum(tensor.shape) for name, tensor in outside.items() if not name.startswith(("output.weight", "token_embd.weight")))
         per_layer = outside.get("per_layer_token_embd.weight")
         ngrams = max(0, header.largest("ple.ngram_size") - 1) * header.largest("ple.heads_per_ngram")
-        self.per_layer_input = per_layer.shape[0] * max(1, ngrams) if per_layer is not None else 0
+        self.per_layer_input = sum(per_layer.shape[:1]) * max(1, ngrams) if per_layer is not None else 0
         self.embedded = model.n_embd * (1 + header.largest("n_deepstack_layers"))
         # numbers of a token that go from device to device. Hyper-connections have several streams, and each may be looked at apart
         self.stream = model.n_embd * hyper
@@ -130,12 +133,12 @@ class Bound:
         self.arriving = self.stream * (_ARRIVING + (hyper if hyper > 1 else 0) + (-(-n_all // block) + _MIXED if block else 0))
         # a slot without matrices may keep its cache on one device and run on another, with all its tensors going to and fro
         self.widest = max(layer.width for layer in self.layers)
-        self.visiting = self.widest * sum(1 for layer in self.layers[:model.n_layer] if layer.width < model.n_embd)
+        self.visiting = self.widest * visitors
 
     def _flags(self, key: str) -> List[bool]:
         """What the header says of each layer, where it does say it of each and not the same of all."""
         value, n = self.model.header.get(key), len(self.model.layers)
-        flags = [bool(v) for v in self.model.header.per_layer(key, n)] if isinstance(value, (list, tuple)) else []
+        flags = [bool(v) for v in self.model.header.per_layer(key, n)] if isinstance(value, (list, tuple)) and len(value) > 1 else []
         return flags if any(flags) and not all(flags) else []
 
     def _heads(self, what: str) -> int:
@@ -188,7 +191,7 @@ class Bound:
         cells = settings.sequence_context
         if self.mask_window:
             cells += self.window_cells(settings, self.mask_window, settings.parallel if settings.kv_unified else 1)
-        total += (2 if self.flash(settings) else 4) * cells * t + 8 * self.rotated ** 2
+        total += (2 if self.flash(settings) else 4) * cells * t + 16 * self.rotated ** 2
         if not self.flash(settings):
             # src/llama-kv-cache.cpp, build_input_v_idxs: a transposed V is written number by number, in each cache
             total += 8 * t * max(layer.v_row for layer in self.layers) * (2 if self.mask_window else 1)
@@ -251,8 +254,15 @@ def _width(own: Mapping[str, Any], n_used: int) -> int:
 
 def _convolved(own: Mapping[str, Any]) -> int:
     """Numbers of a token that a recurrent layer may get by way of another device: before and after its convolution."""
-    return sum(tensor.shape[-1] for name, tensor in own.items() if name.startswith("ssm_conv1d") and name.endswith("weight")) + sum(
-        tensor.shape[0] for name, tensor in own.items() if name == "ssm_out.weight")
+    return sum(sum(tensor.shape[-1:]) for name, tensor in own.items() if name.startswith("ssm_conv1d") and name.endswith("weight")) + sum(
+        sum(tensor.shape[:1]) for name, tensor in own.items() if name == "ssm_out.weight")
+
+
+class _Largest(NamedTuple):
+    width: int = 0
+    arriving: int = 0
+    state: int = 0
+    cached: bool = False
 
 
 class BoundAccounts(Accounts):
@@ -268,6 +278,7 @@ class BoundAccounts(Accounts):
         self._graph = {(kind, cached): self.bound.graph_bytes(settings, kind, cached) for kind in ALIGNMENT for cached in (False, True)}
         self._inputs = {cached: self.bound.input_bytes(settings, cached) for cached in (False, True)}
         self._contexts: Dict[str, Tuple[List[int], List[int]]] = {}
+        self._runs: Dict[int, List[_Largest]] = {}
 
     def _prefix(self, kind: str) -> Tuple[List[int], List[int]]:
         if kind not in self._contexts:
@@ -283,29 +294,38 @@ class BoundAccounts(Accounts):
     def _changes(self, first: int) -> List[int]:
         return list(range(first + 1, self.model.n_slots + 1))
 
+    def _largest(self, first: int, stop: int) -> Optional[_Largest]:
+        """What is largest in a run of layers, None for a run without any."""
+        runs = self._runs.setdefault(first, [])
+        while len(runs) < stop - first:
+            layer = self.bound.layers[first + len(runs)]
+            before = runs[-1] if runs else _Largest()
+            runs.append(_Largest(max(before.width, layer.width), max(before.arriving, layer.arriving), max(before.state, layer.state),
+                                 before.cached or layer.k_row > 0))
+        return runs[stop - first - 1] if stop > first else None
+
     def _compute_bytes(self, kind: str, first: int, end: int, alone: bool) -> int:
         if self.least:
             return 0
         bound, t = self.bound, self.settings.tokens
         copies = 1 if alone else PIPELINE_COPIES
         number, rows = 4 * t, self.settings.output_rows
-        held = bound.layers[first:min(end, self.model.n_layer)]
+        held = self._largest(first, min(end, self.model.n_layer))
         arriving = bound.arriving + (0 if first else bound.embedded * _ARRIVING_EMBEDDED)
         width = bound.stream * _STAYING
         inputs = graph = 0
         if held:
-            width += bound.widest if bound.visiting else max(layer.width for layer in held)
-            arriving += max(layer.arriving for layer in held) + bound.per_layer_input + bound.visiting
-            cached = any(layer.k_row for layer in held)
-            inputs = self._inputs[cached]
-            graph = self._graph[kind, cached]
-            if bound.indexer and cached:
+            width += bound.widest if bound.visiting else held.width
+            arriving += held.arriving + bound.per_layer_input + bound.visiting
+            inputs = self._inputs[held.cached]
+            graph = self._graph[kind, held.cached]
+            if bound.indexer and held.cached:
                 cells = bound.choosable(self.settings)
                 arriving += min(bound.top_k or cells, cells)
         total = copies * (inputs + number * arriving) + number * width
         if held:
             # the states of a batch's sequences are copied, changed and written back
-            total += graph + 3 * 4 * max(layer.state for layer in held) * max(1, self.settings.parallel)
+            total += graph + 3 * 4 * held.state * max(1, self.settings.parallel)
         if end == self.model.n_slots:
             total += number * bound.output_width + 2 * 4 * self.model.n_vocab * rows
         return pad(total, ALIGNMENT[kind])

@@ -137,7 +137,11 @@ def plan_from_facts(facts: Mapping[str, Any], machines: Sequence[Mapping[str, An
     parsed, host_extra = _with_mmproj(parsed, host, _whole(mmproj_mib, "mmproj_mib"), mmproj_device)
     request = Request(model, settings, tuple(parsed), host, policy, tuple(named), _whole(headroom_mib, "headroom_mib"), host_extra,
                       _flag(head_cpu, "head_cpu"))
-    plan = make_plan(request)
+    try:
+        plan = make_plan(request)
+    except MemoryModelError as exc:
+        # a bound reads more of the header than the formulas do
+        raise PlanError(str(exc)) from exc
     return plan_as_dict(plan, keep_split(plan, keep or {}))
 
 
