@@ -23,8 +23,11 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._placement import A
 _NEVER_FLASH = ("grok",)
 # Windows that src/models sets without regard to the header's; the longest is what a model may have whose header says none.
 _OWN_WINDOWS = {"llama4": 8192, "smallthinker": 4096}
-# Float32 tensors with a number for every cell and token that choosing cells needs at once; measured up to 6.
-_INDEXER_TENSORS = 7
+# Float32 tensors with a number for every cell and token that choosing cells needs at once; measured up to 1.9.
+_INDEXER_TENSORS = 3
+# Where keys are pooled, those, and tensors with a key for every cell of all sequences (src/models/glm5-next.cpp); measured 1.1 and 3.
+_POOLED_INDEXER_TENSORS = 2
+_POOLING_TENSORS = 4
 # Rows an indexer caches for a token where it pools: key, gate and pooled key (src/llama-memory-hybrid-idx.cpp).
 _POOLED_INDEXER_ROWS = 3
 # Scores and what their softmax makes of them, where attention is not of the flash kind (src/llama-graph.cpp, build_attn_mha).
@@ -197,7 +200,8 @@ class Bound:
             total += 8 * t * max(layer.v_row for layer in self.layers) * (2 if self.mask_window else 1)
         if self.pooled:
             # src/models/glm5-next.cpp: a mask of the pools and one of the cells that can be chosen
-            total += settings.sequence_context * settings.parallel * (2 * t // self.pooled + 16) + 4 * t * self.choosable(settings)
+            pooled = settings.sequence_context * settings.parallel
+            total += pooled * (2 * t // self.pooled + 16) + 4 * t * min(pooled, self.top_k or pooled)
         elif self.indexer:
             total += 2 * t * settings.sequence_context
         return total
@@ -209,10 +213,15 @@ class Bound:
         return cells if settings.swa_full else pad(min(cells, window * sequences + min(settings.context_size, settings.batch, settings.ubatch)), 256)
 
     def choosable(self, settings: RunSettings) -> int:
-        """Cells among which an indexer chooses for a token. Pools are those of all sequences (src/llama-memory-hybrid-idx.cpp)."""
+        """Cells, or pools of them, among which an indexer chooses for a token.
+
+        src/llama-memory-hybrid-idx.cpp: the pools are those of all sequences, each of the whole cache.
+        """
         cells = settings.sequence_context
-        pooled = cells * settings.parallel if self.pooled else 0
-        return max(cells, min(pooled, self.top_k or pooled))
+        if not self.pooled:
+            return cells
+        pooled = cells * settings.parallel
+        return max(cells, pooled // self.pooled, min(pooled, self.top_k or pooled))
 
     def flash(self, settings: RunSettings) -> bool:
         return settings.flash_attention and not self.never_flash
@@ -224,7 +233,9 @@ class Bound:
         if not cached:
             return total
         if self.indexer:
-            total += 4 * t * self.choosable(settings) * _INDEXER_TENSORS
+            total += 4 * t * self.choosable(settings) * (_POOLED_INDEXER_TENSORS if self.pooled else _INDEXER_TENSORS)
+            if self.pooled:
+                total += 4 * cells * settings.parallel * self.indexer * _POOLING_TENSORS
         if not self.flash(settings):
             total += 4 * cells * t * self.heads * _SCORE_TENSORS
         for type_name, row in ((settings.type_k, max(layer.k_row for layer in self.layers)), (settings.type_v, max(layer.v_row for layer in self.layers))):

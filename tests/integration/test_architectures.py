@@ -31,6 +31,7 @@ SETTINGS: Tuple[Dict[str, Any], ...] = (
     {"context_size": 65536, "parallel": 3, "type_k": "q8_0", "type_v": "q8_0"},
     {"context_size": 8192, "parallel": 4, "kv_unified": False, "ubatch": 256},
 )
+MORE: Tuple[Dict[str, Any], ...] = ({"context_size": 65536, "parallel": 1}, {"context_size": 16384, "parallel": 16, "ubatch": 128})
 WITHOUT_FLASH = {"context_size": 16384, "parallel": 4, "flash_attention": "off"}
 # What llama.cpp itself does not load with a quantised cache, and what it says then.
 REFUSED = {"grok-moe": "flash_attn", "laguna-moe": "does not divide n_embd_head_k=80"}
@@ -40,6 +41,7 @@ COMPUTE_FACTOR = 1.25
 ROUNDING = 0.006
 
 ARCHITECTURES = architectures.names()
+INDEXED = [name for name in ARCHITECTURES if architectures.facts(name)["metadata"][architectures.model(name).key("attention.indexer.key_length")]]
 
 
 class Over(NamedTuple):
@@ -138,6 +140,19 @@ def test_every_architecture(clusters: "Queue[oracle.Workers]", tmp_path: Path, n
     questions = [(settings, split) for devices in (2, 5) for settings in SETTINGS for split in splits(model.n_slots, devices)]
     questions.append((WITHOUT_FLASH, splits(model.n_slots, 2)[0]))
     wrong = compared(name, model, clusters, path, questions, not model.unknown)
+    assert not wrong, "\n".join(wrong[:20])
+
+
+@pytest.mark.parametrize("name", INDEXED)
+def test_indexers_that_choose_as_few_cells_as_real_ones(clusters: "Queue[oracle.Workers]", tmp_path: Path, name: str) -> None:
+    """The test program's let the indexer choose every cell, which hides what the choice itself needs."""
+    made = architectures.model(name)
+    key = made.key("attention.indexer.top_k")
+    path = sparse_gguf.write(made, tmp_path / (name + ".gguf"), dict(made.metadata, **{key: sparse_gguf.Typed("u32", 2048)}))
+    facts = architectures.facts(name)
+    model = model_from_facts(dict(facts, metadata=dict(facts["metadata"], **{key: 2048})))
+    questions = [(settings, splits(model.n_slots, 2)[-1]) for settings in SETTINGS + MORE]
+    wrong = compared(name, model, clusters, path, questions, False)
     assert not wrong, "\n".join(wrong[:20])
 
 

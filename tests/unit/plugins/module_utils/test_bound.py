@@ -113,7 +113,7 @@ def test_layers_are_windowed_only_where_the_header_says_so() -> None:
 
 def test_layers_that_are_run_again_have_caches_and_slots_of_their_own() -> None:
     facts = architectures.facts("nanbeige-dense")
-    once, thrice = bounded(facts), bounded(facts, **{"nanbeige.num_loops": 3})
+    once, thrice = bounded(facts), bounded(facts, **{"nanbeige.num_loops": 3, "nanbeige.attention.head_count_kv": [2, 2]})
     assert (once.n_slots, thrice.n_slots) == (3, 7)
     assert sum(layer.weight_bytes["cpu"] for layer in thrice.layers) == sum(layer.weight_bytes["cpu"] for layer in once.layers)
     assert context(thrice, context_size=8192) == 3 * context(once, context_size=8192)
