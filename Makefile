@@ -96,6 +96,10 @@ bench-memory: setup ## Print what the planner predicts beside what llama.cpp all
 bench-plan: setup ## Measure from a model's header, on disk and over HTTP, to a plan
 	@PYTHONPATH=playbooks/collections:tests/support python tests/benchmark/plan_time.py
 
+.PHONY: pin
+pin: setup ## Move the pinned llama.cpp: VERSION=b12345 is found, written down, built, asked anew, and what changed is shown
+	@python tools/pin.py $(VERSION)
+
 .PHONY: build
 build: setup ## Build the collection's tarball
 	@ansible-galaxy collection build --force

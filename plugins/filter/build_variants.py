@@ -47,15 +47,15 @@ _value:
     reason:
       description: Why, as a part of a sentence.
       type: str
-      sample: "2 kinds of machines, one build for each: about 238 steps with ccache, one for all of them would take 464"
+      sample: "2 kinds of machines, one build for each: about 244 steps with ccache, one for all of them would take 470"
     own_steps:
       description: The steps that builds for each kind would still take.
       type: int
-      sample: 238
+      sample: 244
     all_steps:
       description: The steps that one for all would still take.
       type: int
-      sample: 464
+      sample: 470
 """
 
 import typing as t

@@ -14,7 +14,7 @@ author:
 description:
   - Computes from a GGUF header what llama.cpp allocates on every device for weights, KV cache and compute buffers, and finds the
     split of the layers over the machines' devices that a policy asks for.
-  - The formulas follow llama.cpp 0.5.0 and are compared with it in this collection's tests. Of architectures that were not compared,
+  - The formulas follow llama.cpp b11434 and are compared with it in this collection's tests. Of architectures that were not compared,
     weights are exact and caches and compute buffers upper bounds; O(unknown=refuse) refuses them.
   - When the model does not fit, the result says how many MiB are missing on which device of the best split, and up to three changes
     that would make it fit, cheapest first.
@@ -30,6 +30,8 @@ options:
       - The machines that may be used, each with V(name), V(devices) and, for the head, V(ram_free_mib).
       - A device has V(name) as llama.cpp calls it on its machine, V(kind) (V(cuda) or V(cpu), by its name when not given), V(total_mib),
         V(free_mib) and optionally V(reserve_mib). A machine with several GPUs runs one worker for each.
+      - V(shared_memory=true) says that a device's memory is the machine's RAM, as of a GB10, a Jetson or any integrated GPU. What
+        C(llama-server) itself needs on the head is taken from the same memory then. Beside such a device, another one of the same RAM is not used.
       - The head's own CPU is not a device.
     type: list
     elements: dict
@@ -260,7 +262,7 @@ _value:
         - How each figure was checked and the tolerance for comparing it with a running server. C(bound) says whether caches and compute
           buffers are upper bounds, and C(unknown) why.
       type: dict
-      sample: {weights: exact, kv: exact, compute: compared with llama.cpp 0.5.0, tolerance_mib: 1, compute_tolerance_factor: 1.25, bound: false,
+      sample: {weights: exact, kv: exact, compute: compared with llama.cpp b11434, tolerance_mib: 1, compute_tolerance_factor: 1.25, bound: false,
                unknown: []}
 """
 

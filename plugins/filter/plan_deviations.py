@@ -12,8 +12,10 @@ version_added: 0.1.0
 author:
   - herd.llama_cpp contributors (@herd)
 description:
-  - Puts the figures of a plan beside those of C(llama-server)'s own log, device by device, and names each that differs by more than
-    the plan's stated tolerance, a layer on the head's CPU, and a context that became smaller.
+  - Puts the figures of a plan beside those of C(llama-server)'s own log, device by device. Other layers, weights or KV cache than planned, by
+    more than the plan's stated tolerance, a layer on the head's CPU, a context that became smaller, and a device that holds more than
+    its reserve allows, are problems.
+  - A compute buffer that is larger than planned and still leaves the device its reserve, or that is much smaller, is a warning.
   - A figure that the log does not tell is no problem but listed as unknown, because log lines can get lost.
 options:
   _input:
@@ -49,14 +51,21 @@ _value:
   type: dict
   contains:
     rows:
-      description: One mapping for each planned device. C(planned_) stands before what was planned.
+      description: One mapping for each planned device, and one for the head's CPU. C(planned_) stands before what was planned, C(word_) before
+        what llama.cpp itself said of it before the start, V(null) where it was not asked. What stands alone is real.
       type: list
       elements: dict
       sample:
         - {machine: worker1, device: CUDA0, llama_device: RPC0, planned_layers: 40, layers: 40, planned_weights_mib: 18821, weights_mib: 18820.31,
-           planned_kv_mib: 1280, kv_mib: 1280.0, planned_compute_mib: 312, compute_mib: 305.02}
+           word_weights_mib: 18820.31, planned_kv_mib: 1280, kv_mib: 1280.0, word_kv_mib: 1280.0, planned_compute_mib: 306, compute_mib: 305.02,
+           word_compute_mib: 305.02}
     problems:
       description: What differs, each with C(machine), C(problem) and C(remedy).
+      type: list
+      elements: dict
+      sample: []
+    warnings:
+      description: Compute buffers that differ and do no harm, the same.
       type: list
       elements: dict
       sample: []

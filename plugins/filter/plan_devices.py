@@ -64,7 +64,9 @@ _value:
   type: dict
   contains:
     devices:
-      description: The devices, each with name, kind, total_mib, free_mib and description.
+      description:
+        - The devices, each with name, kind, total_mib, free_mib and description, and with C(shared_memory) where it is a GPU that has no
+          memory but the machine's RAM.
       type: list
       elements: dict
       sample: [{name: CUDA0, kind: cuda, total_mib: 24564, free_mib: 24111, description: NVIDIA GeForce RTX 4090}]
@@ -99,7 +101,7 @@ def plan_devices(
             devices = [] if head else [_plan_devices.cpu_device(machine, units)]
         return {
             "devices": _plan_devices.chosen(devices, [str(name) for name in names]),
-            "ram_free_mib": _plan_devices.cpu_free_mib(machine, units),
+            "ram_free_mib": _plan_devices.ram_free_mib(machine, units, devices),
         }
     except _plan_devices.PlanDevicesError as error:
         raise AnsibleFilterError("plan_devices: %s" % error) from error

@@ -17,7 +17,7 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 from ansible_collections.herd.llama_cpp.plugins.module_utils._caches import RunSettings
 from ansible_collections.herd.llama_cpp.plugins.module_utils._graph import PIPELINE_COPIES
 from ansible_collections.herd.llama_cpp.plugins.module_utils._model import ALIGNMENT, Model, pad, row_bytes
-from ansible_collections.herd.llama_cpp.plugins.module_utils._placement import Accounts, HostMemory
+from ansible_collections.herd.llama_cpp.plugins.module_utils._placement import Accounts, DeviceMemory, HostMemory
 
 # The one architecture whose attention is never the flash kind, whatever is asked for (src/llama-context.cpp, llama_init_from_model).
 _NEVER_FLASH = ("grok",)
@@ -291,9 +291,9 @@ class BoundAccounts(Accounts):
         self._contexts: Dict[str, Tuple[List[int], List[int]]] = {}
         self._runs: Dict[int, List[_Largest]] = {}
 
-    def _prefix(self, kind: str) -> Tuple[List[int], List[int]]:
+    def prefix(self, kind: str) -> Tuple[List[int], List[int]]:
         if kind not in self._contexts:
-            weights, exact = super()._prefix(kind)
+            weights, exact = super().prefix(kind)
             contexts = [0]
             for il in range(len(self.model.layers)):
                 contexts.append(contexts[-1] + (0 if self.least else self.bound.context_bytes(self.settings, il, kind)))
@@ -341,6 +341,10 @@ class BoundAccounts(Accounts):
             total += number * bound.output_width + 2 * 4 * self.model.n_vocab * rows
         return pad(total, ALIGNMENT[kind])
 
+    def exact(self, kind: str, first: int, end: int, alone: bool) -> DeviceMemory:
+        """There is nothing more exact than the bound."""
+        return self.device(kind, first, end, alone)
+
     def host(self, alone: bool) -> HostMemory:
         """The inputs of the whole graph, once per copy, and what the embeddings make."""
         if self.least:
@@ -350,3 +354,9 @@ class BoundAccounts(Accounts):
         embedded = bound.embedded + bound.per_layer_input
         compute = copies * (self._inputs[bound.cached] + number * (1 + _EMBEDDING_INPUTS * embedded)) + number * _EMBEDDED * embedded
         return super().host(alone)._replace(compute_bytes=pad(compute, ALIGNMENT["cpu"]))
+
+    def host_alone(self) -> HostMemory:
+        """The head's CPU with everything: one device's share, and the embeddings, which it looks up itself."""
+        whole, host = self.device("cpu", 0, self.model.n_slots, True), self.host(True)
+        return HostMemory(self.model.input_bytes + whole.weight_bytes - self.model.shared_with_input_bytes, whole.compute_bytes + host.compute_bytes,
+                          host.output_bytes, whole.context_bytes)

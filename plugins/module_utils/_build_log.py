@@ -369,7 +369,8 @@ _ARCHITECTURES = re.compile(r"^-- Using CMAKE_CUDA_ARCHITECTURES=(\S*)(?: CMAKE_
 _BACKEND = re.compile(r"^-- Including (\S+) backend")
 _VARIANT = re.compile(r"^-- Adding CPU backend variant (\S+):")
 _WARNING = re.compile(r"^\s*\S[^:\n]{0,300}(?::\d+(?::\d+)?|\(\d+\)): warning\b")
-_VERSION = re.compile(r"^version: (\d+) \((\w+)\)")
+# Of build 9095, and since 0.5.0.
+_VERSION = re.compile(r"^version: (?:(?P<number>\d+) \((?P<commit>\w+)\)|\S+ \(build (?P<numbered>\d+), commit (?P<committed>\w+)\))")
 
 _SIMPLE = (
     ("llama_cpp_version", re.compile(r"^-- llama\.cpp version: (\S+)")),
@@ -416,7 +417,7 @@ class _Reader:
             else:
                 version = _VERSION.match(line)
                 if version:
-                    self.log.build_number, self.log.commit = int(version.group(1)), version.group(2)
+                    self.log.build_number, self.log.commit = int(version["number"] or version["numbered"]), version["commit"] or version["committed"]
         return self._conclude()
 
     def _read_cmake(self, index: int, line: str) -> None:

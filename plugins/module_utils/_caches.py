@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What llama-server is started with, as far as memory depends on it, and the bytes of the caches of one layer.
 
-All sources named here are those of llama.cpp 0.5.0.
+All sources named here are those of the llama.cpp that ``_model.COMPARED_BUILD`` names.
 """
 
 from __future__ import annotations
@@ -30,10 +30,13 @@ class RunSettings:
     flash_attention: bool = True
     swa_full: bool = False
     # Outputs of one batch. llama-server asks for one per slot (tools/server/server-context.cpp,
-    # common_speculative_output_limits); llama-fit-params asks for one per token.
+    # common_speculative_get_output_limits); llama-fit-params asks for one per token.
     outputs: Optional[int] = None
-    # llama-fit-params measures a graph in which the first norm of each device still runs on the previous one
-    # (ggml/src/ggml-backend.cpp, ggml_backend_sched_reserve_size resets the assignments made while building it).
+    # Whose figures are computed. Neither: what a running llama-server allocates. ``as_measured``: what llama-server says
+    # before it allocates (--fit on), a graph in which the first norm of each device but the first still runs on the
+    # previous one (ggml/src/ggml-backend.cpp, ggml_backend_sched_reserve_size resets the assignments made while the graph
+    # was built). ``as_fit_params``: llama-fit-params measures the same way, with every token an output.
+    as_measured: bool = False
     as_fit_params: bool = False
 
     @property
@@ -52,16 +55,24 @@ class RunSettings:
         return 1 if self.kv_unified else self.parallel
 
     @property
+    def _batch_tokens(self) -> int:
+        """src/llama-context.cpp, sched_reserve: n_tokens."""
+        return min(self.total_context, self.batch, self.ubatch)
+
+    @property
     def tokens(self) -> int:
-        """Tokens of the largest batch a graph is reserved for (src/llama-context.cpp, sched_reserve)."""
-        batch = min(self.context_size, self.batch)
-        return min(self.total_context, batch, self.ubatch)
+        """Tokens of the largest batch a graph is reserved for: as many for each sequence (src/llama-context.cpp, graph_reserve)."""
+        return pad(self._batch_tokens, max(1, self.parallel))
 
     @property
     def output_rows(self) -> int:
         if self.as_fit_params:
-            return self.tokens
-        return min(self.tokens, self.outputs if self.outputs is not None else self.parallel)
+            return self._batch_tokens
+        return min(self._batch_tokens, self.outputs if self.outputs is not None else self.parallel)
+
+    @property
+    def measured(self) -> bool:
+        return self.as_measured or self.as_fit_params
 
 
 def cache_cells(model: Model, settings: RunSettings, sliding: bool) -> int:

@@ -7,7 +7,7 @@ llama.cpp sizes a compute buffer by walking the graph once and handing out addre
 makes it to its last reader, and some operations overwrite their input. The same walk is done here on a graph that holds
 only the tensors that matter (weights and caches live in buffers of their own).
 
-Source: ggml/src/ggml-alloc.c of llama.cpp 0.5.0 (ggml_dyn_tallocr_alloc, ggml_dyn_tallocr_free_bytes,
+Source: ggml/src/ggml-alloc.c of llama.cpp b11434 (ggml_dyn_tallocr_alloc, ggml_dyn_tallocr_free_bytes,
 ggml_gallocr_allocate_node, ggml_gallocr_alloc_graph_impl), for buffers of one chunk, which RPC, CUDA and CPU buffers are.
 """
 

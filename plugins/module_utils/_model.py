@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the planner takes from a GGUF header: per layer its weights, its caches' rows and the kind of graph it makes.
 
-All sources named here are those of llama.cpp 0.5.0.
+All sources named here are those of llama.cpp ``COMPARED_BUILD``.
 """
 
 from __future__ import annotations
@@ -44,7 +44,10 @@ MAX_EXPERTS = 1024
 MAX_WIDTH = 1 << 20
 MAX_NUMBER = (1 << 31) - 1
 
-# Architectures whose figures were compared with llama.cpp 0.5.0 itself on every device, and how each differs.
+# The build of llama.cpp whose sources the formulas follow and whose own figures they were compared with.
+COMPARED_BUILD = "b11434"
+
+# Architectures whose figures were compared with llama.cpp itself on every device, and how each differs.
 #   swa: (default pattern, default window or None when the header must have it)  src/models/<name>.cpp, load_arch_hparams
 #   rows_after: where the tokens whose output nobody wants are dropped: in the last layer after its "attention" (the
 #   default), after the last "layer", or after the final "norm"; what comes before is an output of its own then
@@ -55,10 +58,10 @@ EXACT: Dict[str, Dict[str, Any]] = {
     "qwen3": {},
     "qwen3moe": {},
     "gemma2": {"swa": (2, 4096), "always_tied": True, "scaled_embedding": True},
-    "gemma3": {"swa": (6, 0), "scaled_embedding": True},
-    "gpt-oss": {"swa": (2, None), "rows_after": "layer"},
+    "gemma3": {"swa": (6, 0), "embedding_factors": True},
+    "gpt-oss": {"swa": (2, None), "rows_after": "layer", "late_softmax": True},
     "deepseek2": {},
-    "glm4moe": {},
+    "glm4moe": {"picture_positions": True},
     "qwen3next": {"recurrent": "interval", "rows_after": "norm"},
     "falcon-h1": {"recurrent": "every"},
     "granitehybrid": {"recurrent": "no_kv_heads"},
@@ -78,6 +81,8 @@ class Ffn(NamedTuple):
     n_shared: int = 0
     biased_choice: bool = False
     gated: bool = True
+    # the chosen experts' weights by a softmax over these alone (LLAMA_EXPERT_GATING_FUNC_TYPE_SOFTMAX_WEIGHT)
+    late_softmax: bool = False
 
 
 class LayerKind(NamedTuple):
@@ -97,6 +102,15 @@ class LayerKind(NamedTuple):
     # recurrent mixer: name and its dimensions
     mixer: str = ""
     ffn: Tuple[Ffn, ...] = ()
+
+    @property
+    def all_dense(self) -> bool:
+        return not any(f.n_expert for f in self.ffn)
+
+    @property
+    def state_first(self) -> bool:
+        """A layer that begins with its recurrent state."""
+        return self.mixer == "mamba2" and not self.cache
 
 
 @dataclass(frozen=True)
@@ -126,6 +140,10 @@ class Model:
     n_swa: int
     file_size_bytes: int
     scaled_embedding: bool = False
+    # scaled by a factor of each token's own (1 for a token, another for a picture's part)
+    embedding_factors: bool = False
+    # numbers that say where a token is: four where pictures have rows and columns
+    positions: int = 1
     recurrent: bool = False
     rows_after: str = "attention"
     # recurrent mixers: convolution width, inner width, state, groups, heads
@@ -162,7 +180,7 @@ def mib_up(n_bytes: int) -> int:
 def _tensor_bytes(tensor: Any, device_kind: str) -> int:
     """Bytes a tensor takes in a device's buffer.
 
-    ggml/src/ggml-alloc.c, alloc_tensor_range: each tensor is padded to the buffer's alignment. CUDA adds the rest of a
+    ggml/src/ggml-alloc.c, ggml_backend_alloc_ctx_tensors_from_buft: each tensor is padded to the buffer's alignment. CUDA adds the rest of a
     512-element row to a quantised tensor (ggml-cuda.cu, ggml_backend_cuda_buffer_type_get_alloc_size).
     """
     size = tensor.size_bytes
@@ -343,7 +361,9 @@ def describe_model(metadata: Mapping[str, Any], tensors: Sequence[Any], file_siz
         architecture=arch, n_layer=n_layer, n_embd=n_embd, n_vocab=int(embedding.shape[1]) if len(embedding.shape) > 1 else 0,
         n_ctx_train=header.number("context_length"), layers=tuple(layers), input_bytes=input_bytes, output_bytes=output,
         shared_bytes=shared, n_swa=n_swa, file_size_bytes=file_size_bytes or sum(t.size_bytes for t in tensors),
-        scaled_embedding=bool(rules.get("scaled_embedding") or get("embedding_scale")), recurrent=any(recurrent),
+        # src/llama-hparams.cpp, use_mrope and n_pos_per_embd
+        positions=4 if rules.get("picture_positions") and all(header.per_layer("rope.dimension_sections", 2)) else 1,
+        embedding_factors=bool(rules.get("embedding_factors")), scaled_embedding=bool(rules.get("scaled_embedding") or get("embedding_scale")), recurrent=any(recurrent),
         rows_after=rules.get("rows_after", "attention"),
         ssm=(header.number("ssm.conv_kernel"), header.number("ssm.inner_size"), header.number("ssm.state_size"),
              header.number("ssm.group_count"), header.number("ssm.time_step_rank")),
@@ -407,7 +427,7 @@ def _layer_kind(rules: Mapping[str, Any], number: Callable[[str], int], own: Map
             raise MemoryModelError("the header uses %d of %d experts; there are at most %d" % (n_used, n_expert, MAX_EXPERTS))
         ffn.append(Ffn(_dimension(experts, 1) // (2 if merged else 1), n_expert, n_used,
                        _dimension(shared, 1) if shared is not None else 0, "exp_probs_b.bias" in own,
-                       merged or "ffn_gate_exps.weight" in own))
+                       merged or "ffn_gate_exps.weight" in own, bool(rules.get("late_softmax"))))
     elif "ffn_up.weight" in own:
         ffn.append(Ffn(_dimension(own["ffn_up.weight"], 1), gated="ffn_gate.weight" in own))
     mixer = ""

@@ -17,8 +17,10 @@ import signal
 import subprocess
 import tempfile
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from xml.etree import ElementTree
+
+from ansible_collections.herd.llama_cpp.plugins.module_utils._machine import memory_mib, read_text
 
 XML_ARGUMENTS = ("-q", "-x")
 COMPUTE_CAPABILITY_ARGUMENTS = ("--query-gpu=uuid,compute_cap", "--format=csv,noheader")
@@ -41,6 +43,10 @@ _REMEDIES = (
     ("Insufficient Permissions", "run as a user who may open /dev/nvidia*"),
 )
 
+# GPUs on the chip of the processor, whose memory is the machine's RAM. nvidia-smi calls them "NVIDIA GB10", "NVIDIA Thor", "Orin (nvgpu)" and
+# "Xavier"; of their memory it says N/A or Not Supported, and some drivers figures that have to do with RAM only by chance.
+_SHARED_MEMORY = re.compile(r"(?:NVIDIA[ -])?(?:GB10|(?:Jetson |AGX |DRIVE )*(?:Thor|Orin|Xavier|Tegra))\b", re.IGNORECASE)
+
 _PCI_NVIDIA = "0x10de"
 # VGA and 3D controllers: the audio and USB functions of a card have classes of their own.
 _PCI_DISPLAY = "0x03"
@@ -62,7 +68,7 @@ class GpuProcess:
 
 @dataclass(frozen=True)
 class Gpu:
-    """One GPU. Memory is None where the driver does not tell it, as for chips that share the machine's memory."""
+    """One GPU. Memory is None where the driver does not tell it; of one that shares the machine's RAM it is that RAM."""
 
     index: int
     pci_bus_id: str
@@ -74,6 +80,7 @@ class Gpu:
     free_mib: t.Optional[int]
     mig_enabled: bool
     processes: t.Tuple[GpuProcess, ...]
+    shared_memory: bool = False
 
 
 @dataclass(frozen=True)
@@ -172,7 +179,20 @@ def _gpu(index: int, element: ElementTree.Element) -> Gpu:
         free_mib=_mib(memory, "free"),
         mig_enabled=_text(element, "mig_mode/current_mig") == "Enabled",
         processes=tuple(process for process in found if process is not None),
+        shared_memory=_SHARED_MEMORY.match(_text(element, "product_name")) is not None,
     )
+
+
+def with_ram(report: GpuReport, meminfo: str) -> GpuReport:
+    """The report with the RAM's figures for each GPU that shares it, from the text of /proc/meminfo.
+
+    What is available counts as free, as for llama.cpp (ggml/src/ggml-cuda/ggml-cuda.cu, ggml_backend_cuda_device_get_memory).
+    """
+    total, free = memory_mib(meminfo), memory_mib(meminfo, "MemAvailable")
+    if not total:
+        return report
+    return replace(report, gpus=tuple(
+        replace(gpu, total_mib=total, reserved_mib=0, used_mib=total - free, free_mib=free) if gpu.shared_memory else gpu for gpu in report.gpus))
 
 
 def parse_xml(finished: Finished) -> GpuReport:
@@ -264,7 +284,8 @@ def nvidia_pci_devices(sys_directory: str = "/sys") -> t.List[str]:
     return found
 
 
-def read_gpus(program: t.Optional[str], timeout_s: float, sys_directory: str = "/sys") -> t.Tuple[GpuReport, t.Dict[str, str]]:
+def read_gpus(program: t.Optional[str], timeout_s: float, sys_directory: str = "/sys",
+              meminfo: str = "/proc/meminfo") -> t.Tuple[GpuReport, t.Dict[str, str]]:
     """The machine's GPUs and their compute capabilities by UUID; ``program`` is nvidia-smi's path, None where it is missing."""
     nothing = GpuReport("", "", (), "")
     if program is None:
@@ -283,7 +304,7 @@ def read_gpus(program: t.Optional[str], timeout_s: float, sys_directory: str = "
                 " take it" % (_quoted(finished.output), ", ".join(devices))
             )
         return nothing, {}
-    report = parse_xml(finished)
+    report = with_ram(parse_xml(finished), read_text(meminfo))
     if not report.gpus:
         return report, {}
     return report, parse_compute_capabilities(run_nvidia_smi([program, *COMPUTE_CAPABILITY_ARGUMENTS], timeout_s))

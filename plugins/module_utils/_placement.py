@@ -10,7 +10,7 @@ from bisect import bisect_left, bisect_right
 from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._caches import RunSettings, layer_context_bytes
-from ansible_collections.herd.llama_cpp.plugins.module_utils._graph import Share, compute_bytes, host_compute_bytes
+from ansible_collections.herd.llama_cpp.plugins.module_utils._graph import Share, compute_bytes, host_compute_bytes, lends_operation, lent_bytes
 from ansible_collections.herd.llama_cpp.plugins.module_utils._model import Model
 
 # llama.cpp splits over at most 16 devices, the CPU included (ggml/src/ggml-backend.cpp, GGML_SCHED_MAX_BACKENDS)
@@ -80,11 +80,17 @@ class Accounts:
         self._ids: Dict = {}
         self._kind_ids = [self._ids.setdefault(kind, len(self._ids)) for kind in self._kinds]
         self._sets: Dict[Tuple[int, int], frozenset] = {}
+        # the slots whose device would run an operation of the layer before; the search charges for it everywhere
+        self._borrow = {il + 1 for il, (kind, following) in enumerate(zip(self._kinds, self._kinds[1:]))
+                        if lends_operation(settings, kind, following)}
+        self._lender = max((self._kinds[il - 1] for il in self._borrow), key=lambda kind: lent_bytes(model, settings, kind),
+                           default=None)
         self._where: List[List[int]] = [[] for _kind in self._ids]
         for il, index in enumerate(self._kind_ids):
             self._where[index].append(il)
 
-    def _prefix(self, kind: str) -> Tuple[List[int], List[int]]:
+    def prefix(self, kind: str) -> Tuple[List[int], List[int]]:
+        """Bytes of weights and of caches of the slots before each slot, and of all."""
         if kind not in self._sums:
             weights, contexts = [0], [0]
             cache: Dict[Tuple, int] = {}
@@ -101,13 +107,23 @@ class Accounts:
 
     def device(self, kind: str, first: int, end: int, alone: bool) -> DeviceMemory:
         """Slots ``first`` to ``end`` (not included) on one device; the last slot is the output."""
-        weights, contexts = self._prefix(kind)
+        weights, contexts = self.prefix(kind)
         weight = weights[end] - weights[first]
         if first < len(self.model.layers):
             # rope frequencies: one copy per device that holds layers (TENSOR_DUPLICATED)
             weight += self.model.shared_bytes[kind]
         compute = self._compute_bytes(kind, first, end, alone)
         return DeviceMemory(first, end, weight, contexts[end] - contexts[first], compute)
+
+    def exact(self, kind: str, first: int, end: int, alone: bool) -> DeviceMemory:
+        """What ``device`` says, with the compute buffer of these very layers in their order.
+
+        Never more than ``device``, which the search goes by because it grows with every slot; this is what llama.cpp takes.
+        """
+        n_layer = self.model.n_layer
+        share = Share(tuple(self._kinds[first:min(end, n_layer)]), first == 0, end == self.model.n_slots, first < n_layer <= end, alone,
+                      self._kinds[first - 1] if first < n_layer and first in self._borrow else None, end in self._borrow)
+        return self.device(kind, first, end, alone)._replace(compute_bytes=compute_bytes(self.model, self.settings, share, kind))
 
     def total(self, kind: str, first: int, end: int, alone: bool) -> int:
         return self.device(kind, first, end, alone).total_bytes
@@ -124,7 +140,7 @@ class Accounts:
         if not ends or (row and room is not None and row[-1] > room):
             return row
         if kind not in self._totals:
-            self._totals[kind] = [w + c for w, c in zip(*self._prefix(kind))]
+            self._totals[kind] = [w + c for w, c in zip(*self.prefix(kind))]
         totals = self._totals[kind]
         fixed = (self.model.shared_bytes[kind] if first < len(self.model.layers) else 0) - totals[first]
         while ends and (room is None or totals[ends[0]] + fixed <= room):
@@ -179,7 +195,9 @@ class Accounts:
             sequence += [index for index in present if index not in sequence]
             if ends and sequence and sequence[-1] != self._kind_ids[-1]:
                 sequence.append(self._kind_ids[-1])
-            share = Share(tuple(order[i] for i in sequence), is_first, last, ends, alone)
+            kinds = tuple(order[i] for i in sequence)
+            share = Share(kinds, is_first, last, ends, alone, self._lender if not is_first and any(k.state_first for k in kinds) else None,
+                          self._lender is not None and bool(kinds) and not ends)
             if (kind, share) not in self._shares:
                 self._shares[kind, share] = compute_bytes(self.model, self.settings, share, kind)
             best = max(best, self._shares[kind, share])
@@ -206,14 +224,12 @@ class Accounts:
     def host_alone(self) -> HostMemory:
         """The same where there is no device at all and the head's CPU runs every layer.
 
-        src/llama-model.cpp, load_tensors: without devices every layer is the CPU's, whatever -ngl says. The graph is that
-        of one device that also looks up the embeddings: a batch of them is charged besides. Compared with llama-server on
-        SmolLM2 with four settings: weights, caches and results exact, the compute buffer 1.02 to 1.20 times the real one.
+        src/llama-model.cpp, load_tensors: without devices every layer is the CPU's, whatever -ngl says.
         """
         whole = self.device("cpu", 0, self.model.n_slots, True)
+        compute = compute_bytes(self.model, self.settings, Share(tuple(self._kinds), True, True, True, True, on_head=True))
         weights = self.model.input_bytes + whole.weight_bytes - self.model.shared_with_input_bytes
-        return HostMemory(weights, whole.compute_bytes + 4 * self.model.n_embd * self.settings.tokens, self.host(True).output_bytes,
-                          whole.context_bytes)
+        return HostMemory(weights, compute, self.host(True).output_bytes, whole.context_bytes)
 
 
 def split_memory(accounts: Accounts, counts: Sequence[int], kinds: Sequence[str]) -> Tuple[List[DeviceMemory], HostMemory]:
@@ -224,6 +240,6 @@ def split_memory(accounts: Accounts, counts: Sequence[int], kinds: Sequence[str]
     alone = len(counts) == 1
     out, at = [], 0
     for count, kind in zip(counts, kinds):
-        out.append(accounts.device(kind, at, at + count, alone) if count else DeviceMemory(at, at, 0, 0, 0))
+        out.append(accounts.exact(kind, at, at + count, alone) if count else DeviceMemory(at, at, 0, 0, 0))
         at += count
     return out, accounts.host(alone)

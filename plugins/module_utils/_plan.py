@@ -31,7 +31,7 @@ EXACT_STATES_ALL = 1 << 11
 _BEAM = 48
 # The head's own process besides the buffers counted here: measured between 60 and 250 MiB, mostly the vocabulary. Fitted.
 HEAD_PROCESS_MIB = 300
-_CONTEXT_STEP = 256
+CONTEXT_STEP = 256
 # Bits per weight of common quantisations of whole files, measured on a 70B (tools/quantize/README.md of llama.cpp).
 QUANTISATIONS = (("Q8_0", 8.50), ("Q6_K", 6.56), ("Q5_K_M", 5.67), ("Q5_K_S", 5.52), ("Q4_K_M", 4.84), ("Q4_K_S", 4.57), ("IQ4_XS", 4.25),
                  ("Q3_K_L", 4.27), ("Q3_K_M", 3.89), ("Q3_K_S", 3.47), ("IQ3_XXS", 3.06), ("Q2_K", 2.96), ("IQ2_XXS", 2.06))
@@ -50,10 +50,19 @@ class Device:
     free_mib: int = 0
     reserve_mib: int = 0
     description: str = ""
+    # whether its memory is the machine's RAM, as of a GPU on the processor's chip
+    shared_memory: bool = False
+    # what llama-server itself takes of that memory where the head is this machine: with further devices, and alone
+    host_mib: int = 0
+    host_alone_mib: int = 0
 
     @property
     def capacity_mib(self) -> int:
-        return self.free_mib - self.reserve_mib
+        return self.free_mib - self.reserve_mib - self.host_mib
+
+    def alone(self) -> "Device":
+        """The device as the only one of a plan: llama-server needs less itself then."""
+        return replace(self, host_mib=self.host_alone_mib)
 
     @property
     def label(self) -> str:
@@ -370,7 +379,7 @@ class Search:
         splits = []
         for index, group in enumerate(self.groups):
             machines, chosen = self.cover(tuple(int(i == index) for i in range(len(self.groups))))
-            splits.append(Split((Placed(chosen[index][0], self.accounts.device(group.kind, 0, self.n_slots, True)),), machines))
+            splits.append(Split((Placed(chosen[index][0].alone(), self.accounts.device(group.kind, 0, self.n_slots, True)),), machines))
         return splits
 
     def bounds(self) -> Tuple[int, int]:
@@ -531,8 +540,21 @@ def candidates(request: Request) -> List[Machine]:
     return list(request.machines)
 
 
+def with_host_share(request: Request, accounts: Accounts, device: Device) -> Device:
+    """The device with what llama-server itself needs taken from its memory, where that is the head's RAM."""
+    if not device.shared_memory or device.machine != request.head:
+        return device
+    several, alone = (_host_parts(accounts.host(by_itself), request)["total_mib"] for by_itself in (False, True))
+    return replace(device, host_mib=several, host_alone_mib=alone)
+
+
+def _machines_with_host_share(request: Request, accounts: Accounts, machines: Sequence[Machine]) -> List[Machine]:
+    return [replace(m, devices=tuple(with_host_share(request, accounts, d) for d in m.devices)) for m in machines]
+
+
 def find_split(request: Request, accounts: Accounts, machines: Sequence[Machine], at_least: Optional[int]) -> Optional[Split]:
-    search = Search(accounts, machines, request.head, request.policy in ("all_machines", "named_machines"))
+    search = Search(accounts, _machines_with_host_share(request, accounts, machines), request.head,
+                    request.policy in ("all_machines", "named_machines"))
     if not search.devices:
         return None
     everyone = tuple(len(g.devices) for g in search.groups)
@@ -553,19 +575,23 @@ def find_split(request: Request, accounts: Accounts, machines: Sequence[Machine]
     return search.best(at_least=at_least)
 
 
-def _accounts(model: Model, settings: RunSettings) -> Accounts:
+def accounts_of(model: Model, settings: RunSettings) -> Accounts:
+    """What is known of a model without asking llama.cpp."""
     return BoundAccounts(model, settings) if unsure_of(model, settings) else Accounts(model, settings)
 
 
-def make_plan(request: Request) -> Plan:
-    """The best plan for a request, or what is missing and the cheapest ways to get there."""
+def make_plan(request: Request, accounts: Optional[Accounts] = None) -> Plan:
+    """The best plan for a request, or what is missing and the cheapest ways to get there.
+
+    ``accounts`` say what each run of layers takes; formulas or a bound, where they are not given.
+    """
     check_settings(request.model, request.settings)
     machines = candidates(request)
     labels = [d.label for m in machines for d in m.devices]
     for label in labels:
         if labels.count(label) > 1:
             raise PlanError("the device %s is listed twice" % label)
-    accounts = _accounts(request.model, request.settings)
+    accounts = accounts or accounts_of(request.model, request.settings)
     if not labels:
         # of all machines, not of those the policy allows: a list that is empty by mistake must not become a slow server
         if not request.head_cpu or any(m.devices for m in request.machines):
@@ -595,14 +621,14 @@ def make_plan(request: Request) -> Plan:
     return plan
 
 
-def _least(request: Request) -> Optional[Accounts]:
+def _least(plan: Plan) -> Optional[Accounts]:
     """Accounts of what is known exactly, where a plan rests on a bound."""
-    return BoundAccounts(request.model, request.settings, least=True) if unsure_of(request.model, request.settings) else None
+    return BoundAccounts(plan.request.model, plan.request.settings, least=True) if isinstance(plan.accounts, BoundAccounts) else None
 
 
 def _may_fit(plan: Plan, machines: Sequence[Machine]) -> bool:
     """Whether llama.cpp may well load a model whose bound does not fit: what is known exactly fits."""
-    known = _least(plan.request)
+    known = _least(plan)
     if known is None or host_problems(replace(plan, accounts=known)):
         return False
     return plan.fits or find_split(plan.request, known, machines, plan.request.headroom_mib) is not None
@@ -610,22 +636,21 @@ def _may_fit(plan: Plan, machines: Sequence[Machine]) -> bool:
 
 # -- the head's CPU alone ---------------------------------------------------------------------------------------------
 
-def _head_spare_mib(request: Request, accounts: Optional[Accounts] = None) -> Optional[int]:
+def _head_spare_mib(request: Request, accounts: Accounts) -> Optional[int]:
     """What the head's RAM has left when its CPU runs everything, None where its size is not known."""
     ram = next(m for m in request.machines if m.name == request.head).ram_free_mib
     if ram is None:
         return None
-    memory = (accounts or _accounts(request.model, request.settings)).host_alone()
-    return ram - _host_parts(memory, request)["total_mib"]
+    return ram - _host_parts(accounts.host_alone(), request)["total_mib"]
 
 
 def _plan_on_head(request: Request, accounts: Accounts) -> Plan:
-    spare = _head_spare_mib(request)
+    spare = _head_spare_mib(request, accounts)
     plan = Plan(request, None, spare is None or spare >= request.headroom_mib, accounts, on_head=True, headroom_mib=spare)
     if plan.fits:
         plan.largest_context = largest_context(request, request.machines)
         return plan
-    known = _least(request)
+    known = _least(plan)
     if known is not None:
         least = _head_spare_mib(request, known)
         plan.may_fit = least is not None and least >= request.headroom_mib
@@ -644,12 +669,12 @@ def _quick_fits(request: Request, machines: Sequence[Machine]) -> bool:
 
     With very many different devices only the best sets are tried, which errs on the side of no.
     """
+    accounts = accounts_of(request.model, request.settings)
     if request.head_cpu and not any(m.devices for m in machines):
-        spare = _head_spare_mib(request)
+        spare = _head_spare_mib(request, accounts)
         return spare is None or spare >= request.headroom_mib
-    accounts = _accounts(request.model, request.settings)
     full = request.policy in ("all_machines", "named_machines")
-    search = Search(accounts, machines, request.head, full, quick=True)
+    search = Search(accounts, _machines_with_host_share(request, accounts, machines), request.head, full, quick=True)
     if not search.devices:
         return False
     if not full or len(search.devices) == 1:
@@ -660,7 +685,7 @@ def _quick_fits(request: Request, machines: Sequence[Machine]) -> bool:
     return len(search.devices) > 1 and search.possible(request.headroom_mib, 0, full) is not None
 
 
-def _largest(low: int, high: int, works: Callable[[int], bool]) -> int:
+def largest(low: int, high: int, works: Callable[[int], bool]) -> int:
     """The largest n in (low, high] that works, low if none; works is true up to some n."""
     while high > low:
         middle = (low + high + 1) // 2
@@ -673,14 +698,14 @@ def _largest(low: int, high: int, works: Callable[[int], bool]) -> int:
 
 def largest_context(request: Request, machines: Sequence[Machine]) -> int:
     """The largest context, in steps of 256 per sequence, up to what the model was trained for."""
-    step = _CONTEXT_STEP * (1 if request.settings.kv_unified else request.settings.parallel)
+    step = CONTEXT_STEP * (1 if request.settings.kv_unified else request.settings.parallel)
     trained = request.model.n_ctx_train or 1 << 20
-    most = max(1, pad(trained, _CONTEXT_STEP) // _CONTEXT_STEP)
+    most = max(1, pad(trained, CONTEXT_STEP) // CONTEXT_STEP)
 
     def works(n: int) -> bool:
         return _quick_fits(replace(request, settings=replace(request.settings, context_size=n * step)), machines)
 
-    return step * _largest(0, most, works)
+    return step * largest(0, most, works)
 
 
 def ways_out(request: Request, machines: Sequence[Machine]) -> List[Dict[str, Any]]:
@@ -748,7 +773,7 @@ def _one_more_machine(request: Request, machines: Sequence[Machine]) -> Optional
     top = 1024
     if not works(top):
         return None
-    need = top - _largest(0, top - 1, lambda n: works(top - n))
+    need = top - largest(0, top - 1, lambda n: works(top - n))
     return {"change": "machine", "free_mib": need * 1024, "text": "one more machine with a device of %d GiB free" % need}
 
 
@@ -758,6 +783,9 @@ def host_problems(plan: Plan) -> List[str]:
         return []
     need = host_mib(plan)["total_mib"]
     head = next(m for m in plan.request.machines if m.name == plan.request.head)
+    if any(p.device.machine == head.name and p.device.shared_memory for p in plan.split.placed):
+        # Counted on that device already, whose memory is this RAM.
+        return []
     cpu = sum(mib_up(p.memory.total_bytes) for p in plan.split.placed if p.device.machine == head.name and p.device.kind == "cpu")
     if head.ram_free_mib is not None and need + cpu > head.ram_free_mib:
         return ["%s: llama-server needs about %d MiB of RAM, %d MiB are free" % (head.name, need + cpu, head.ram_free_mib)]

@@ -4,9 +4,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Does a running llama-server hold on each device what was planned?
 
-The plan's figures are whole MiB, rounded up; the log's have two decimals. Weights and context may differ by the plan's
-``tolerance_mib``, which the rounding is part of. A compute buffer may be smaller than planned by the plan's
-``compute_tolerance_factor``, and larger by ``tolerance_mib`` only: too small a plan is what ends in "out of memory".
+The plan's figures are whole MiB, rounded up; the log's have two decimals. Layers, weights and caches follow from the plan and must be as
+planned, within its ``tolerance_mib``, which the rounding is part of. A compute buffer is an estimate: one that is larger, or smaller by
+more than ``compute_tolerance_factor``, is worth a warning. What decides is the device's margin: all it really holds must leave the reserve free.
 """
 
 from __future__ import annotations
@@ -17,78 +17,128 @@ Mapping = t.Mapping[str, t.Any]
 
 # The log's figures are rounded to hundredths.
 _ROUNDING_MIB = 0.01
+# Each figure: its key, what it is called, and what the log has of it.
+_FIGURES = (
+    ("weights", "weights", ("weights_mib",)),
+    ("kv", "KV cache", ("kv_mib", "recurrent_mib")),
+    ("compute", "compute buffer", ("compute_mib",)),
+)
+_AGAIN = "Deploy again, so that llama-server is started with the plan's arguments"
 
 
 class PlanCheckError(ValueError):
     """What was given is no plan, or no log of a head."""
 
 
-def _real(device: Mapping, *keys: str) -> t.Optional[float]:
-    """The sum of what the log says, None where it says nothing at all."""
-    known = [float(device[key]) for key in keys if device.get(key) is not None]
+def _real(devices: t.Sequence[Mapping], keys: t.Sequence[str]) -> t.Optional[float]:
+    """The sum of what the log says of these devices in MiB, None where it says nothing at all."""
+    known = [float(device[key]) for device in devices for key in keys if device.get(key) is not None]
     return round(sum(known), 2) if known else None
 
 
+def _row(planned: Mapping, names: t.Mapping[str, t.Any], real: t.Sequence[Mapping]) -> t.Dict[str, t.Any]:
+    """One device's figures in MiB: planned, llama.cpp's own word from before the start where it was asked, and real."""
+    row = dict(names)
+    word = planned.get("asked") or {}
+    for key, _called, sources in _FIGURES:
+        asked = word.get(key + "_mib")
+        row["planned_%s_mib" % key] = int(planned[key + "_mib"])
+        row["word_%s_mib" % key] = None if asked is None else round(float(asked), 2)
+        row["%s_mib" % key] = _real(real, sources)
+    return row
+
+
+class _Findings(t.NamedTuple):
+    """What one device has of each sort, without its name."""
+
+    failures: t.List[str]
+    estimates: t.List[str]
+    unsaid: t.List[str]
+
+
+def _judge(row: Mapping, tolerance: float, factor: float, bound: bool) -> _Findings:
+    """``bound`` says that caches and compute buffers were planned by an upper bound, so that less is no sign of anything."""
+    found = _Findings([], [], [])
+    if row["layers"] is not None and row["layers"] != row["planned_layers"]:
+        found.failures.append("%d layers (%d planned)" % (row["layers"], row["planned_layers"]))
+    for key, called, _sources in _FIGURES:
+        wanted, figure = row["planned_%s_mib" % key], row["%s_mib" % key]
+        said = "%s MiB of %s (%d planned)" % (figure, called, wanted)
+        if figure is None:
+            if wanted:
+                found.unsaid.append(called)
+        elif key == "compute":
+            if figure > wanted + tolerance or (not bound and wanted > figure * factor + tolerance):
+                found.estimates.append(said)
+        elif abs(figure - wanted) > tolerance and not (bound and key == "kv" and figure < wanted):
+            found.failures.append(said)
+    return found
+
+
+def _over_margin(device: Mapping, row: Mapping, tolerance: float) -> t.Optional[str]:
+    """That a device holds more than its reserve allows, None where it does not; what the log does not tell counts as planned."""
+    total = sum(float(row["planned_%s_mib" % key] if row["%s_mib" % key] is None else row["%s_mib" % key]) for key, _called, _sources in _FIGURES)
+    room = int(device["free_mib"]) - int(device["reserve_mib"]) - int(device.get("host_mib") or 0)
+    if total <= room + tolerance:
+        return None
+    return "%.2f MiB in all, and %d MiB of what was free are for it when its reserve of %d MiB is kept" % (total, room, device["reserve_mib"])
+
+
 def deviations(plan: Mapping, log: Mapping) -> t.Dict[str, t.Any]:
-    """Planned beside real figures per device, the problems, and what the log does not tell.
+    """Planned, asked and real figures per device, the problems, the warnings, and what the log does not tell.
 
     ``plan`` is what the filter cluster_plan returned, ``log`` what the module llama_startup_log returned for the head.
     """
     try:
-        planned = list(plan["devices"])
-        head = str(plan["host"]["machine"])
+        planned, host = list(plan["devices"]), plan["host"]
+        head = str(host["machine"])
         tolerance = float(plan["confidence"]["tolerance_mib"]) + _ROUNDING_MIB
         factor = float(plan["confidence"]["compute_tolerance_factor"])
         bound = bool(plan["confidence"].get("bound"))
         seen = list(log["devices"])
+        problems: t.List[t.Dict[str, str]] = []
+        warnings: t.List[t.Dict[str, str]] = []
+        unknown: t.List[str] = []
+        rows: t.List[t.Dict[str, t.Any]] = []
+        for device in planned:
+            real = [other for other in seen if not other.get("host") and str(other.get("name")) == str(device["llama_device"])][:1]
+            names = {key: device[key] for key in ("machine", "device", "llama_device")}
+            row = _row(device, dict(names, planned_layers=device["n_layers"], layers=real[0].get("layers") if real else None), real)
+            rows.append(row)
+            found = _judge(row, tolerance, factor, bound)
+            over = _over_margin(device, row, tolerance)
+            unknown += ["the head's log does not tell the %s of %s on %s" % (what, device["llama_device"], device["machine"]) for what in found.unsaid]
+            subject = "%s, which is %s for llama-server, holds " % (device["device"], device["llama_device"])
+            failures = found.failures + ([over] if over else [])
+            if failures:
+                problems.append({
+                    "machine": str(device["machine"]), "problem": subject + ", ".join(failures + (found.estimates if over else [])),
+                    "remedy": _AGAIN + "; if that changes nothing, report it with the model's name, for then the plan is wrong"})
+            if found.estimates and not over:
+                warnings.append({
+                    "machine": str(device["machine"]), "problem": subject + ", ".join(found.estimates),
+                    "remedy": "Nothing needs to be done: all it holds still leaves its reserve free"})
+        own = [other for other in seen if other.get("host")]
+        if "compute_mib" in host:
+            layers = [int(other["layers"]) for other in own if other.get("layers") is not None]
+            rows.append(_row(host, {"machine": head, "device": "CPU", "llama_device": "CPU", "planned_layers": 0 if planned else plan.get("n_layers"),
+                                    "layers": sum(layers) if layers else None}, own))
     except (KeyError, TypeError, ValueError) as error:
         raise PlanCheckError("it lacks %s" % error) from error
-    problems: t.List[t.Dict[str, str]] = []
-    unknown: t.List[str] = []
-    rows: t.List[t.Dict[str, t.Any]] = []
-    real_devices = {str(device.get("name")): device for device in seen if not device.get("host")}
-
-    for device in planned:
-        real = real_devices.get(str(device["llama_device"]))
-        row = {key: device[key] for key in ("machine", "device", "llama_device")}
-        row.update(planned_layers=device["n_layers"], layers=None if real is None else real.get("layers"))
-        rows.append(row)
-        differs: t.List[str] = []
-        if row["layers"] is not None and row["layers"] != device["n_layers"]:
-            differs.append("%d layers (%d planned)" % (row["layers"], device["n_layers"]))
-        for what, key, sources in (("weights", "weights", ("weights_mib",)), ("KV cache", "kv", ("kv_mib", "recurrent_mib")),
-                                   ("compute buffer", "compute", ("compute_mib",))):
-            wanted = int(device[key + "_mib"])
-            figure = None if real is None else _real(real, *sources)
-            row["planned_%s_mib" % key], row["%s_mib" % key] = wanted, figure
-            if figure is None:
-                if wanted:
-                    unknown.append("the head's log does not tell the %s of %s on %s" % (what, device["llama_device"], device["machine"]))
-                continue
-            too_small = wanted > figure * factor + tolerance if key == "compute" else wanted > figure + tolerance
-            if (too_small and not (bound and key != "weights")) or figure > wanted + tolerance:
-                differs.append("%s MiB of %s (%d planned)" % (figure, what, wanted))
-        if differs:
-            problems.append({
-                "machine": str(device["machine"]),
-                "problem": "%s, which is %s for llama-server, holds %s" % (device["device"], device["llama_device"], ", ".join(differs)),
-                "remedy": "Deploy again, so that llama-server is started with the plan's arguments; if that changes nothing, report it "
-                          "with the model's name, for then the plan is wrong",
-            })
-    for device in seen:
-        if device.get("host") and planned and (device.get("layers") or device.get("kv_mib")):
+    for device in own:
+        if planned and (device.get("layers") or device.get("kv_mib")):
             problems.append({
                 "machine": head,
                 "problem": "%s of the model are on the CPU of llama-server, and all %s were planned on devices" % (
                     "%d layers" % device["layers"] if device.get("layers") else "layers (%s MiB of KV cache)" % device["kv_mib"],
                     plan.get("n_layers", "layers")),
-                "remedy": "Deploy again, so that llama-server is started with the plan's arguments",
+                "remedy": _AGAIN,
             })
     context = log.get("n_ctx")
     if context is not None and int(context) < int(plan["context_size"]):
         problems.append({
             "machine": head,
             "problem": "the context has %s tokens, and %s were planned" % (context, plan["context_size"]),
-            "remedy": "Deploy again, so that llama-server is started with the plan's arguments",
+            "remedy": _AGAIN,
         })
-    return {"rows": rows, "problems": problems, "unknown": unknown}
+    return {"rows": rows, "problems": problems, "warnings": warnings, "unknown": unknown}

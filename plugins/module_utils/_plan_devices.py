@@ -33,6 +33,9 @@ def gpu_free_mib(gpu: Mapping, pids: t.Container[int]) -> int:
     if free is None or total is None:
         raise PlanDevicesError("the driver does not tell the memory of GPU %s (%s)" % (gpu.get("index"), gpu.get("name")))
     ours = [process for process in gpu.get("processes") or [] if process.get("pid") in pids]
+    if gpu.get("shared_memory"):
+        # Free RAM: what other processes hold of it, nobody can tell, so what the driver does not tell of ours stays taken.
+        return min(int(total), int(free) + sum(int(process.get("used_mib") or 0) for process in ours))
     if any(process.get("used_mib") is None for process in ours):
         others = sum(process.get("used_mib") or 0 for process in gpu["processes"] if process.get("pid") not in pids)
         return max(int(free), int(total) - int(gpu.get("reserved_mib") or 0) - others)
@@ -40,7 +43,10 @@ def gpu_free_mib(gpu: Mapping, pids: t.Container[int]) -> int:
 
 
 def gpu_devices(gpus: t.Sequence[Mapping], units: t.Iterable[Mapping] = ()) -> t.List[t.Dict[str, t.Any]]:
-    """The GPUs of ``gpu_info`` as devices, named as llama.cpp names them under CUDA_DEVICE_ORDER=PCI_BUS_ID."""
+    """The GPUs of ``gpu_info`` as devices, named as llama.cpp names them under CUDA_DEVICE_ORDER=PCI_BUS_ID.
+
+    Of a GPU that shares the machine's RAM, what our processes hold by other means than the driver counts as free as well.
+    """
     pids = own_pids(units)
     devices = []
     for gpu in gpus:
@@ -48,16 +54,24 @@ def gpu_devices(gpus: t.Sequence[Mapping], units: t.Iterable[Mapping] = ()) -> t
         if number is None:
             raise PlanDevicesError("GPU %s (%s) is divided into instances (MIG), whose numbers the driver does not tell" % (
                 gpu.get("index"), gpu.get("name")))
-        devices.append({
+        device = {
             "name": "CUDA%d" % number, "kind": "cuda", "total_mib": gpu.get("total_mib"), "free_mib": gpu_free_mib(gpu, pids),
             "description": str(gpu.get("name") or ""),
-        })
+        }
+        if gpu.get("shared_memory"):
+            device.update(shared_memory=True, free_mib=min(int(gpu["total_mib"]), device["free_mib"] + sum(pids.values())))
+        devices.append(device)
     return sorted(devices, key=lambda device: int(device["name"][len("CUDA"):]))
 
 
 def cpu_free_mib(machine: Mapping, units: t.Iterable[Mapping] = ()) -> int:
     """RAM in MiB that would be free without our own services, from what ``llama_machine_info`` and ``unit_process_info`` returned."""
     return min(int(machine["memory_mib"]), int(machine["memory_available_mib"]) + sum(own_pids(units).values()))
+
+
+def ram_free_mib(machine: Mapping, units: t.Iterable[Mapping] = (), devices: t.Iterable[Mapping] = ()) -> int:
+    """The same where ``devices`` may be GPUs that share the RAM: what our processes hold as GPU memory is RAM too."""
+    return max([cpu_free_mib(machine, units)] + [int(device["free_mib"]) for device in devices if device.get("shared_memory")])
 
 
 def cpu_device(machine: Mapping, units: t.Iterable[Mapping] = ()) -> t.Dict[str, t.Any]:

@@ -10,10 +10,12 @@ is not restarted for that: the earlier split stays while it fits and is no worse
 from __future__ import annotations
 
 import hashlib
-from typing import Any, Mapping, Optional
+from typing import Any, List, Mapping, Optional, Tuple
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._placement import Accounts
-from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import Placed, Plan, Request, Split
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import (
+    Device, Placed, Plan, Request, Split, host_problems, with_host_share,
+)
 
 
 def basis(request: Request) -> str:
@@ -22,28 +24,40 @@ def basis(request: Request) -> str:
     return hashlib.sha256(repr(asked).encode()).hexdigest()[:16]
 
 
-def kept_split(request: Request, accounts: Accounts, best: Optional[Split], earlier: Mapping[str, Any]) -> Optional[Split]:
-    """The earlier plan's split with today's memory, or None when it must not stay.
-
-    It must not when something else was asked for, a device is gone or the split does not fit any more, when ``best`` needs
-    fewer machines (policy fewest_machines), or uses other devices (the other policies).
-    """
-    if best is None or earlier.get("basis") != basis(request):
-        return None
+def earlier_devices(request: Request, earlier: Mapping[str, Any]) -> List[Tuple[Device, int]]:
+    """The devices of an earlier plan with their slots; none where something else was asked for, or a device is gone."""
+    if earlier.get("basis") != basis(request):
+        return []
     devices = {(d.machine, d.name, d.kind): d for m in request.machines for d in m.devices}
     try:
         wanted = [(devices[entry["machine"], entry["device"], entry["kind"]], int(entry["tensor_split"])) for entry in earlier["devices"]]
     except (KeyError, TypeError, ValueError):
-        return None
-    if not wanted or any(count < 1 for _device, count in wanted) or sum(count for _device, count in wanted) != accounts.model.n_slots:
+        return []
+    if any(count < 1 for _device, count in wanted) or sum(count for _device, count in wanted) != request.model.n_slots:
+        return []
+    return wanted
+
+
+def kept_split(request: Request, accounts: Accounts, best: Optional[Split], earlier: Mapping[str, Any]) -> Optional[Split]:
+    """The earlier plan's split with today's memory, or None when it must not stay.
+
+    It must not when something else was asked for, a device is gone or the split does not fit any more, when ``best`` needs
+    fewer machines (policy fewest_machines), or uses other devices (the other policies). Where there is no ``best``, an estimate says that
+    nothing fits: the earlier split stays if what it takes is known from llama.cpp itself.
+    """
+    wanted = earlier_devices(request, earlier)
+    if not wanted or (best is None and tuple(count for _device, count in wanted) not in getattr(accounts, "answers", {})):
         return None
     placed, at = [], 0
-    for device, count in wanted:
-        placed.append(Placed(device, accounts.device(device.kind, at, at + count, len(wanted) == 1)))
+    for earlier_device, count in wanted:
+        device = with_host_share(request, accounts, earlier_device)
+        placed.append(Placed(device.alone() if len(wanted) == 1 else device, accounts.device(device.kind, at, at + count, len(wanted) == 1)))
         at += count
-    split = Split(tuple(placed), len({request.head} | {p.device.machine for p in placed}), best.search)
+    split = Split(tuple(placed), len({request.head} | {p.device.machine for p in placed}), best.search if best else "exact")
     if split.headroom_mib < request.headroom_mib:
         return None
+    if best is None:
+        return split
     if request.policy == "fewest_machines":
         return split if split.machines <= best.machines else None
     same = {p.device.label for p in split.placed} == {p.device.label for p in best.placed}
@@ -51,16 +65,17 @@ def kept_split(request: Request, accounts: Accounts, best: Optional[Split], earl
 
 
 def keep_split(plan: Plan, earlier: Mapping[str, Any]) -> bool:
-    """Give a plan that fits the earlier plan's split where that may stay; whether it did.
+    """Give a plan the earlier plan's split where that may stay; whether it did.
 
     A head that computes alone has no split, so that the same wish is the same plan.
     """
-    if not plan.fits:
-        return False
     if plan.on_head:
-        return earlier.get("basis") == basis(plan.request) and not earlier.get("devices")
-    split = kept_split(plan.request, plan.accounts, plan.split, earlier)
+        return plan.fits and earlier.get("basis") == basis(plan.request) and not earlier.get("devices")
+    split = kept_split(plan.request, plan.accounts, plan.split if plan.fits else None, earlier)
     if split is None:
         return False
     plan.split = split
+    if not plan.fits:
+        plan.fits, plan.shortfall, plan.ways_out, plan.problems = True, None, [], host_problems(plan)
+        plan.largest_context = plan.request.settings.context_size
     return True

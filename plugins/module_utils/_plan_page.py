@@ -30,6 +30,7 @@ PARTS = (
     ("weights", "weights"),
     ("kv", "KV cache"),
     ("compute", "compute buffers"),
+    ("host", "llama-server"),
     ("reserve", "reserve"),
     ("left", "left free"),
     ("used", "in use already"),
@@ -45,15 +46,15 @@ POLICIES = {
 STYLE = """
 :root { color-scheme: light dark;
   --page: #ffffff; --text: #1f2328; --soft: #57606a; --card: #f6f8fa; --edge: #d0d7de; --empty: #ffffff; --link: #8250df;
-  --weights: #4493e0; --kv: #ec8f3c; --compute: #3fa86b; --reserve: #b6bec8; --used: #7d8590; --missing: #cf222e;
+  --weights: #4493e0; --kv: #ec8f3c; --compute: #3fa86b; --host: #b98bd9; --reserve: #b6bec8; --used: #7d8590; --missing: #cf222e;
   --on: #0b1016; --good: #1a7f37; --goodback: #dafbe1; --bad: #a40e26; --badback: #ffebe9; --code: #f6f8fa }
 @media (prefers-color-scheme: dark) { :root {
   --page: #0d1117; --text: #e6edf3; --soft: #a2acb7; --card: #161b22; --edge: #3d444d; --empty: #0d1117; --link: #b388ff;
-  --weights: #4a96e8; --kv: #e3873a; --compute: #43ab6e; --reserve: #59636e; --used: #3d444d; --missing: #f85149;
+  --weights: #4a96e8; --kv: #e3873a; --compute: #43ab6e; --host: #b98bd9; --reserve: #59636e; --used: #3d444d; --missing: #f85149;
   --on: #05080c; --good: #56d364; --goodback: #12261e; --bad: #ff7b72; --badback: #2d1416; --code: #161b22 } }
 @media print { :root { color-scheme: light;
   --page: #ffffff; --text: #000000; --soft: #444c56; --card: #ffffff; --edge: #8c959f; --empty: #ffffff; --link: #6639ba;
-  --weights: #4493e0; --kv: #ec8f3c; --compute: #3fa86b; --reserve: #b6bec8; --used: #7d8590; --missing: #cf222e;
+  --weights: #4493e0; --kv: #ec8f3c; --compute: #3fa86b; --host: #b98bd9; --reserve: #b6bec8; --used: #7d8590; --missing: #cf222e;
   --on: #0b1016; --good: #1a7f37; --goodback: #ffffff; --bad: #a40e26; --badback: #ffffff; --code: #ffffff } }
 * { box-sizing: border-box }
 body { margin: 0; background: var(--page); color: var(--text);
@@ -80,7 +81,7 @@ ul { padding-left: 22px; margin: 0 } li { margin: 2px 0 }
 .card { fill: var(--card); stroke: var(--edge) } .head .card { stroke: var(--text); stroke-width: 1.5 }
 .idle .card { fill: none; stroke-dasharray: 5 5 }
 .box { fill: var(--empty); stroke: none } .frame { fill: none; stroke: var(--text); stroke-width: 1.25 } .idle .frame { stroke: var(--soft) }
-.weights { fill: var(--weights) } .kv { fill: var(--kv) } .compute { fill: var(--compute) } .reserve { fill: var(--reserve) }
+.weights { fill: var(--weights) } .kv { fill: var(--kv) } .compute { fill: var(--compute) } .host { fill: var(--host) } .reserve { fill: var(--reserve) }
 .used { fill: var(--used) } .left { fill: var(--empty) }
 .missing { fill: url(#stripes); stroke: var(--missing); stroke-width: 1.25 } .stripe { fill: var(--missing) } .over { fill: var(--card); opacity: .45 }
 .swatch { stroke: var(--text); stroke-width: .75 }
@@ -131,6 +132,11 @@ def layer_range(device: Mapping) -> str:
     return words + " + output" if output else words
 
 
+def shared_device(plan: Mapping) -> t.Optional[Mapping]:
+    """The head's device out of whose memory llama-server's own comes, None where that is RAM besides."""
+    return next((device for device in plan["devices"] if device.get("host_mib")), None)
+
+
 class Bar(t.NamedTuple):
     """One device as it is drawn."""
 
@@ -165,7 +171,7 @@ def device_bar(device: Mapping, endpoint: str) -> Bar:
     free, total = int(device["free_mib"]), int(device["total_mib"])
     left = int(device["headroom_mib"])
     parts = [(part, int(device[part + "_mib"])) for part in ("weights", "kv", "compute")]
-    parts += [("left", max(0, left)), ("reserve", int(device["reserve_mib"])), ("used", max(0, total - free))]
+    parts += [("host", int(device.get("host_mib") or 0)), ("left", max(0, left)), ("reserve", int(device["reserve_mib"])), ("used", max(0, total - free))]
     return Bar(str(device["device"]), str(device["llama_device"]), str(device.get("description") or ""), total, tuple(parts),
                max(0, -left), layer_range(device), left, endpoint)
 
@@ -195,7 +201,9 @@ def cards_of(plan: Mapping, machines: t.Sequence[Mapping], endpoints: t.Mapping[
         bars += [idle_bar(label, entry) for label, entry in zip(device_names(machine), machine.get("devices") or []) if label not in drawn]
         if name == head:
             ram = machine.get("ram_free_mib")
-            note = "RAM: %s of llama-server's own%s" % (mib(plan["host"]["total_mib"]), ", of %s free" % mib(ram) if ram is not None else "")
+            own, shared = mib(plan["host"]["total_mib"]), shared_device(plan)
+            note = "RAM: %s of llama-server's own%s" % (
+                own, ", the same as %s's" % text(shared["device"]) if shared else ", of %s free" % mib(ram) if ram is not None else "")
             cards.append(Card(name, "head \u00b7 llama-server", "head", note, tuple(bars)))
         elif name in planned:
             count = len(planned[name])
@@ -230,7 +238,7 @@ def draw_bar(gauge: Bar, x: float, y: float, width: float, scale: float) -> t.Li
             LABELS[part], mib(size), part, " cut" if wide > 6 and part != "left" else "", at, top, max(wide, 1.2), BAR_HEIGHT))
         if wide >= 7.4 * len(label) + 6:
             out.append('<text class="%s mid" x="%.1f" y="%.1f">%s</text>' % (
-                "on" if part in ("weights", "kv", "compute") else "in", at + wide / 2, top + 18.5, label))
+                "on" if part in ("weights", "kv", "compute", "host") else "in", at + wide / 2, top + 18.5, label))
         out.append("</g>")
         at += wide
     if gauge.missing:
@@ -296,7 +304,7 @@ def draw(plan: Mapping, machines: t.Sequence[Mapping], endpoints: t.Mapping[t.Tu
         out.append('<path class="link" d="M%.1f %.1fH%.1f"/><path class="tip" d="M%.1f %.1fl-9 -5v10z"/>' % (trunk, at, right_x - 8, right_x, at))
         out.append('<text class="mono mid" x="%.1f" y="%.1f">%s</text></g>' % ((trunk + right_x) / 2 - 2, at - 7, shortened(label, 22)))
     out += draw_card(head, MARGIN, MARGIN, card_width, scale) + drawn
-    out += legend(MARGIN, MARGIN + body + 22, any(gauge.missing for gauge in bars))
+    out += legend(MARGIN, MARGIN + body + 22, any(gauge.missing for gauge in bars), shared_device(plan) is not None)
     words = "%s and %s to scale in memory, coloured by what they hold." % (
         counted(len(cards), "machine"), counted(len(bars), "device"))
     words += " " + " ".join("%s, %s: %s, %s." % (d["machine"], d["device"], layer_range(d), (
@@ -308,10 +316,10 @@ def draw(plan: Mapping, machines: t.Sequence[Mapping], endpoints: t.Mapping[t.Tu
                 WIDTH, height, text(words), "\n".join(out))
 
 
-def legend(x: float, y: float, missing: bool) -> t.List[str]:
+def legend(x: float, y: float, missing: bool, host: bool) -> t.List[str]:
     """The colours in words."""
     out = []
-    for part, label in list(PARTS) + ([("missing", "missing")] if missing else []):
+    for part, label in [entry for entry in PARTS if host or entry[0] != "host"] + ([("missing", "missing")] if missing else []):
         out.append('<rect class="%s swatch" x="%.1f" y="%.1f" width="14" height="14" rx="2"/><text x="%.1f" y="%.1f">%s</text>' % (
             part, x, y, x + 20, y + 12, label))
         x += 20 + 7.4 * len(label) + 24
@@ -369,6 +377,10 @@ def verdict(plan: Mapping) -> str:
 def table(plan: Mapping, endpoints: t.Mapping[t.Tuple[str, str], str]) -> str:
     heads = (("machine", ""), ("device", ""), ("endpoint", ""), ("layers", ""), ("weights", "n"), ("KV", "n"), ("compute", "n"), ("reserve", "n"),
              ("was free", "n"), ("left", "n"))
+    keys = ["weights_mib", "kv_mib", "compute_mib", "reserve_mib", "free_mib"]
+    if shared_device(plan):
+        heads = heads[:7] + (("llama-server", "n"),) + heads[7:]
+        keys.insert(3, "host_mib")
     out = ['<table><thead><tr>%s</tr></thead><tbody>' % "".join(
         '<th scope="col"%s>%s</th>' % (' class="n"' if kind else "", label) for label, kind in heads)]
     for device in plan["devices"]:
@@ -376,7 +388,7 @@ def table(plan: Mapping, endpoints: t.Mapping[t.Tuple[str, str], str]) -> str:
         name = str(device["device"]) if device["device"] == device["llama_device"] else "%s as %s" % (device["device"], device["llama_device"])
         out.append('<tr><th scope="row">%s</th><td>%s</td><td>%s</td><td>%s</td>%s<td class="n%s">%s</td></tr>' % (
             text(device["machine"]), text(name), text(endpoint) or "\u2013", text(layer_range(device)),
-            "".join('<td class="n">%s</td>' % number(device[key]) for key in ("weights_mib", "kv_mib", "compute_mib", "reserve_mib", "free_mib")),
+            "".join('<td class="n">%s</td>' % number(device.get(key) or 0) for key in keys),
             " minus" if device["headroom_mib"] < 0 else "", number(device["headroom_mib"])))
     out.append("</tbody></table>")
     return "".join(out)
@@ -384,24 +396,23 @@ def table(plan: Mapping, endpoints: t.Mapping[t.Tuple[str, str], str]) -> str:
 
 def bound_lines(plan: Mapping) -> t.List[str]:
     """That the figures are a bound and what will become of it; nothing where they are llama.cpp's own."""
-    unknown = plan["confidence"].get("unknown")
-    if not unknown:
+    sure = plan["confidence"]
+    if not sure.get("bound"):
         return []
     return ["KV cache and compute buffers are upper bounds, not llama.cpp's own figures: %s. Once llama.cpp is built it is asked, which makes them"
-            " exact." % "; ".join(str(reason) for reason in unknown)]
+            " exact." % "; ".join(str(reason) for reason in sure["unknown"])]
 
 
 def sureness(plan: Mapping) -> t.List[str]:
     sure = plan["confidence"]
     lines = ["Weights: %s. KV cache: %s." % (sure["weights"], sure["kv"]),
              "Compute buffers: %s; the real ones may differ by a factor of %g at most." % (sure["compute"], sure["compute_tolerance_factor"])
-             if not sure.get("unknown") else "Compute buffers: %s." % sure["compute"],
+             if not sure.get("bound") else "Compute buffers: %s." % sure["compute"],
              "The head's own memory is an estimate; reserves are as given."]
     if sure.get("device_kinds_not_measured"):
         lines.append("The comparison was made on CPU devices; on %s the buffers follow the same rules but were not measured." % (
             ", ".join(str(kind).upper() for kind in sure["device_kinds_not_measured"])))
-    if sure.get("unknown"):
-        lines += bound_lines(plan)
+    lines += bound_lines(plan)
     if plan.get("search") == "beam":
         lines.append("There were too many different sets of devices to try all: a better split may exist.")
     return lines
@@ -436,8 +447,9 @@ def plan_page(plan: Mapping, machines: t.Sequence[Mapping], commands: t.Sequence
         verdict(plan),
         "<figure>%s</figure>" % draw(plan, machines, endpoints),
         '<section aria-labelledby="figures"><h2 id="figures">Figures, in MiB</h2><div class="wide" tabindex="0">%s</div>' % table(plan, endpoints),
-        '<p class="soft" style="margin-top:10px">Besides, %s needs %s of RAM: %s. Chosen: %s.</p></section>' % (
-            text(host["machine"]), mib(host["total_mib"]), ram, text(POLICIES.get(plan["policy"], plan["policy"]))),
+        '<p class="soft" style="margin-top:10px">%s needs %s of RAM%s: %s. Chosen: %s.</p></section>' % (
+            "Besides, " + text(host["machine"]) if not shared_device(plan) else "llama-server itself", mib(host["total_mib"]),
+            ", of the memory its device shares" if shared_device(plan) else "", ram, text(POLICIES.get(plan["policy"], plan["policy"]))),
         '<section aria-labelledby="commands"><h2 id="commands">What will run</h2>%s</section>' % (
             "".join(shown) or '<p class="soft">Nothing: %s.</p>' % ("the commands were not given" if plan["fits"] else "the model does not fit")),
         '<section aria-labelledby="sure"><h2 id="sure">How sure this is</h2><ul>%s</ul></section>' % (

@@ -9,10 +9,12 @@ from dataclasses import replace
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._caches import RunSettings
-from ansible_collections.herd.llama_cpp.plugins.module_utils._model import MemoryModelError, Model, describe_model, mib_up
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf_kind import kind_of
+from ansible_collections.herd.llama_cpp.plugins.module_utils._model import COMPARED_BUILD, MemoryModelError, Model, describe_model, mib_up
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import (
-    Device, Machine, Plan, PlanError, Request, unsure_of, host_mib, make_plan,
+    Device, Machine, Plan, PlanError, Request, host_mib, make_plan, unsure_of,
 )
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan_ask import Ask, Asked, accounts_told, answer_as_dict, plan_by_asking
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan_keep import basis, keep_split
 
 DEVICE_KINDS = ("cuda", "cpu")
@@ -54,6 +56,9 @@ def model_from_facts(facts: Mapping[str, Any]) -> Model:
         tensors = [_Tensor(str(t["name"]), tuple(int(n) for n in t["shape"]), str(t["type"]), int(t["size_bytes"])) for t in facts["tensors"]]
     except (KeyError, TypeError, ValueError) as exc:
         raise PlanError("a tensor of the GGUF facts lacks its name, shape, type or size") from exc
+    kind = kind_of(facts["metadata"], [tensor.name for tensor in tensors])
+    if kind.problem:
+        raise PlanError("%s. %s" % (kind.problem, kind.remedy))
     try:
         return describe_model(facts["metadata"], tensors, int(facts.get("file_size_bytes") or 0))
     except MemoryModelError as exc:
@@ -61,9 +66,10 @@ def model_from_facts(facts: Mapping[str, Any]) -> Model:
 
 
 def machines_from_facts(items: Sequence[Mapping[str, Any]], head: str, reserve_mib: Optional[Any]) -> List[Machine]:
-    """Machines from a list of ``{name, devices: [{name, kind, free_mib, total_mib, reserve_mib}], ram_free_mib}``.
+    """Machines from a list of ``{name, devices: [{name, kind, free_mib, total_mib, reserve_mib, shared_memory}], ram_free_mib}``.
 
-    A device without a kind is a CPU when its name begins like llama.cpp's names for one, else a GPU.
+    A device without a kind is a CPU when its name begins like llama.cpp's names for one, else a GPU. The memory of one with
+    ``shared_memory`` is the machine's RAM.
     """
     if not isinstance(items, (list, tuple)):
         raise PlanError("the machines must be a list")
@@ -88,12 +94,19 @@ def machines_from_facts(items: Sequence[Mapping[str, Any]], head: str, reserve_m
                 raise PlanError("%s: neither free_mib nor total_mib is given" % label)
             total = _whole(entry.get("total_mib", entry.get("free_mib")), label + ": total_mib", 1)
             free = _whole(entry.get("free_mib", total), label + ": free_mib")
+            shared = _flag(entry.get("shared_memory", False), label + ": shared_memory")
             reserve = entry.get("reserve_mib", reserve_mib if reserve_mib is not None else DEFAULT_RESERVE_MIB[kind])
             devices.append(Device(name, str(entry.get("name") or "%s%d" % (kind.upper(), number)), kind, total, free,
-                                  _whole(reserve, label + ": reserve_mib"), str(entry.get("description") or "")))
+                                  _whole(reserve, label + ": reserve_mib"), str(entry.get("description") or ""), shared))
         ram = item.get("ram_free_mib")
-        machines.append(Machine(name, tuple(devices), None if ram is None else _whole(ram, name + ": ram_free_mib")))
+        machines.append(Machine(name, tuple(_one_of_pool(devices)), None if ram is None else _whole(ram, name + ": ram_free_mib")))
     return machines
+
+
+def _one_of_pool(devices: Sequence[Device]) -> List[Device]:
+    """Without those whose memory is already another's: beside a GPU that shares the RAM, a second such GPU or the CPU holds nothing more."""
+    first = next((d for d in devices if d.shared_memory), None)
+    return [d for d in devices if first is None or d is first or not (d.shared_memory or d.kind == "cpu")]
 
 
 def _with_mmproj(machines: List[Machine], head: str, mmproj_mib: int, device: Optional[str]) -> Tuple[List[Machine], int]:
@@ -116,12 +129,12 @@ def _with_mmproj(machines: List[Machine], head: str, mmproj_mib: int, device: Op
             for m in machines], 0
 
 
-def plan_from_facts(facts: Mapping[str, Any], machines: Sequence[Mapping[str, Any]], *, host: str, context_size: Any = 8192, parallel: Any = 4,
-                    kv_unified: bool = True, type_k: str = "f16", type_v: str = "f16", batch: Any = 2048, ubatch: Any = 512,
-                    flash_attention: bool = True, policy: str = "fewest_machines", named: Sequence[str] = (), reserve_mib: Any = None,
-                    headroom_mib: Any = 0, mmproj_mib: Any = 0, mmproj_device: Optional[str] = None, unknown: str = "bound",
-                    head_cpu: bool = False, keep: Optional[Mapping[str, Any]] = None) -> Dict[str, Any]:
-    """The whole way from facts to facts."""
+def request_from_facts(facts: Mapping[str, Any], machines: Sequence[Mapping[str, Any]], *, host: str, context_size: Any = 8192, parallel: Any = 4,
+                       kv_unified: bool = True, type_k: str = "f16", type_v: str = "f16", batch: Any = 2048, ubatch: Any = 512,
+                       flash_attention: bool = True, policy: str = "fewest_machines", named: Sequence[str] = (), reserve_mib: Any = None,
+                       headroom_mib: Any = 0, mmproj_mib: Any = 0, mmproj_device: Optional[str] = None, unknown: str = "bound",
+                       head_cpu: bool = False) -> Request:
+    """What is asked for."""
     if unknown not in ("bound", "refuse"):
         raise PlanError("unknown must be 'bound' or 'refuse', not '%s'" % unknown)
     model = model_from_facts(facts)
@@ -135,14 +148,46 @@ def plan_from_facts(facts: Mapping[str, Any], machines: Sequence[Mapping[str, An
     if not any(m.name == host for m in parsed):
         raise PlanError("the head %s is not among the machines" % host)
     parsed, host_extra = _with_mmproj(parsed, host, _whole(mmproj_mib, "mmproj_mib"), mmproj_device)
-    request = Request(model, settings, tuple(parsed), host, policy, tuple(named), _whole(headroom_mib, "headroom_mib"), host_extra,
-                      _flag(head_cpu, "head_cpu"))
+    return Request(model, settings, tuple(parsed), host, policy, tuple(named), _whole(headroom_mib, "headroom_mib"), host_extra,
+                   _flag(head_cpu, "head_cpu"))
+
+
+def plan_from_facts(facts: Mapping[str, Any], machines: Sequence[Mapping[str, Any]], *, keep: Optional[Mapping[str, Any]] = None,
+                    **options: Any) -> Dict[str, Any]:
+    """The whole way from facts to facts, without asking llama.cpp."""
+    request = request_from_facts(facts, machines, **options)
     try:
-        plan = make_plan(request)
+        plan = make_plan(request, accounts_told(request, keep or {}))
     except MemoryModelError as exc:
         # a bound reads more of the header than the formulas do
         raise PlanError(str(exc)) from exc
     return plan_as_dict(plan, keep_split(plan, keep or {}))
+
+
+def asked_plan_from_facts(facts: Mapping[str, Any], machines: Sequence[Mapping[str, Any]], ask: Ask, *, keep: Optional[Mapping[str, Any]] = None,
+                          **options: Any) -> Dict[str, Any]:
+    """The same by llama.cpp's own figures; ``ask`` is Asker.ask. Raises PlanError and AskError."""
+    request = request_from_facts(facts, machines, **options)
+    try:
+        plan, asked = plan_by_asking(request, ask, keep)
+    except MemoryModelError as exc:
+        raise PlanError(str(exc)) from exc
+    kept = keep_split(plan, keep or {})
+    result = plan_as_dict(plan, kept)
+    return with_answer(result, plan, asked)
+
+
+def with_answer(result: Dict[str, Any], plan: Plan, asked: Asked) -> Dict[str, Any]:
+    """A plan as facts with what llama.cpp said of its split."""
+    counts = tuple(placed.n_slots for placed in plan.split.placed) if plan.split is not None else ()
+    answer = plan.accounts.answers[counts]
+    for entry, figures in zip(result["devices"], answer.devices):
+        entry["asked"] = {"weights_mib": figures.weights_mib, "kv_mib": figures.kv_mib, "compute_mib": figures.compute_mib}
+    result["host"]["asked"] = {"weights_mib": answer.host.weights_mib, "kv_mib": answer.host.kv_mib, "compute_mib": answer.host.compute_mib}
+    result["figures"] = {"source": "asked", "build": answer.build, "rounds": asked.rounds, "as_formulas": asked.agreed}
+    result["answer"] = answer_as_dict(counts, answer)
+    result["confidence"].update(weights="asked", kv="asked", compute="asked", llama_cpp_version=answer.build, compute_tolerance_factor=1.25, bound=False)
+    return result
 
 
 def plan_as_dict(plan: Plan, kept: bool = False) -> Dict[str, Any]:
@@ -167,6 +212,7 @@ def plan_as_dict(plan: Plan, kept: bool = False) -> Dict[str, Any]:
             "tensor_split": placed.n_slots, "weights_mib": mib_up(memory.weight_bytes), "kv_mib": mib_up(memory.context_bytes),
             "compute_mib": mib_up(memory.compute_bytes), "needed_mib": mib_up(memory.total_bytes), "reserve_mib": device.reserve_mib,
             "free_mib": device.free_mib, "total_mib": device.total_mib, "headroom_mib": placed.headroom_mib,
+            "shared_memory": device.shared_memory, "host_mib": device.host_mib,
         })
     serving = {request.head} | {d["machine"] for d in devices}
     tensor_split = [d["tensor_split"] for d in devices]
@@ -176,6 +222,7 @@ def plan_as_dict(plan: Plan, kept: bool = False) -> Dict[str, Any]:
         "policy": request.policy,
         "basis": basis(request),
         "kept": kept,
+        "figures": {"source": "bound" if unsure_of(model, settings) else "formulas", "build": ""},
         "search": split.search if split is not None else "exact",
         "architecture": model.architecture,
         "n_layers": len(model.layers),
@@ -256,12 +303,12 @@ def confidence(plan: Plan) -> Dict[str, Any]:
     return {
         "weights": "exact",
         "kv": "exact" if not model.unknown else "upper bound",
-        "compute": "upper bound" if not exact else "estimate" if plan.on_head else "compared with llama.cpp 0.5.0",
+        "compute": "upper bound" if not exact else "estimate" if plan.on_head else "compared with llama.cpp %s" % COMPARED_BUILD,
         "reserve": "given",
         "host_process": "estimate",
         "device_kinds_not_measured": sorted(kinds - {"cpu"}),
         "unknown": list(unsure),
-        "llama_cpp_version": "0.5.0",
+        "llama_cpp_version": COMPARED_BUILD,
         # against a running llama-server: the log's figures are rounded to hundredths; compute may be over by this factor
         "tolerance_mib": 1,
         "compute_tolerance_factor": _compute_factor(plan),

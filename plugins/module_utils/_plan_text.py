@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._plan_page import bound_lines, layer_range
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan_page import bound_lines, layer_range, shared_device
 from ansible_collections.herd.llama_cpp.plugins.module_utils._text_table import table_lines
 
 Mapping = t.Mapping[str, t.Any]
 
 COLUMNS = {
     "machine": "machine", "device": "device", "endpoint": "endpoint", "layers": "layers", "weights_mib": "weights", "kv_mib": "KV",
-    "compute_mib": "compute", "reserve_mib": "reserve", "free_mib": "was free", "headroom_mib": "left",
+    "compute_mib": "compute", "host_mib": "llama-server", "reserve_mib": "reserve", "free_mib": "was free", "headroom_mib": "left",
 }
 
 
@@ -40,8 +40,14 @@ def plan_text(plan: Mapping, model: Mapping, commands: t.Sequence[Mapping] = (),
     what = "%s (%s, %d layers,%s context %d)." % (name, plan["architecture"], plan["n_layers"], size, plan["context_size"])
     host = plan["host"]
     if plan["devices"]:
-        lines = [what + " MiB on each device:", ""] + table_lines(_rows(plan, commands), COLUMNS) + [""]
-        lines.append("%s also needs %d MiB of RAM for llama-server itself." % (host["machine"], host["total_mib"]))
+        shared = shared_device(plan)
+        columns = {key: head for key, head in COLUMNS.items() if key != "host_mib" or shared}
+        lines = [what + " MiB on each device:", ""] + table_lines(_rows(plan, commands), columns) + [""]
+        if shared:
+            lines.append("%s of %s has no memory of its own: llama-server itself needs %d MiB of the same RAM." % (
+                shared["device"], shared["machine"], shared["host_mib"]))
+        else:
+            lines.append("%s also needs %d MiB of RAM for llama-server itself." % (host["machine"], host["total_mib"]))
     else:
         lines = [what, "The CPU of %s runs it alone, with %d MiB of RAM: %d for weights, %d for the KV cache, %d for computing, the rest for"
                  " llama-server itself." % (host["machine"], host["total_mib"], host["weights_mib"], host["kv_mib"], host["compute_mib"])]

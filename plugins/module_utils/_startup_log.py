@@ -5,7 +5,7 @@
 """What llama-server (the head) and rpc-server (a worker) say of themselves while they start.
 
 Formats, by llama.cpp's own sources: the first llama.cpp with RPC (``rpc-server``, ``llm_load_tensors:``, ``llama_kv_cache_init:``),
-build 9095 (``server is listening on``) and 0.5.0 / build 11434 (``ggml-rpc-server``, ``listening on``):
+build 9095 (``server is listening on``), 0.5.0 and build 11434 (``ggml-rpc-server``, ``listening on``):
 
 - worker: ``tools/rpc/rpc-server.cpp`` (arguments, devices) and ``ggml_backend_rpc_start_server`` in ``ggml/src/ggml-rpc/ggml-rpc.cpp``
   (banner, socket); ``ggml_cuda_init`` in ``ggml/src/ggml-cuda/ggml-cuda.cu``;
@@ -13,7 +13,7 @@ build 9095 (``server is listening on``) and 0.5.0 / build 11434 (``ggml-rpc-serv
 - KV cache: ``src/llama-kv-cache.cpp``, recurrent state: ``src/llama-memory-recurrent.cpp``, compute buffers: ``src/llama-context.cpp``;
 - arguments: ``common/arg.cpp``; socket: ``tools/server/server-http.cpp``; the rest: ``tools/server/server.cpp``, ``common/fit.cpp``.
 
-**Which verbosity.** At the default (3) a head of 0.5.0 prints none of the memory lines, at ``-lv 4`` all of them. Only
+**Which verbosity.** At the default (3) a head of 0.5.0 or b11434 prints none of the memory lines, at ``-lv 4`` all of them. Only
 ``layer N assigned to device`` needs ``-lv 5``, which also prints every request's text, so it is nothing to run a service with. At
 ``-lv 4`` the layers of a device follow from its share of the KV cache (``layers_source`` says ``kv``), except where the layers
 differ in size: then they are None and not a guess.

@@ -7,16 +7,16 @@
 A build for a machine's own processor has exactly its instruction sets. One for all processors (``GGML_BACKEND_DL`` and
 ``GGML_CPU_ALL_VARIANTS``) has every variant of ggml's CPU backend, of which the best is loaded where it runs: as quick, but longer to make.
 
-The costs are counted in Ninja's steps, ``ninja -n TARGET | tail -n 1`` in a configured tree of llama-cpp-python 0.3.36 (near b11321):
+The costs are counted in Ninja's steps, ``ninja -n TARGET | tail -n 1`` in a configured tree of b11434 (four of a head's are llama-fit-params):
 
 =====================================  ===========  ===============
-what                                   llama-server ggml-rpc-server
+what                                          head ggml-rpc-server
 =====================================  ===========  ===============
-for one processor                              216               40
-for all (14 variants)                          462              286
+for one processor                              222               40
+for all (14 variants)                          468              286
 =====================================  ===========  ===============
 
-Both together take two steps more than llama-server alone. Of these, 20 are the processor's own: with ccache only they are compiled again for
+Both together take two steps more than a head alone. Of these, 20 are the processor's own: with ccache only they are compiled again for
 another processor. ``libggml-cuda`` for one architecture, without flash attention, is 144 more.
 """
 
@@ -28,7 +28,7 @@ from dataclasses import dataclass
 
 Mapping = t.Mapping[str, t.Any]
 
-HEAD_STEPS, WORKER_STEPS, BOTH_STEPS = 216, 40, 218
+HEAD_STEPS, WORKER_STEPS, BOTH_STEPS = 222, 40, 224
 VARIANTS_STEPS = 246
 PROCESSOR_STEPS = 20
 CUDA_STEPS = 144

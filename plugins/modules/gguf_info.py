@@ -84,6 +84,21 @@ gguf:
       description: The file to give to llama.cpp, the first part of a split model. For O(url) that URL without user, password and query.
       type: str
       sample: /var/lib/llama.cpp/models/SmolLM2-135M-Instruct.Q4_1.gguf
+    kind:
+      description:
+        - What the file is. Only a V(model) can be served by itself. A V(projector) (mmproj), an V(adapter) (LoRA), a V(draft) model and a
+          V(control_vector) stand beside one, an V(imatrix) serves to quantise one, a V(vocabulary) has no weights.
+        - V(unknown) is a file that lacks what every model has, such as layers.
+      type: str
+      sample: model
+    kind_problem:
+      description: What is wrong with it as the model, a sentence without its full stop. Empty for a V(model).
+      type: str
+      sample: ""
+    kind_remedy:
+      description: What to do about that. Empty for a V(model).
+      type: str
+      sample: ""
     version:
       description: Version of the format, 2 or 3.
       type: int
@@ -290,6 +305,7 @@ problem:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf import GgufError, describe, read_gguf_model
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf_kind import kind_of
 from ansible_collections.herd.llama_cpp.plugins.module_utils._http_range import read_remote_gguf_model
 
 
@@ -320,15 +336,10 @@ def main():
     problem = model.incomplete_problem()
     if problem and module.params["require_complete"]:
         module.fail_json(msg="%s." % problem)
-    module.exit_json(
-        changed=False,
-        gguf=describe(
-            model,
-            include_tensors=module.params["include_tensors"],
-            include_metadata=module.params["include_metadata"],
-        ),
-        problem=problem or "",
-    )
+    facts = describe(model, include_tensors=module.params["include_tensors"], include_metadata=module.params["include_metadata"])
+    kind = kind_of(model.metadata, [tensor.name for tensor in model.tensors])
+    facts.update(kind=kind.kind, kind_problem=kind.problem, kind_remedy=kind.remedy)
+    module.exit_json(changed=False, gguf=facts, problem=problem or "")
 
 
 if __name__ == "__main__":

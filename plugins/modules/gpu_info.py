@@ -99,7 +99,7 @@ gpus:
       type: str
       sample: "8.6"
     total_mib:
-      description: All of its memory in MiB. V(null) where it has none of its own.
+      description: All of its memory in MiB; the machine's RAM where it shares that. V(null) where the driver does not say.
       type: int
       sample: 24576
     reserved_mib:
@@ -111,9 +111,13 @@ gpus:
       type: int
       sample: 5
     free_mib:
-      description: What is free in MiB.
+      description: What is free in MiB; what is available of the RAM where it shares that.
       type: int
       sample: 24253
+    shared_memory:
+      description: Whether it has no memory of its own but shares the machine's RAM, as a GB10, Thor, Orin or Xavier does. Known by its name.
+      type: bool
+      sample: false
     mig_enabled:
       description: Whether it is divided into instances (MIG).
       type: bool

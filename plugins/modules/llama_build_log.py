@@ -39,7 +39,7 @@ options:
     description: The oldest CUDA that will do.
     type: str
   min_cuda_objects:
-    description: How many objects nvcc must have compiled at least. llama.cpp 0.5.0 has 156 for one architecture.
+    description: How many objects nvcc must have compiled at least. llama.cpp b11434 has 144 for one architecture.
     type: int
     default: 0
   finished:
@@ -131,7 +131,7 @@ llama_cpp_version:
   description: The version that the source gives itself.
   returned: always
   type: str
-  sample: 0.5.0-dev
+  sample: 0.6.0-dev
 ggml_version:
   description: The version of ggml in it.
   returned: always

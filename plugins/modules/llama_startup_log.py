@@ -17,8 +17,8 @@ description:
     devices with their layers, weights, KV cache and compute buffers, for a worker its devices and its endpoint.
   - A start that failed is returned as its cause, with the line it rests on and what to do. With O(fail_on_problem) it fails the task with
     just that.
-  - Knows the formats from the first llama.cpp with RPC to 0.5.0.
-  - At its default verbosity llama-server 0.5.0 does not say where it put the model. Run it with C(-lv 4) for everything returned here.
+  - Knows the formats from the first llama.cpp with RPC to b11434.
+  - At its default verbosity llama-server does not say where it put the model. Run it with C(-lv 4) for everything returned here.
   - A log may lack lines. llama-server hands them to a thread that does not finish when the process aborts, and rpc-server
     holds its banner back until its first client unless it runs under C(stdbuf -oL). What is missing is V(null) here.
 options:

@@ -213,7 +213,7 @@ def test_the_program_needs_the_driver_and_is_not_satisfied_by_the_stub(program: 
 def test_what_is_collected_runs_outside_the_toolkit(place: Path, toolkit: dict[str, Any], program: Path) -> None:
     out = place / "out"
     done = subprocess.run(
-        [toolkit["cmake"], f"-DEXECUTABLE={program}", f"-DDESTINATION={out}", f"-DLIBRARY_DIRS={';'.join(toolkit['runtime_library_dirs'])}",
+        [toolkit["cmake"], f"-DEXECUTABLES={program}", f"-DDESTINATION={out}", f"-DLIBRARY_DIRS={';'.join(toolkit['runtime_library_dirs'])}",
          "-P", str(ROOT / "roles" / "llama_cpp" / "files" / "collect.cmake")],
         capture_output=True, text=True, check=False,
     )  # fmt: skip

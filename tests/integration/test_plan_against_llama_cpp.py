@@ -1,11 +1,7 @@
 # Copyright: (c) 2026, herd.llama_cpp contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Predicted memory against a llama.cpp build, live.
-
-``LLAMA_CPP_BIN_DIR`` names a directory with llama-fit-params, llama-server and ggml-rpc-server; ``SMOLLM2_GGUF`` a
-SmolLM2-135M file for the comparison with a running llama-server.
-"""
+"""Predicted memory against the pinned llama.cpp, live (conftest.py says how to name another build)."""
 
 from __future__ import annotations
 
@@ -25,11 +21,6 @@ import sparse_gguf
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils import _caches, _gguf, _model, _placement
 
-BIN_DIR = Path(os.environ.get("LLAMA_CPP_BIN_DIR", "/nonexistent"))
-MODEL = Path(os.environ.get("SMOLLM2_GGUF", "/nonexistent"))
-needs_build = pytest.mark.skipif(not (BIN_DIR / "llama-fit-params").exists(), reason="LLAMA_CPP_BIN_DIR has no llama-fit-params")
-needs_model = pytest.mark.skipif(not MODEL.exists(), reason="SMOLLM2_GGUF names no file")
-
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict:
@@ -38,52 +29,48 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict:
 
 
 @pytest.fixture(scope="module", params=memory_cases.CLUSTERS, ids=lambda c: "x".join(map(str, c)))
-def workers(request: pytest.FixtureRequest) -> Iterator[oracle.Workers]:
-    with oracle.Workers(BIN_DIR, request.param) as running:
+def workers(request: pytest.FixtureRequest, llama_cpp_bin: Path) -> Iterator[oracle.Workers]:
+    with oracle.Workers(llama_cpp_bin, request.param) as running:
         yield running
 
 
-@needs_build
 @pytest.mark.parametrize("shape", sorted(sparse_gguf.SHAPES))
-def test_every_device(workers: oracle.Workers, files: dict, shape: str) -> None:
+def test_every_device(workers: oracle.Workers, files: dict, llama_cpp_bin: Path, shape: str) -> None:
     header = _gguf.read_gguf(str(files[shape]))
     model = _model.describe_model(header.metadata, header.tensors)
     found = []
     for case in memory_cases.cases(workers.devices, [shape]):
-        rows = oracle.fit_print(BIN_DIR, files[shape], workers.endpoints, case.split, **case.settings)
+        rows = oracle.fit_print(llama_cpp_bin, files[shape], workers.endpoints, case.split, **case.settings)
         found += memory_cases.problems(case, model, list(rows.values()))
     assert not found, "\n".join(found[:20])
 
 
-@needs_build
-def test_three_shards_are_one_model(files: dict, tmp_path: Path) -> None:
+def test_three_shards_are_one_model(files: dict, llama_cpp_bin: Path, tmp_path: Path) -> None:
     model = sparse_gguf.SHAPES["llama-8b"]()
     parts = sparse_gguf.write_split(model, tmp_path, 3)
     header = _gguf.read_gguf_model(str(parts[1]))
     assert len(header.tensors) == len(model.tensors)
     described = _model.describe_model(header.metadata, header.tensors)
-    with oracle.Workers(BIN_DIR, (1, 1)) as running:
+    with oracle.Workers(llama_cpp_bin, (1, 1)) as running:
         for case in memory_cases.cases((1, 1), ["llama-8b"]):
-            rows = oracle.fit_print(BIN_DIR, parts[0], running.endpoints, case.split, **case.settings)
+            rows = oracle.fit_print(llama_cpp_bin, parts[0], running.endpoints, case.split, **case.settings)
             assert not memory_cases.problems(case, described, list(rows.values()))
 
 
-@needs_build
-@needs_model
 @pytest.mark.parametrize(("parallel", "unified", "context", "split"), [(4, True, 8192, (16, 15)), (2, False, 4096, (10, 21))])
-def test_a_running_server(tmp_path: Path, parallel: int, unified: bool, context: int, split: tuple) -> None:
+def test_a_running_server(llama_cpp_bin: Path, smollm2: Path, tmp_path: Path, parallel: int, unified: bool, context: int, split: tuple) -> None:
     """Weights, KV and compute as llama-server's own log says, per device, rounded to hundredths of a MiB."""
-    header = _gguf.read_gguf(str(MODEL))
+    header = _gguf.read_gguf(str(smollm2))
     model = _model.describe_model(header.metadata, header.tensors)
     settings = _caches.RunSettings(context_size=context, parallel=parallel, kv_unified=unified)
     devices, host = _placement.split_memory(_placement.Accounts(model, settings), split, ["cpu", "cpu"])
     log_path = tmp_path / "server.log"
-    with oracle.Workers(BIN_DIR, (1, 1)) as running, open(log_path, "wb") as log:
+    with oracle.Workers(llama_cpp_bin, (1, 1)) as running, open(log_path, "wb") as log:
         server = subprocess.Popen(
-            [str(BIN_DIR / "llama-server"), "-m", str(MODEL), "-c", str(context), "-np", str(parallel),
+            [str(llama_cpp_bin / "llama-server"), "-m", str(smollm2), "-c", str(context), "-np", str(parallel),
              "--kv-unified" if unified else "--no-kv-unified", "-ngl", "all", "--fit", "off", "-fa", "on", "--rpc",
              ",".join(running.endpoints), "--device", "RPC0,RPC1", "-ts", ",".join(map(str, split)), "--host", "127.0.0.1",
-             "--port", "50390", "-lv", "4", "--no-warmup"], stdout=log, stderr=log, env=dict(os.environ, GGML_NO_BACKTRACE="1"))
+             "--port", "20390", "-lv", "4", "--no-warmup"], stdout=log, stderr=log, env=dict(os.environ, GGML_NO_BACKTRACE="1"))
         try:
             deadline = time.monotonic() + 120
             while "listening on" not in log_path.read_text(errors="replace"):
@@ -104,8 +91,7 @@ def test_a_running_server(tmp_path: Path, parallel: int, unified: bool, context:
     mib = 1 << 20
     assert told(r"RPC\d\[\S+\] model") == [round(d.weight_bytes / mib, 2) for d in devices]
     assert told(r"RPC\d\[\S+\] KV") == [round(d.context_bytes / mib, 2) for d in devices]
-    for real, device in zip(told(r"RPC\d\[\S+\] compute"), devices):
-        assert real - 0.01 <= device.compute_bytes / mib <= 1.25 * real
+    assert told(r"RPC\d\[\S+\] compute") == [round(d.compute_bytes / mib, 2) for d in devices]
     assert told(r"CPU compute") == [round(host.compute_bytes / mib, 2)]
     assert told(r"CPU +output") == [round(host.output_bytes / mib, 2)]
     assert SimpleNamespace(weights=told(r"CPU_Mapped model")).weights == pytest.approx([host.weight_bytes / mib], abs=1.0)

@@ -21,7 +21,7 @@ ENDPOINTS = [("GET", path) for path in (
 ).split()] + [("POST", path) for path in (
     "/props /completion /completions /v1/completions /chat/completions /v1/chat/completions /v1/chat/completions/control /api/chat"
     " /v1/responses /responses /v1/audio/transcriptions /audio/transcriptions /v1/messages /v1/messages/count_tokens /infill"
-    " /embedding /embeddings /v1/embeddings /rerank /reranking /v1/rerank /v1/reranking /tokenize /detokenize /apply-template"
+    " /embedding /embeddings /v1/embeddings /rerank /reranking /v1/rerank /v1/reranking /v1/systemone /tokenize /detokenize /apply-template"
     " /chat/completions/input_tokens /v1/chat/completions/input_tokens /responses/input_tokens /v1/responses/input_tokens"
     " /lora-adapters /slots/0?action=erase /v1/streams/lookup /cors-proxy /tools /models /models/load /models/unload /predict"
 ).split()] + [("DELETE", "/v1/stream"), ("DELETE", "/models")]

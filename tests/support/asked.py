@@ -33,13 +33,13 @@ class Refused(Exception):
 def ask(bin_dir: Path, model: Path, endpoints: Sequence[str], split: Sequence[int], *, context_size: int, parallel: int, kv_unified: bool = True,
         batch: int = 2048, ubatch: int = 512, type_k: str = "f16", type_v: str = "f16", flash_attention: str = "on",
         extra: Sequence[str] = ()) -> Tuple[List[Figures], Figures]:
-    """The figures of each device, in the order of the split, and the head's own."""
+    """The figures of each device, in the order of the split, and the head's own, which are all where the split is empty."""
     names = ["RPC%d" % index for index in range(len(split))]
+    placed = ["--rpc", ",".join(endpoints), "--device", ",".join(names), "-ts", ",".join(map(str, split))] if split else ["--device", "none"]
     with tempfile.TemporaryDirectory() as directory:
         command = [str(Path(bin_dir) / "llama-server"), "-m", str(model), "-c", str(context_size), "-np", str(parallel),
                    "--kv-unified" if kv_unified else "--no-kv-unified", "-b", str(batch), "-ub", str(ubatch), "-ctk", type_k, "-ctv", type_v,
-                   "-fa", flash_attention, "-ngl", "all", "--fit", "on", "--rpc", ",".join(endpoints), "--device", ",".join(names),
-                   "-ts", ",".join(map(str, split)), "--host", directory + "/server.sock", "-lv", "5", "--no-warmup", *extra]
+                   "-fa", flash_attention, "-ngl", "all", "--fit", "on", *placed, "--host", directory + "/server.sock", "-lv", "5", "--no-warmup", *extra]
         server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
                                   env=dict(os.environ, GGML_NO_BACKTRACE="1"))
         compute: Dict[str, float] = {}

@@ -82,10 +82,10 @@ class Handler(BaseHTTPRequestHandler):
             self.send_path(rest, ranges=kind == "files")
         elif kind in ("cut", "cut-once"):
             size, slash, name = rest.partition("/")
-            # The size of the file must be askable without using up the only cut.
+            # The size of the file and its header, a range with an end, must be askable without using up the only cut.
             with self.server.lock:
                 first = path not in self.server.cut
-                if self.command == "GET":
+                if self.command == "GET" and not re.search(r"-\d", self.headers.get("Range", "")):
                     self.server.cut.add(path)
             self.send_path(name, ranges=True, limit=int(size) if kind == "cut" or first else None)
         elif kind == "html":

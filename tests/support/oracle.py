@@ -19,7 +19,7 @@ Row = Tuple[int, int, int]
 class Workers:
     """RPC workers on 127.0.0.x; each entry of ``devices`` is how many devices that worker offers."""
 
-    def __init__(self, bin_dir: Path, devices: Sequence[int], first_port: int = 50310) -> None:
+    def __init__(self, bin_dir: Path, devices: Sequence[int], first_port: int = 20310) -> None:
         self.bin_dir = Path(bin_dir)
         self.devices = list(devices)
         self.first_port = first_port

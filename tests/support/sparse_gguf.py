@@ -515,12 +515,12 @@ def _mamba2(model: Model, prefix: str, n_embd: int, d_conv: int, d_inner: int, d
 def granite_hybrid(name: str, *, n_layer: int = 40, n_embd: int = 4096, n_ff: int = 768, n_expert: int = 72, n_used: int = 10,
                    n_head: int = 32, n_head_kv: int = 8, n_ff_shared: int = 1536, d_conv: int = 4, d_state: int = 128,
                    n_group: int = 1, n_ssm_head: int = 128, n_vocab: int = 100352, weights: str = "Q4_K") -> Model:
-    """Nine Mamba-2 layers to one attention layer, each with experts."""
+    """Nine Mamba-2 layers to one attention layer, each with experts or, where there are none, dense."""
     attention_layers = [layer for layer in range(n_layer) if layer % 10 == 5]
     heads = [n_head_kv if layer in attention_layers else 0 for layer in range(n_layer)]
     model = _base(name, "granitehybrid", n_layer=n_layer, n_embd=n_embd, n_ff=n_ff, n_head=n_head, n_head_kv=heads,
-                  n_vocab=n_vocab, n_ctx_train=131072, head_dim=n_embd // n_head, expert_count=n_expert, expert_used_count=n_used,
-                  expert_shared_feed_forward_length=n_ff_shared, **{
+                  n_vocab=n_vocab, n_ctx_train=131072, head_dim=n_embd // n_head, **{
+                      "expert_count": n_expert, "expert_used_count": n_used, "expert_shared_feed_forward_length": n_ff_shared,
                       "ssm.conv_kernel": d_conv, "ssm.inner_size": 2 * n_embd, "ssm.state_size": d_state,
                       "ssm.time_step_rank": n_ssm_head, "ssm.group_count": n_group})
     _ends(model, n_embd, n_vocab, weights, None)
@@ -531,7 +531,10 @@ def granite_hybrid(name: str, *, n_layer: int = 40, n_embd: int = 4096, n_ff: in
         else:
             model.add(prefix + "attn_norm.weight", (n_embd,))
             _mamba2(model, prefix, n_embd, d_conv, 2 * n_embd, d_state, n_group, n_ssm_head, weights)
-        _moe_ffn(model, layer, n_embd, n_ff, n_expert, weights, n_ff_shared=n_ff_shared)
+        if n_expert:
+            _moe_ffn(model, layer, n_embd, n_ff, n_expert, weights, n_ff_shared=n_ff_shared)
+        else:
+            _dense_ffn(model, layer, n_embd, n_ff, weights)
     return model
 
 
@@ -560,6 +563,8 @@ SHAPES: Dict[str, Callable[[], Model]] = {
     "glm4moe-106b-mtp": lambda: glm4moe("glm4moe-106b-mtp", down="Q8_0"),
     "qwen3next-80b": lambda: qwen3next("qwen3next-80b"),
     "falcon-h1-7b": lambda: falcon_h1("falcon-h1-7b"),
+    "granite-hybrid-3b": lambda: granite_hybrid("granite-hybrid-3b", n_embd=2048, n_ff=8192, n_expert=0, n_used=0, n_ff_shared=0,
+                                                n_ssm_head=64),
     "granite-hybrid-32b": lambda: granite_hybrid("granite-hybrid-32b"),
     "smollm2-135m": lambda: llama("smollm2-135m", n_layer=30, n_embd=576, n_ff=1536, n_head=9, n_head_kv=3, n_vocab=49152,
                                   n_ctx_train=8192, weights="Q4_1", embedding="Q8_0", output=None, rope_freqs=False),

@@ -59,5 +59,9 @@ def test_no_library_is_missing(host):
     assert "not found" not in host.check_output("ldd /opt/llama.cpp/current/bin/llama-server")
 
 
-def test_has_no_rpc_server(host):
-    assert not host.file("/opt/llama.cpp/current/bin/ggml-rpc-server").exists
+def test_runs_no_rpc_server(host):
+    """It has the executable, as a stand-in for the workers while llama-server is asked before it serves; afterwards nothing of that is left."""
+    assert host.file("/opt/llama.cpp/current/bin/ggml-rpc-server").exists
+    assert host.run("pgrep -x ggml-rpc-server").rc == 1
+    assert "llama-rpc-server" not in host.check_output("systemctl list-units --all --plain --no-legend")
+    assert host.check_output("find /tmp /var/tmp -maxdepth 1 -name 'herd-ask-*'") == ""

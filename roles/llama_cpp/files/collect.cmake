@@ -1,9 +1,9 @@
 # Copyright: (c) 2026, herd.llama_cpp contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# Copies an executable and every shared library it needs into one directory.
+# Copies executables and every shared library they need into one directory.
 #
-#   cmake -DEXECUTABLE=build/bin/llama-server -DDESTINATION=out/bin [-DMODULES=a.so;b.so]
+#   cmake -DEXECUTABLES=build/bin/llama-server;build/bin/x -DDESTINATION=out/bin [-DMODULES=a.so;b.so]
 #         [-DLIBRARY_DIRS=toolkit/lib;environment/lib] -P collect.cmake
 #
 # LIBRARY_DIRS are the toolchain's own directories. What it was compiled with wins over the machine's library of the same name: conda's gcc
@@ -28,7 +28,7 @@ set(machine_own
     "^libcuda\\.so" "^libnvidia-" "^libnvcuvid\\.so")
 
 file(GET_RUNTIME_DEPENDENCIES
-    EXECUTABLES "${EXECUTABLE}"
+    EXECUTABLES ${EXECUTABLES}
     LIBRARIES ${MODULES}
     RESOLVED_DEPENDENCIES_VAR libraries
     UNRESOLVED_DEPENDENCIES_VAR unresolved
@@ -41,7 +41,7 @@ if(unresolved)
 endif()
 
 file(MAKE_DIRECTORY "${DESTINATION}")
-file(COPY "${EXECUTABLE}" DESTINATION "${DESTINATION}")
+file(COPY ${EXECUTABLES} DESTINATION "${DESTINATION}")
 foreach(library IN LISTS libraries MODULES)
     # The name in the dependency is usually a link; the machine needs a file of that name.
     get_filename_component(name "${library}" NAME)

@@ -104,9 +104,10 @@ def test_nothing_to_do_is_a_good_build():
     assert (found.generator, found.build_ok, log.check_build(found)) == ("Ninja", True, None)
 
 
-def test_version_of_the_program():
-    found = log.parse_build("version: 11434 (0c1e570)\nbuilt with GNU 12.2.0 for Linux x86_64\n")
-    assert (found.build_number, found.commit) == (11434, "0c1e570")
+@pytest.mark.parametrize("said", ["9095 (3ce2f4f)", "0.6.0-dev (build 9095, commit 3ce2f4f)"])
+def test_version_of_the_program(said):
+    found = log.parse_build(f"version: {said}\nbuilt with GNU 12.2.0 for Linux x86_64\n")
+    assert (found.build_number, found.commit) == (9095, "3ce2f4f")
 
 
 # -- failures: each log gives exactly one kind

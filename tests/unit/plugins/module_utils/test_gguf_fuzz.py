@@ -29,7 +29,7 @@ def facts(shape: str = "llama-8b", tensors: dict | None = None, **metadata: obje
     ("llama-8b", {"attention__head_count": float("nan")}, "head_count is nan, which is no size"),
     ("llama-8b", {"embedding_length": 1 << 40}, "embedding_length is 1099511627776, which is no size"),
     ("llama-8b", {"nextn_predict_layers": 32}, "of the header's 32 layers, 32 predict further tokens"),
-    ("llama-8b", {"block_count": 33}, "no tensor of layer 32"),
+    ("llama-8b", {"block_count": 33}, "ends with layer 31, and its header .llama. promises 33 layers"),
     ("llama-8b", {"block_count": 31}, "blk.31.attn_norm.weight belongs to none of the 31 layers"),
     ("llama-8b", {"tensors": {"blk.3.attn_norm.weight": {"name": "blk.x\n.weight"}}}, "the tensor blk.x..weight belongs to none"),
     ("llama-8b", {"tensors": {"blk.3.ffn_up.weight": {"shape": [4096]}}}, "blk.3.ffn_up.weight has 1 dimensions"),

@@ -21,6 +21,7 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._nvidia_smi import 
     parse_compute_capabilities,
     parse_xml,
     read_gpus,
+    with_ram,
 )
 
 FIXTURES = Path(__file__).parents[3] / "fixtures" / "nvidia_smi"
@@ -60,6 +61,25 @@ def test_a_chip_without_memory_of_its_own_has_no_figures():
     (gpu,) = parse_xml(printed("580_gb10.xml")).gpus
     assert (gpu.total_mib, gpu.used_mib, gpu.free_mib) == (None, None, None)
     assert gpu.processes == (GpuProcess(900, "/opt/llama.cpp/current/bin/ggml-rpc-server", "C", 312),)
+
+
+@pytest.mark.parametrize(("name", "shared"), [
+    ("NVIDIA GB10", True), ("Orin (nvgpu)", True), ("NVIDIA Thor", True), ("NVIDIA Jetson AGX Orin", True), ("Xavier", True),
+    ("NVIDIA GB100", False), ("NVIDIA GB200", False), ("NVIDIA GeForce RTX 4090", False), ("NVIDIA GH200 480GB", False), ("NVIDIA TITAN Xp", False),
+])
+def test_a_gpu_without_memory_of_its_own_has_the_machine_s(name: str, shared: bool):
+    text = printed("580_gb10.xml").output.replace("<product_name>NVIDIA GB10<", "<product_name>%s<" % name)
+    assert name in text
+    meminfo = "MemTotal:       127600748 kB\nMemFree:         1234 kB\nMemAvailable:   118566368 kB\n"
+    (gpu,) = with_ram(parse_xml(Finished(0, text)), meminfo).gpus
+    assert gpu.shared_memory is shared
+    assert (gpu.total_mib, gpu.used_mib, gpu.free_mib) == ((124610, 8823, 115787) if shared else (None, None, None))
+
+
+def test_a_driver_s_own_figures_for_shared_memory_do_not_count():
+    text = printed("580_gb10.xml").output.replace("<total>N/A</total>", "<total>4096 MiB</total>").replace("<free>N/A</free>", "<free>4000 MiB</free>")
+    (gpu,) = with_ram(parse_xml(Finished(0, text)), "MemTotal: 2048 kB\nMemAvailable: 1024 kB\n").gpus
+    assert (gpu.total_mib, gpu.free_mib) == (2, 1)
 
 
 def test_a_warning_does_not_spoil_the_report():

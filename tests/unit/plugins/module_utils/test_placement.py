@@ -32,7 +32,7 @@ def test_small_ones(counts: list) -> None:
     assert [slot_devices(counts, sum(counts)).count(i) for i in range(len(counts))] == counts
 
 
-@pytest.mark.parametrize("shape", ["llama-8b", "llama-8b-mixed", "gemma3-27b", "deepseek3-671b-mtp", "gpt-oss-120b", "granite-hybrid-32b"])
+@pytest.mark.parametrize("shape", ["llama-8b", "llama-8b-mixed", "gemma3-27b", "deepseek3-671b-mtp", "gpt-oss-120b", "granite-hybrid-32b", "granite-hybrid-3b"])
 @pytest.mark.parametrize("run", [RunSettings(), RunSettings(context_size=32768, parallel=4, ubatch=256)], ids=["short", "long"])
 def test_a_row_is_what_total_says_and_grows(shape: str, run: RunSettings) -> None:
     """The search looks ends up in rows by bisection: a longer run must never need less."""
@@ -47,3 +47,16 @@ def test_a_row_is_what_total_says_and_grows(shape: str, run: RunSettings) -> Non
             assert part == row[:len(part)] and all(total > whole // 3 for total in row[len(part):])
             assert row == [plain.total(kind, first, end, False) for end in range(first + 1, model.n_slots + 1)]
             assert row == sorted(row)
+
+
+@pytest.mark.parametrize("shape", ["llama-8b", "gemma3-27b", "deepseek2-16b", "qwen3next-80b", "granite-hybrid-3b"])
+@pytest.mark.parametrize("run", [RunSettings(parallel=3, kv_unified=True), RunSettings(type_k="q8_0", type_v="q8_0", as_measured=True)],
+                         ids=["unified", "quantised"])
+def test_the_search_never_counts_on_less_than_llama_cpp_takes(shape: str, run: RunSettings) -> None:
+    accounts = Accounts(described(shape), run)
+    n = accounts.model.n_slots
+    for first, end in [(0, 1), (0, n // 2), (0, n), (1, 2), (1, 4), (n // 3, n), (n // 2, n - 1), (n - 3, n), (n - 2, n), (n - 1, n)]:
+        alone = end - first == n
+        charged, exact = accounts.device("cpu", first, end, alone), accounts.exact("cpu", first, end, alone)
+        assert charged._replace(compute_bytes=0) == exact._replace(compute_bytes=0)
+        assert charged.compute_bytes >= exact.compute_bytes

@@ -49,6 +49,18 @@ def test_a_driver_that_does_not_say_what_a_process_holds() -> None:
     assert _plan_devices.gpu_free_mib(unsaid, {9}) == 4000, "a stranger's memory is not free"
 
 
+def test_a_gpu_that_shares_the_ram_counts_our_memory_of_both_kinds_once() -> None:
+    shared = gpu(name="NVIDIA GB10", shared_memory=True, total_mib=64000, free_mib=20000, reserved_mib=0, processes=[process(7, 30000), process(8, 500)])
+    seen = devices_of(MACHINE, "cuda", gpus=[shared], units=[unit(7, 900)])
+    assert seen["devices"] == [
+        {"name": "CUDA0", "kind": "cuda", "total_mib": 64000, "free_mib": 50900, "description": "NVIDIA GB10", "shared_memory": True}]
+    assert devices_of(dict(MACHINE, memory_available_mib=20000), "cuda", gpus=[shared], units=[unit(7, 900)])["ram_free_mib"] == 50900
+    assert devices_of(MACHINE, "cuda", gpus=[dict(shared, free_mib=63999)], units=[unit(7, 900)])["devices"][0]["free_mib"] == 64000
+    # what the driver does not tell is not made up from RAM that may be anybody's
+    untold = dict(shared, processes=[process(7, None)])
+    assert devices_of(MACHINE, "cuda", gpus=[untold], units=[unit(7, 900)])["devices"][0]["free_mib"] == 20900
+
+
 def test_gpus_come_in_the_order_of_their_numbers_and_can_be_limited() -> None:
     gpus = [gpu(1), gpu(0)]
     assert [d["name"] for d in devices_of(MACHINE, "cuda", gpus=gpus)["devices"]] == ["CUDA0", "CUDA1"]

@@ -7,6 +7,7 @@ from __future__ import annotations
 import pathlib
 import random
 
+import pinned
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from ansible_collections.herd.llama_cpp.plugins.module_utils import _startup_log as log
 
 LOGS = pathlib.Path(__file__).parents[3] / "fixtures" / "logs"
+OLDER = "0.5.0"
 
 
 def text_of(name):
@@ -43,9 +45,9 @@ def test_two_workers():
     found = head("2workers")
     assert found.failure is None
     assert placed(found) == {
-        "RPC0": ("127.0.0.2:50110", 16, False, 33.82, 24.0, 24.91),
+        "RPC0": ("127.0.0.2:50110", 16, False, 33.82, 24.0, 35.05),
         "RPC1": ("127.0.0.3:50110", 14, True, 58.28, 21.0, 24.91),
-        "CPU": (None, 0, False, 28.69, None, 13.67),
+        "CPU": (None, 0, False, 28.69, None, 19.32),
     }
     assert [(device.kind, device.host, device.free_mib, device.total_mib) for device in found.devices] == [
         ("rpc", False, 24105, 24105),
@@ -56,7 +58,7 @@ def test_two_workers():
     assert found.listening_url == "http://127.0.0.1:50180"
     assert (found.n_layer, found.n_ctx, found.n_ctx_train, found.n_ctx_slot, found.n_slots) == (30, 2048, 8192, 2048, 4)
     assert (found.offloaded_layers, found.offloadable_layers, found.layers_source) == (31, 31, "kv")
-    assert (found.build_number, found.build_commit, found.verbosity) == (1, "0c1e570", 4)
+    assert (f"b{found.build_number}", len(found.build_commit), found.verbosity) == (pinned.version(), 8, 4)
     assert found.model_path == "/models/SmolLM2-135M-Instruct.Q4_1.gguf"
     assert (found.architecture, found.model_loaded, found.stopped, found.kv_unified) == ("llama", True, True, True)
 
@@ -75,17 +77,17 @@ def test_json_lines_say_the_same_as_text():
 def test_a_worker_with_two_devices():
     """Its buffers are RPC0[endpoint] and RPC1[endpoint], its devices RPC1 and RPC2."""
     assert placed(head("2devices")) == {
-        "RPC0": ("127.0.0.2:50110", 11, False, 23.25, 16.5, 24.91),
+        "RPC0": ("127.0.0.2:50110", 11, False, 23.25, 16.5, 35.05),
         "RPC1": ("127.0.0.4:50110", 10, False, 21.14, 15.0, 24.91),
         "RPC2": ("127.0.0.4:50110", 9, True, 47.71, 13.5, 24.91),
-        "CPU": (None, 0, False, 28.69, None, 13.67),
+        "CPU": (None, 0, False, 28.69, None, 19.32),
     }
 
 
 def test_devices_in_an_order_of_ones_own():
     found = head("device_order")
     assert [device.name for device in found.devices] == ["RPC2", "RPC0", "CPU"]
-    assert placed(found)["RPC2"] == ("127.0.0.4:50110", 16, False, 33.82, 24.0, 24.91)
+    assert placed(found)["RPC2"] == ("127.0.0.4:50110", 16, False, 33.82, 24.0, 35.05)
     assert placed(found)["RPC0"] == ("127.0.0.2:50110", 14, True, 58.28, 21.0, 24.91)
 
 
@@ -98,7 +100,7 @@ def test_partly_on_the_cpu():
 
 def test_no_worker():
     found = head("0workers")
-    assert placed(found) == {"CPU": (None, 30, True, 92.1, 45.0, 15.51)}
+    assert placed(found) == {"CPU": (None, 30, True, 92.1, 45.0, 16.64)}
     # llama.cpp counts 31 of 31 layers as offloaded all the same
     assert found.offloaded_layers == 31
     assert log.check_head(found, expect_full_offload=True).kind == "partly_on_cpu"
@@ -138,6 +140,15 @@ def test_expected_endpoints():
 
 
 # -- the formats of older builds
+
+
+@pytest.mark.parametrize("name", ["0workers", "1worker", "1worker_jsonl", "2workers", "2workers_lv5", "2devices", "device_order", "ngl10"])
+def test_the_older_version_places_the_same_on_smaller_compute_buffers(name):
+    older, pinned = placed(head(f"../{OLDER}/head/{name}")), placed(head(name))
+    assert list(older) == list(pinned)
+    for device, told in older.items():
+        assert told[:5] == pinned[device][:5]
+        assert 0.6 < told[5] / pinned[device][5] <= 1
 
 
 def test_the_guides_head():
@@ -226,7 +237,7 @@ def test_two_caches_of_one_model_are_added():
 HEAD_FAILURES = {
     "bad_endpoint": ("bad_endpoint", "127.0.0.2 is not an endpoint"),
     "bad_value": ("bad_argument", "--fit"),
-    "compute_too_big": ("out_of_memory", "RPC0 (the worker at 127.0.0.2:50110) has no room for a compute buffer of 518 MiB"),
+    "compute_too_big": ("out_of_memory", "RPC0 (the worker at 127.0.0.2:50110) has no room for a compute buffer of "),
     "documented_b9095_worker_down": ("worker_unreachable", "192.168.1.102:50052"),
     "documented_cuda_out_of_memory": ("out_of_memory", "CUDA0 has no room for 38112 MiB of weights"),
     "host_not_here": ("cannot_listen", "203.0.113.7 port 50180"),
@@ -264,18 +275,19 @@ WORKER_FAILURES = {
 }
 
 
-def names(directory):
-    return sorted(path.stem for path in (LOGS / directory).glob("*.txt"))
+def names(kind):
+    """The logs of the pinned build and of the older version; those that no version wrote are beside the former."""
+    return sorted(path.stem for path in (LOGS / kind).glob("*.txt")) + [f"../{OLDER}/{kind}/{path.stem}" for path in sorted((LOGS / OLDER / kind).glob("*.txt"))]
 
 
 @pytest.mark.parametrize("name", names("head"))
 def test_each_head_log_gives_exactly_its_failure(name):
     failure = head(name).failure
-    if name not in HEAD_FAILURES:
+    if name.rpartition("/")[2] not in HEAD_FAILURES:
         assert failure is None
         assert head(name).listening_url
         return
-    kind, words = HEAD_FAILURES[name]
+    kind, words = HEAD_FAILURES[name.rpartition("/")[2]]
     assert failure.kind == kind
     assert words in failure.problem
     assert failure.remedy and failure.line
@@ -285,10 +297,10 @@ def test_each_head_log_gives_exactly_its_failure(name):
 @pytest.mark.parametrize("name", names("worker"))
 def test_each_worker_log_gives_exactly_its_failure(name):
     failure = worker(name).failure
-    if name not in WORKER_FAILURES:
+    if name.rpartition("/")[2] not in WORKER_FAILURES:
         assert failure is None
         return
-    kind, words = WORKER_FAILURES[name]
+    kind, words = WORKER_FAILURES[name.rpartition("/")[2]]
     assert failure.kind == kind
     assert words in failure.problem
     assert failure.remedy and failure.line in text_of("worker/" + name)

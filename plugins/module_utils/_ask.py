@@ -1,0 +1,403 @@
+# Copyright: (c) 2026, herd.llama_cpp contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Ask llama.cpp itself how much memory a model takes on each device.
+
+The one that is asked is the llama-server that will serve, with the arguments it will serve with. With ``--fit on`` it first loads the
+model without reading its weights, reserves its compute graphs and logs every buffer (common/fit.cpp, common_get_device_memory_data_impl); then
+it is ended. Unlike llama-fit-params it counts with its own number of outputs and its own unified cache. What it says of a loaded model
+when it serves is the same to the hundredth, because libllama-measure.so lets it reserve as if it loaded the model.
+
+It sees a sparse copy of the model's header, and for each device a stand-in: a device of an rpc-server of the same build on the CPU. All
+of it runs in a network namespace of its own, where nobody else reaches it, as an unprivileged user, and ends with the caller.
+Source of all log lines: llama.cpp b11434.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import json
+import os
+import re
+import resource
+import select
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
+
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf import GgufError, printable, read_gguf_model, shard_names
+
+_NOBODY = 65534
+_ADDRESS, _PORT = "127.0.0.1", 50052
+# Built with the head's component: roles/llama_cpp/files/measure.c says what for.
+_MEASURE = "libllama-measure.so"
+_WAIT_SECONDS = 60.0
+# Now and then a line of the log is lost.
+_ATTEMPTS = 3
+
+_CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
+_PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
+_SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 0x1
+
+# Arguments that a question has of its own, and what says who may talk to the server; the value is how many words follow.
+_NOT_ASKED: Mapping[str, int] = {
+    "-m": 1, "--model": 1, "--host": 1, "--port": 1, "--rpc": 1, "-dev": 1, "--device": 1, "-ts": 1, "--tensor-split": 1, "-fit": 1, "--fit": 1,
+    "-lv": 1, "--verbosity": 1, "--log-verbosity": 1, "-v": 0, "--verbose": 0, "--log-verbose": 0, "--log-file": 1, "--log-disable": 0, "--log-jsonl": 0,
+    "--api-key": 1, "--api-key-file": 1, "--ssl-key-file": 1, "--ssl-cert-file": 1, "--slot-save-path": 1, "--path": 1, "--alias": 1, "-a": 1,
+    "--lora": 1, "--lora-scaled": 1, "--chat-template-file": 1, "--warmup": 0, "--no-warmup": 0,
+}
+
+# common/fit.cpp, common_memory_breakdown_print
+_TABLE = re.compile(r"\| memory breakdown \[MiB\]")
+_ROW = re.compile(r"memory_breakdown_print: \|\s+- (?P<name>\S+)(?: \((?P<what>.*)\))?\s*\|.*?(?P<self>\d+) =\s*(?P<model>\d+) \+\s*(?P<context>\d+) \+"
+                  r"\s*(?P<compute>\d+)(?!\s*\+\s*\()")
+# src/llama-context.cpp, sched_reserve and the constructor
+_COMPUTE = re.compile(r": +(\S+) compute buffer size = +([0-9.]+) MiB")
+_OUTPUT = re.compile(r": +(\S+) +output buffer size = +([0-9.]+) MiB")
+# common/fit.cpp, common_fit_params
+_MEASURED = re.compile(r"fitting params to free memory took")
+_FAILED = re.compile(r"encountered an error while trying to fit params to free device memory: (.*)")
+# common/arg.cpp, common_params_parse
+_NO_FIT = re.compile(r"invalid argument: --fit\b")
+# common/common.cpp, common_params_print_info
+_BUILD = re.compile(r"\bbuild[: ]+(\d+) \(")
+_LEVEL = re.compile(r"^[0-9.]+ ([EWID]) (?:\S+ +)?\S+: (?:\S+: )?(.*)$")
+
+
+class AskError(Exception):
+    """llama.cpp gave no answer; the message says why."""
+
+
+class CannotBeAsked(AskError):
+    """This llama.cpp, or this machine, has no way to give an answer; it may serve the model all the same."""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What llama.cpp says of a device, in MiB: weights and caches as whole numbers, rounded down, compute in hundredths."""
+
+    weights_mib: int
+    kv_mib: int
+    compute_mib: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Devices in the order asked, and the head's CPU; ``beside`` is what a draft or MTP context takes besides, in the same order."""
+
+    devices: Tuple[Figures, ...]
+    host: Figures
+    output_mib: float = 0.0
+    beside: Tuple[Figures, ...] = ()
+    beside_host: Optional[Figures] = None
+    build: str = ""
+    seconds: float = 0.0
+
+
+@dataclass
+class _Measured:
+    """One measurement of the log: its table, and the buffers named before it."""
+
+    compute: Dict[str, float] = field(default_factory=dict)
+    output_mib: float = 0.0
+    rows: List[Tuple[str, Figures]] = field(default_factory=list)
+
+
+def parse(lines: Iterable[str], n_devices: int) -> Answer:
+    """What a log says; raises AskError where it does not say it all."""
+    build = ""
+    done: List[Tuple[List[Figures], Figures, float]] = []
+    now = _Measured()
+    for line in lines:
+        if not build:
+            found = _BUILD.search(line)
+            build = "b" + found.group(1) if found else ""
+        if _TABLE.search(line):
+            now.rows = []
+            continue
+        found = _COMPUTE.search(line)
+        if found:
+            now.compute[found.group(1).split("[")[0]] = float(found.group(2))
+            continue
+        found = _OUTPUT.search(line)
+        if found:
+            now.output_mib = float(found.group(2))
+            continue
+        found = _ROW.search(line)
+        if not found:
+            continue
+        name, whole = found.group("name"), int(found.group("compute"))
+        if name == "Host":
+            exact = round(sum(size for where, size in now.compute.items() if not where.startswith("RPC")), 2)
+        else:
+            exact = now.compute.get(name, 0.0)
+        figures = Figures(int(found.group("model")), int(found.group("context")), exact if int(exact) == whole else whole + 1.0)
+        if name != "Host":
+            now.rows.append((name, figures))
+            continue
+        if len(now.rows) == n_devices:
+            done.append(([figures for _name, figures in now.rows], figures, now.output_mib))
+        now = _Measured()
+    if not done:
+        raise AskError("llama-server's log has no table of memory for %d devices" % n_devices)
+    devices, host, output = done[0]
+    if len(done) > 1:
+        return Answer(tuple(devices), host, output, tuple(done[1][0]), done[1][1], build)
+    return Answer(tuple(devices), host, output, build=build)
+
+
+def asked_arguments(arguments: Sequence[str]) -> List[str]:
+    """Of the arguments of the service those that a question shares with it."""
+    out: List[str] = []
+    words = iter([str(word) for word in arguments])
+    for word in words:
+        name, has_value, _value = word.partition("=")
+        more = _NOT_ASKED.get(name)
+        if more is None:
+            out.append(word)
+        elif not has_value:
+            for _number in range(more):
+                next(words, None)
+    return out
+
+
+def sparse_copy(path: str, directory: Path) -> Path:
+    """A file with the header of the model at ``path`` and holes for its weights; of a split model all parts."""
+    files = read_gguf_model(path).files
+    parts = shard_names(path) if len(files) > 1 else [path]
+    for part, header in zip(parts, files):
+        with open(part, "rb") as source, open(str(directory / os.path.basename(part)), "wb") as copy:
+            copy.write(source.read(header.data_offset_bytes))
+            copy.truncate(header.file_size_bytes)
+    return directory / os.path.basename(parts[0])
+
+
+# -- shut in ----------------------------------------------------------------------------------------------------------
+
+def _libc() -> Any:
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def _own_network() -> None:
+    """Leave the machine's network for one of this process and its children alone, with nothing but a loopback interface."""
+    flags = _CLONE_NEWNET | (0 if os.geteuid() == 0 else _CLONE_NEWUSER)
+    if _libc().unshare(flags):
+        raise CannotBeAsked("the kernel gives no network namespace (%s), and stand-ins for the workers are started in nothing less" % (
+            os.strerror(ctypes.get_errno())))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        request = struct.pack("16sh14x", b"lo", 0)
+        current = struct.unpack("16sh14x", fcntl.ioctl(any_socket, _SIOCGIFFLAGS, request))[1]
+        fcntl.ioctl(any_socket, _SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", current | _IFF_UP))
+
+
+def _unprivileged(user_id: Optional[int]) -> Callable[[], None]:
+    """What a child does before it becomes another program: it gives up what it may do, and ends with its parent."""
+    libc = _libc()
+
+    def give_up() -> None:
+        if user_id is not None:
+            os.setgroups([])
+            os.setgid(user_id)
+            os.setuid(user_id)
+        # after the change of user, which takes it back (prctl(2))
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+    return give_up
+
+
+class Asker:
+    """Answers questions about one model and up to ``n_devices`` devices; a context manager, because its stand-ins keep running in between.
+
+    Must run in a process of its own (see ``ask_in_private``): it changes the network of the process.
+    """
+
+    def __init__(self, bin_dir: str, model: str, n_devices: int, arguments: Sequence[str], environment: Optional[Mapping[str, str]] = None,
+                 user_id: int = _NOBODY) -> None:
+        self.bin_dir = Path(bin_dir)
+        self.model = model
+        self.n_devices = n_devices
+        self.arguments = asked_arguments(arguments)
+        self.environment = dict(environment or {})
+        self.user_id = user_id if os.geteuid() == 0 else None
+        self.questions = 0
+        self.directory: Optional[Path] = None
+        self.worker: Optional[subprocess.Popen] = None
+        self.copy = Path()
+        # without it a device that is not the first is said to need more than it will: an input of the graph, four times
+        self.exact = os.path.exists(str(self.bin_dir / _MEASURE))
+
+    def __enter__(self) -> "Asker":
+        try:
+            self._start()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_exc: Any) -> None:
+        if self.worker is not None:
+            self.worker.kill()
+            self.worker.wait()
+        if self.directory is not None:
+            shutil.rmtree(str(self.directory), ignore_errors=True)
+
+    def _start(self) -> None:
+        self.directory = Path(tempfile.mkdtemp(prefix="herd-ask-"))
+        try:
+            self.copy = sparse_copy(self.model, self.directory)
+        except (GgufError, OSError) as error:
+            raise AskError("the model's header cannot be read: %s" % error) from error
+        if self.user_id is not None:
+            for path in [self.directory] + list(self.directory.iterdir()):
+                os.chown(str(path), self.user_id, self.user_id)
+        if self.n_devices:
+            self._start_stand_ins()
+
+    def _binary(self, *names: str) -> str:
+        for name in names:
+            if os.access(str(self.bin_dir / name), os.X_OK):
+                return str(self.bin_dir / name)
+        raise CannotBeAsked("the build in %s has no %s" % (self.bin_dir, " and no ".join(names)))
+
+    def _environment(self) -> Dict[str, str]:
+        # devices of the machine's own are in use, perhaps: nothing but stand-ins is asked
+        return dict(self.environment, PATH="/usr/bin:/bin", LC_ALL="C.UTF-8", HOME=str(self.directory), LLAMA_CACHE=str(self.directory),
+                    GGML_NO_BACKTRACE="1", CUDA_VISIBLE_DEVICES="", GGML_VK_VISIBLE_DEVICES="")
+
+    def _start_stand_ins(self) -> None:
+        command = [self._binary("ggml-rpc-server", "rpc-server"), "-H", _ADDRESS, "-p", str(_PORT), "-t", "1", "-d", ",".join(["CPU"] * self.n_devices)]
+        with open(str(self.directory / "stand-ins.log"), "wb") as log:
+            self.worker = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=str(self.directory), env=self._environment(),
+                                           preexec_fn=_unprivileged(self.user_id), restore_signals=False)
+        until = time.monotonic() + _WAIT_SECONDS
+        while not _listens():
+            if self.worker.poll() is not None:
+                said = (self.directory / "stand-ins.log").read_text(errors="replace").strip().splitlines()
+                raise AskError("a stand-in for the workers ended with %d: %s" % (self.worker.returncode, printable(said[-1] if said else "no reason given")))
+            if time.monotonic() > until:
+                raise AskError("a stand-in for the workers did not listen within %d s" % _WAIT_SECONDS)
+            time.sleep(0.01)
+
+    def command(self, counts: Sequence[int], fit: bool = True) -> List[str]:
+        """The question as a command line; ``counts`` are the slots of each device, in order."""
+        out = [self._binary("llama-server"), "--model", str(self.copy), "--host", str(self.directory / "api.sock")]
+        if self.n_devices:
+            out += ["--rpc", "%s:%d" % (_ADDRESS, _PORT)]
+        out += self.arguments + ["--device", ",".join("RPC%d" % number for number in range(len(counts))) or "none"]
+        if len(counts) > 1:
+            out += ["--tensor-split", ",".join(str(count) for count in counts)]
+        return out + ["--fit", "on" if fit else "off", "--no-warmup", "-lv", "5"]
+
+    def ask(self, counts: Sequence[int], context_size: int = 0) -> Answer:
+        """What each device holds when it is given ``counts`` slots, with another context than that of the arguments where one is given."""
+        if len(counts) > self.n_devices:
+            raise AskError("%d devices were asked about, and there are stand-ins for %d" % (len(counts), self.n_devices))
+        began = time.monotonic()
+        for attempt in range(_ATTEMPTS):
+            lines = self._log(self.command(counts) + (["--ctx-size", str(context_size)] if context_size else []))
+            try:
+                answer = parse(lines, len(counts))
+            except AskError as error:
+                if any(_NO_FIT.search(line) for line in lines):
+                    raise CannotBeAsked("this llama-server knows no --fit, by which it is asked") from error
+                if attempt + 1 == _ATTEMPTS or any(_FAILED.search(line) for line in lines):
+                    raise AskError(self._why(lines, str(error))) from error
+                continue
+            self.questions += 1
+            return replace(answer, seconds=round(time.monotonic() - began, 3))
+        raise AskError("llama-server was asked %d times in vain" % _ATTEMPTS)
+
+    def _log(self, command: Sequence[str]) -> List[str]:
+        """The lines it logs until it has measured, or ends."""
+        environment = self._environment()
+        if self.exact:
+            environment["LD_PRELOAD"] = str(self.bin_dir / _MEASURE)
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=str(self.directory),
+                                   env=environment, preexec_fn=_unprivileged(self.user_id))
+        assert process.stdout is not None
+        until = time.monotonic() + _WAIT_SECONDS
+        lines: List[str] = []
+        rest = b""
+        try:
+            while True:
+                if not select.select([process.stdout], [], [], max(0.0, until - time.monotonic()))[0]:
+                    raise AskError("llama-server did not say within %d s what the model takes" % _WAIT_SECONDS)
+                data = os.read(process.stdout.fileno(), 1 << 16)
+                parts = (rest + data).split(b"\n")
+                rest = parts.pop()
+                for part in parts:
+                    line = part.decode("utf-8", "replace")
+                    lines.append(line)
+                    if _MEASURED.search(line):
+                        return lines
+                if not data:
+                    return lines
+        finally:
+            process.kill()
+            process.stdout.close()
+            process.wait()
+            api = self.directory / "api.sock" if self.directory else None
+            if api is not None and api.exists():
+                api.unlink()
+
+    @staticmethod
+    def _why(lines: Sequence[str], otherwise: str) -> str:
+        """The first error of a log as a sentence."""
+        for line in lines:
+            found = _LEVEL.match(line)
+            if found and found.group(1) == "E" and not _FAILED.search(line):
+                return "llama-server cannot load this model: %s" % printable(found.group(2).strip())
+        failed = [line for line in lines if line.strip()]
+        return "%s; its last line is: %s" % (otherwise, printable(failed[-1].strip())) if failed else otherwise
+
+
+def _listens() -> bool:
+    """Looked up instead of tried: a worker serves one client at a time."""
+    wanted = "%08X:%04X" % (struct.unpack("<I", socket.inet_aton(_ADDRESS))[0], _PORT)
+    with open("/proc/net/tcp", encoding="ascii") as stream:
+        return any(line.split()[1] == wanted and line.split()[3] == "0A" for line in list(stream)[1:])
+
+
+def ask_in_private(work: Callable[[], Any]) -> Any:
+    """Run ``work`` in a child process with a network of its own; what it returns must be JSON. Raises AskError with its sentence."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reader)
+        code = 1
+        try:
+            _libc().prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+            try:
+                _own_network()
+                said: Dict[str, Any] = {"result": work()}
+            except AskError as error:
+                said = {"error": str(error), "cannot": isinstance(error, CannotBeAsked)}
+            except Exception as error:  # pylint: disable=broad-except
+                said = {"error": "asking llama.cpp failed: %s: %s" % (type(error).__name__, error)}
+            with os.fdopen(writer, "wb") as stream:
+                stream.write(json.dumps(said).encode())
+            code = 0
+        finally:
+            os._exit(code)
+    os.close(writer)
+    try:
+        with os.fdopen(reader, "rb") as stream:
+            data = stream.read()
+    finally:
+        os.waitpid(child, 0)
+    if not data:
+        raise AskError("asking llama.cpp ended without an answer")
+    said = json.loads(data.decode())
+    if "error" in said:
+        raise (CannotBeAsked if said.get("cannot") else AskError)(said["error"])
+    return said["result"]

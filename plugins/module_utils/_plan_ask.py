@@ -1,0 +1,338 @@
+# Copyright: (c) 2026, herd.llama_cpp contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Plan, ask llama.cpp, correct, until both agree.
+
+The search wants to know what any run of layers takes on a device; llama.cpp tells what the devices of one split take. So the search goes
+by estimates (formulas, or for an architecture without them what each layer was seen to take by itself), the split it finds is asked
+about, the answer corrects the estimates, and the search is made again, until it finds a split that was asked about. Every figure of that
+split is llama.cpp's own.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from dataclasses import replace
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+
+from ansible_collections.herd.llama_cpp.plugins.module_utils._ask import Answer, Figures
+from ansible_collections.herd.llama_cpp.plugins.module_utils._model import MIB
+from ansible_collections.herd.llama_cpp.plugins.module_utils._placement import MAX_DEVICES, Accounts, DeviceMemory, HostMemory
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import (
+    CONTEXT_STEP, Machine, Placed, Plan, Request, Split, accounts_of, candidates, find_split, largest, make_plan, with_host_share,
+)
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan_keep import earlier_devices
+
+# Rounds after which the best of the splits asked about is taken. Two are enough where the estimates are formulas.
+MAX_ROUNDS = 12
+
+# What is asked: the slots of each device, and the context where it is not that of the settings.
+Ask = Callable[..., Answer]
+Counts = Tuple[int, ...]
+
+
+class _Place(NamedTuple):
+    """What a device's compute buffer depends on besides the layers it holds."""
+
+    alone: bool
+    first: bool
+    last: bool
+
+
+class AskedAccounts(Accounts):
+    """Accounts with llama.cpp's own figures for each run of slots it was asked about, and estimates corrected by them for the others.
+
+    A stand-in is a CPU. What another kind of device takes besides is what ``base`` says it takes more than a CPU.
+    """
+
+    def __init__(self, base: Accounts) -> None:
+        super().__init__(base.model, base.settings)
+        self.base = base
+        self.answers: Dict[Counts, Answer] = {}
+        self._known: Dict[Tuple[int, int, bool], Figures] = {}
+        self._more: Dict[_Place, float] = {}
+        # by layer, where each was asked about by itself: caches and compute buffer
+        self._layer_kv: List[float] = []
+        self._layer_compute: List[float] = []
+        self._asked_rows: Dict[Tuple[str, int], List[int]] = {}
+
+    @property
+    def surveyed(self) -> bool:
+        return bool(self._layer_compute)
+
+    # -- learning ----------------------------------------------------------------------------------------------------
+
+    def learn(self, counts: Sequence[int], answer: Answer) -> None:
+        """Take what llama.cpp said of a split."""
+        self.answers[tuple(counts)] = answer
+        alone, at = len(counts) == 1, 0
+        for number, count in enumerate(counts):
+            figures = answer.devices[number]
+            if answer.beside:
+                more = answer.beside[number]
+                figures = Figures(figures.weights_mib + more.weights_mib, figures.kv_mib + more.kv_mib, figures.compute_mib + more.compute_mib)
+            if count:
+                self._known[at, at + count, alone] = figures
+                place = _Place(alone, at == 0, at + count == self.model.n_slots)
+                more_mib = figures.compute_mib - self._estimate_mib(at, at + count, alone)
+                self._more[place] = max(more_mib, self._more.get(place, more_mib))
+            at += count
+        self._asked_rows.clear()
+
+    def survey(self, ask: Ask, n_devices: int) -> None:
+        """Ask about each layer by itself, on a device between two others that hold the rest."""
+        n, wide = self.model.n_slots, min(n_devices, MAX_DEVICES) - 2
+        kv = [0.0] * n
+        compute = [0.0] * n
+        if wide < 1 or n < 3:
+            return
+        told: List[Tuple[Counts, Answer]] = []
+        for first in range(1, n - 1, wide):
+            width = min(wide, n - 1 - first)
+            counts = (first,) + (1,) * width + (n - first - width,)
+            answer = ask(counts)
+            told.append((counts, answer))
+            for number in range(1, width + 1):
+                figures = answer.devices[number]
+                # said in whole MiB, rounded down
+                kv[first + number - 1] = figures.kv_mib + (0.5 if figures.kv_mib else 0.0)
+                compute[first + number - 1] = figures.compute_mib
+        head, tail = told[0][1].devices[0], told[-1][1].devices[-1]
+        kv[0], compute[0] = head.kv_mib + (0.5 if head.kv_mib else 0.0), compute[1]
+        kv[n - 1], compute[n - 1] = float(tail.kv_mib), 0.0
+        self._layer_kv, self._layer_compute = kv, compute
+        for counts, answer in told:
+            self.learn(counts, answer)
+
+    def agrees(self, counts: Sequence[int], answer: Answer) -> bool:
+        """Whether the base says of a split what llama.cpp says, compute buffers to 0.1 MiB."""
+        if answer.beside:
+            return False
+        at = 0
+        for number, count in enumerate(counts):
+            figures = answer.devices[number]
+            if count:
+                ours = self.base.device("cpu", at, at + count, len(counts) == 1)
+                if (ours.weight_bytes // MIB, ours.context_bytes // MIB) != (figures.weights_mib, figures.kv_mib):
+                    return False
+                if abs(ours.compute_bytes / MIB - figures.compute_mib) > 0.1:
+                    return False
+            at += count
+        return True
+
+    def holds(self, counts: Sequence[int], answer: Answer) -> bool:
+        """Whether weights and caches of a split are what the base says."""
+        at = 0
+        for number, count in enumerate(counts):
+            ours = self.base.device("cpu", at, at + count, len(counts) == 1) if count else DeviceMemory(at, at, 0, 0, 0)
+            told = answer.devices[number]
+            if (ours.weight_bytes // MIB, ours.context_bytes // MIB) != (told.weights_mib, told.kv_mib):
+                return False
+            at += count
+        return True
+
+    # -- estimates ---------------------------------------------------------------------------------------------------
+
+    def _estimate_mib(self, first: int, end: int, alone: bool) -> float:
+        if self._layer_compute:
+            return max(self._layer_compute[first:end])
+        return self.base.device("cpu", first, end, alone).compute_bytes / MIB
+
+    def device(self, kind: str, first: int, end: int, alone: bool) -> DeviceMemory:
+        weights, context = self._summed("cpu", first, end)
+        known = self._known.get((first, end, alone))
+        if known is not None:
+            weights, context = _whole_bytes(known.weights_mib, weights), _whole_bytes(known.kv_mib, context)
+            # hundredths, rounded
+            compute = math.ceil((known.compute_mib + 0.005) * MIB) if known.compute_mib else 0
+        else:
+            if self._layer_kv:
+                context = int(sum(self._layer_kv[first:end]) * MIB)
+            more = self._more.get(_Place(alone, first == 0, end == self.model.n_slots), 0.0)
+            compute = max(0, math.ceil((self._estimate_mib(first, end, alone) + more) * MIB))
+        if kind != "cpu":
+            ours, theirs = self.base.device("cpu", first, end, alone), self.base.device(kind, first, end, alone)
+            weights += max(0, theirs.weight_bytes - ours.weight_bytes)
+            context += max(0, theirs.context_bytes - ours.context_bytes)
+            compute += max(0, theirs.compute_bytes - ours.compute_bytes)
+        return DeviceMemory(first, end, weights, context, compute)
+
+    def _summed(self, kind: str, first: int, end: int) -> Tuple[int, int]:
+        """Weights and caches as the base has them, without its compute buffer, which takes it long."""
+        weights, contexts = self.base.prefix(kind)
+        shared = self.model.shared_bytes[kind] if first < len(self.model.layers) else 0
+        return weights[end] - weights[first] + shared, contexts[end] - contexts[first]
+
+    def row(self, kind: str, first: int, room: Optional[int] = None) -> List[int]:
+        """Never shrinks from one run to the next, which the search relies on."""
+        key = (kind, first)
+        if key not in self._asked_rows:
+            row: List[int] = []
+            for end in range(first + 1, self.model.n_slots + 1):
+                row.append(max(row[-1] if row else 0, self.device(kind, first, end, False).total_bytes))
+            self._asked_rows[key] = row
+        row = self._asked_rows[key]
+        return row if room is None else row[:bisect_right(row, room) + 1]
+
+    def host(self, alone: bool) -> HostMemory:
+        """The head's CPU does not depend on the split, only on whether there is one."""
+        told = [answer for counts, answer in self.answers.items() if counts and (len(counts) == 1) == alone]
+        return _host_memory(self.base.host(alone), told)
+
+    def host_alone(self) -> HostMemory:
+        return _host_memory(self.base.host_alone(), [answer for counts, answer in self.answers.items() if not counts])
+
+
+def _host_memory(ours: HostMemory, told: Sequence[Answer]) -> HostMemory:
+    if not told:
+        return ours
+    answer = max(told, key=lambda a: a.host.compute_mib)
+    beside = answer.beside_host or Figures(0, 0, 0.0)
+    return HostMemory(_whole_bytes(answer.host.weights_mib, ours.weight_bytes) + beside.weights_mib * MIB,
+                      math.ceil((answer.host.compute_mib + beside.compute_mib + 0.005) * MIB), math.ceil(answer.output_mib * MIB),
+                      _whole_bytes(answer.host.kv_mib, ours.context_bytes) + beside.kv_mib * MIB)
+
+
+def _whole_bytes(told_mib: int, ours: int) -> int:
+    """Bytes of a figure that llama.cpp rounds down to MiB: our own where it says the same, else the most that it can be."""
+    return ours if ours // MIB == told_mib else (told_mib + 1) * MIB if told_mib else 0
+
+
+# -- the loop -----------------------------------------------------------------------------------------------------------
+
+class Asked(NamedTuple):
+    """How a plan came about: its rounds, and whether the formulas said the same all along."""
+
+    rounds: int
+    agreed: bool
+
+
+def plan_by_asking(request: Request, ask: Ask, earlier: Optional[Mapping[str, Any]] = None) -> Tuple[Plan, Asked]:
+    """The best plan by llama.cpp's own figures. Raises PlanError as make_plan does, and AskError where llama.cpp gives no answer."""
+    accounts = AskedAccounts(accounts_of(request.model, request.settings))
+    machines = candidates(request)
+    n_devices = sum(len(machine.devices) for machine in machines)
+    if not n_devices:
+        answer = ask(())
+        accounts.learn((), answer)
+        return make_plan(request, accounts), Asked(1, False)
+    kept = tuple(count for _device, count in earlier_devices(request, earlier or {}))
+    if kept:
+        accounts.learn(kept, ask(kept))
+    if request.model.unknown or (kept and not accounts.holds(kept, accounts.answers[kept])):
+        accounts.survey(ask, MAX_DEVICES)
+    asked: Dict[Counts, Split] = {}
+    agreed = not request.model.unknown
+    rounds = 0
+    while rounds < MAX_ROUNDS:
+        rounds += 1
+        split = _best(request, accounts, machines)
+        if split is None:
+            break
+        counts = tuple(placed.n_slots for placed in split.placed)
+        if counts in accounts.answers:
+            break
+        answer = ask(counts)
+        agreed = agreed and accounts.agrees(counts, answer)
+        surveyed = accounts.surveyed
+        accounts.learn(counts, answer)
+        asked[counts] = split
+        if not surveyed and not accounts.holds(counts, answer):
+            accounts.survey(ask, MAX_DEVICES)
+    plan = make_plan(request, accounts)
+    if plan.split is not None and _counts(plan.split) not in accounts.answers:
+        plan.split = _best_of(request, accounts, list(asked.values()))
+    if plan.fits and plan.split is not None and not agreed:
+        plan.largest_context = _largest_context(request, plan.split, ask)
+    return plan, Asked(rounds, agreed)
+
+
+def _largest_context(request: Request, split: Split, ask: Ask) -> int:
+    """The largest context with which the split still fits, up to what the model was trained for."""
+    settings, counts = request.settings, _counts(split)
+    step = CONTEXT_STEP * (1 if settings.kv_unified else settings.parallel)
+
+    def works(n: int) -> bool:
+        larger = replace(settings, context_size=n * step)
+        accounts = AskedAccounts(accounts_of(request.model, larger))
+        accounts.learn(counts, ask(counts, context_size=n * step))
+        return _with_memory(request, split, accounts).headroom_mib >= request.headroom_mib
+
+    least = settings.context_size // step
+    trained = -(-(request.model.n_ctx_train or 1 << 20) // CONTEXT_STEP)
+    return max(settings.context_size, step * largest(least, max(least, trained), works))
+
+
+def accounts_told(request: Request, earlier: Mapping[str, Any]) -> Optional[Accounts]:
+    """Accounts that remember what llama.cpp said of the earlier plan's split; None where that is no answer to this request."""
+    if not earlier_devices(request, earlier) or not earlier.get("answer"):
+        return None
+    try:
+        counts, answer = answer_from_dict(earlier["answer"])
+    except (KeyError, TypeError, ValueError):
+        return None
+    if counts != tuple(count for _device, count in earlier_devices(request, earlier)):
+        return None
+    accounts = AskedAccounts(accounts_of(request.model, request.settings))
+    accounts.learn(counts, answer)
+    return accounts
+
+
+def _counts(split: Split) -> Counts:
+    return tuple(placed.n_slots for placed in split.placed)
+
+
+def _best(request: Request, accounts: Accounts, machines: Sequence[Machine]) -> Optional[Split]:
+    """The split that make_plan would take, the least bad one where none fits."""
+    split = find_split(request, accounts, machines, request.headroom_mib)
+    if split is not None:
+        return split
+    wide = request if request.policy in ("all_machines", "named_machines") else replace(request, policy="most_headroom")
+    return find_split(wide, accounts, machines, None)
+
+
+def _with_memory(request: Request, split: Split, accounts: Accounts) -> Split:
+    """The split with what the accounts say of it now."""
+    alone = len(split.placed) == 1
+    placed = []
+    for p in split.placed:
+        device = with_host_share(request, accounts, p.device)
+        placed.append(Placed(device.alone() if alone else device, accounts.device(device.kind, p.memory.first_slot, p.memory.end_slot, alone)))
+    return replace(split, placed=tuple(placed))
+
+
+def _best_of(request: Request, accounts: Accounts, splits: Sequence[Split]) -> Split:
+    """Of splits that were asked about the best for the policy, by what was said of them."""
+    told = [_with_memory(request, split, accounts) for split in splits]
+    fitting = [split for split in told if split.headroom_mib >= request.headroom_mib]
+    if fitting and request.policy == "fewest_machines":
+        return min(fitting, key=lambda s: (s.machines, -s.headroom_mib))
+    return max(fitting or told, key=lambda s: (s.headroom_mib, -s.machines))
+
+
+def answer_as_dict(counts: Sequence[int], answer: Answer) -> Dict[str, Any]:
+    """An answer as plain data, for a plan that is kept."""
+    return {"counts": list(counts), "build": answer.build, "output_mib": answer.output_mib, "host": list(_plain(answer.host)),
+            "devices": [list(_plain(figures)) for figures in answer.devices], "beside": [list(_plain(figures)) for figures in answer.beside],
+            "beside_host": list(_plain(answer.beside_host)) if answer.beside_host else None}
+
+
+def answer_from_dict(data: Mapping[str, Any]) -> Tuple[Counts, Answer]:
+    """The other way; raises KeyError, TypeError or ValueError for what was not written by it."""
+    counts = tuple(int(count) for count in data["counts"])
+    answer = Answer(tuple(_figures(entry) for entry in data["devices"]), _figures(data["host"]), float(data["output_mib"]),
+                    tuple(_figures(entry) for entry in data["beside"]), _figures(data["beside_host"]) if data["beside_host"] else None,
+                    str(data["build"]))
+    if len(answer.devices) != len(counts):
+        raise ValueError("an answer about %d devices has %d" % (len(counts), len(answer.devices)))
+    return counts, answer
+
+
+def _plain(figures: Figures) -> Tuple[int, int, float]:
+    return figures.weights_mib, figures.kv_mib, figures.compute_mib
+
+
+def _figures(entry: Sequence[Any]) -> Figures:
+    weights, kv, compute = entry
+    return Figures(int(weights), int(kv), float(compute))

@@ -1,0 +1,72 @@
+# -*- coding: utf-8 -*-
+# Copyright: (c) 2026, herd.llama_cpp contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which of llama-server's arguments decide memory or what is loaded, and the variable that says the same.
+
+The names are those of common/arg.cpp of llama.cpp b11434, older ones that it no longer takes included.
+"""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+# By variable of the role llama_server.
+_BY_VARIABLE: t.Dict[str, t.Tuple[str, ...]] = {
+    "llama_server_model": ("-m", "--model", "-mu", "--model-url", "-hf", "-hfr", "--hf-repo", "-hff", "--hf-file"),
+    "llama_server_context_size": ("-c", "--ctx-size"),
+    "llama_server_parallel": ("-np", "--parallel"),
+    "llama_server_kv_unified": ("-kvu", "--kv-unified", "-no-kvu", "--no-kv-unified"),
+    "llama_server_batch_size": ("-b", "--batch-size"),
+    "llama_server_ubatch_size": ("-ub", "--ubatch-size"),
+    "llama_server_flash_attention": ("-fa", "--flash-attn"),
+    "llama_server_cache_type_k": ("-ctk", "--cache-type-k"),
+    "llama_server_cache_type_v": ("-ctv", "--cache-type-v"),
+    "llama_server_n_gpu_layers": ("-ngl", "--gpu-layers", "--n-gpu-layers"),
+    "llama_server_tensor_split": ("-ts", "--tensor-split"),
+    "llama_server_devices": ("-dev", "--device"),
+    "llama_server_rpc_endpoints": ("--rpc",),
+    "llama_server_fit": ("-fit", "--fit"),
+    "llama_server_spec_type": ("--spec-type",),
+    "llama_server_draft_model": ("-md", "--model-draft", "--spec-draft-model", "-hfd", "-hfrd", "--hf-repo-draft", "--spec-draft-hf"),
+    "llama_server_draft_devices": ("-devd", "--device-draft", "--spec-draft-device"),
+    "llama_server_draft_max": ("--draft", "--draft-n", "--draft-max", "--spec-draft-n-max"),
+    "llama_server_draft_min": ("--draft-min", "--draft-n-min", "--spec-draft-n-min"),
+    "llama_server_draft_cache_type_k": ("-ctkd", "--cache-type-k-draft", "--spec-draft-type-k"),
+    "llama_server_draft_cache_type_v": ("-ctvd", "--cache-type-v-draft", "--spec-draft-type-v"),
+    "llama_server_mmproj": ("-mm", "--mmproj", "-mmu", "--mmproj-url"),
+    "llama_server_mmproj_device": ("-mmdev", "--mmproj-device", "--mmproj-offload", "--no-mmproj-offload"),
+    "llama_server_lora": ("--lora", "--lora-scaled"),
+}
+# What no variable says, and a plan does not foresee.
+_UNPLANNED = (
+    "-sm", "--split-mode", "-mg", "--main-gpu", "-ot", "--override-tensor", "-cmoe", "--cpu-moe", "-ncmoe", "--n-cpu-moe",
+    "-nkvo", "--no-kv-offload", "--swa-full", "-ngld", "--gpu-layers-draft", "--n-gpu-layers-draft", "--spec-draft-ngl", "-otd",
+    "--override-tensor-draft", "--spec-draft-override-tensor", "-cmoed", "--cpu-moe-draft", "--spec-draft-cpu-moe", "-ncmoed",
+    "--n-cpu-moe-draft", "--spec-draft-ncmoe", "--spec-draft-n-cpu-moe", "--control-vector", "--control-vector-scaled",
+)
+VARIABLES: t.Dict[str, str] = {flag: variable for variable, flags in _BY_VARIABLE.items() for flag in flags}
+
+
+def taken_arguments(arguments: t.Sequence[t.Any], planned: bool = False) -> t.List[t.Dict[str, str]]:
+    """The arguments that say what a variable says, each with that variable, once and in their order.
+
+    ``planned`` adds those that would change what a plan foresees and have no variable: theirs is empty. An argument may bring its value
+    along (``--fit=on``), and common/arg.cpp takes ``_`` for ``-`` in long ones.
+    """
+    found: t.List[t.Dict[str, str]] = []
+    for argument in arguments:
+        word = re.split(r"[=\s]", str(argument), maxsplit=1)[0]
+        flag = word.replace("_", "-") if word.startswith("--") else word
+        if flag not in VARIABLES and not (planned and flag in _UNPLANNED):
+            continue
+        entry = {"argument": word, "variable": VARIABLES.get(flag, "")}
+        if entry not in found:
+            found.append(entry)
+    return found
+
+
+def taken_text(found: t.Sequence[t.Mapping[str, str]]) -> str:
+    """The same for a sentence: ``--mmproj (set llama_server_mmproj), -ot (leave it out)``."""
+    return ", ".join("%s (%s)" % (entry["argument"], "set " + entry["variable"] if entry["variable"] else "leave it out") for entry in found)

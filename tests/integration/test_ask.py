@@ -1,0 +1,211 @@
+# Copyright: (c) 2026, herd.llama_cpp contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The pinned llama-server is asked, and its word is what it really takes."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import asking
+import pytest
+import sparse_gguf
+
+from ansible_collections.herd.llama_cpp.plugins.module_utils import _ask, _caches, _gguf, _model, _plan, _plan_ask
+
+ROOT = Path(__file__).resolve().parents[2]
+RUN = _caches.RunSettings(context_size=8192, parallel=4, kv_unified=True)
+
+
+def machines(*frees: int, reserve: int = 512) -> tuple[_plan.Machine, ...]:
+    """A head without a device and workers with a CPU each, of so many MiB."""
+    return (_plan.Machine("head", (), 60000),) + tuple(
+        _plan.Machine("w%d" % n, (_plan.Device("w%d" % n, "CPU", "cpu", free, free, reserve),)) for n, free in enumerate(frees, 1))
+
+
+def request_for(path: Path, frees: tuple[int, ...], policy: str = "all_machines", as_unknown: bool = False, reserve: int = 512) -> _plan.Request:
+    header = _gguf.read_gguf_model(str(path))
+    model = _model.describe_model(header.metadata, header.tensors, header.file_size_bytes)
+    if as_unknown:
+        model = replace(model, unknown=("pretended",))
+    return _plan.Request(model, RUN, machines(*frees, reserve=reserve), "head", policy)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    directory = tmp_path_factory.mktemp("shapes")
+    return {name: sparse_gguf.write(sparse_gguf.SHAPES[name](), directory / (name + ".gguf")) for name in sparse_gguf.SHAPES}
+
+
+def test_405b_on_15_devices_within_3_seconds(llama_cpp_bin: Path, files: dict[str, Path]) -> None:
+    counts = (9,) * 11 + (7,) * 4
+    began = time.monotonic()
+    answer = asking.in_private(llama_cpp_bin, files["llama-405b"], asking.ARGUMENTS, lambda asker: asking.plain(asker.ask(counts)))
+    took = time.monotonic() - began
+    assert took < 3, "%.1f s" % took
+    assert len(answer["devices"]) == 15 and answer["build"] == "b11434"
+    assert sum(device["weights_mib"] for device in answer["devices"]) == pytest.approx(sum(
+        t.size_bytes for t in _gguf.read_gguf_model(str(files["llama-405b"])).tensors if t.name != "token_embd.weight") / asking.MIB, abs=16)
+
+
+@pytest.mark.parametrize("split", [(31,), (16, 15), (10, 10, 11), (6, 6, 6, 6, 7)], ids=str)
+@pytest.mark.parametrize("settings", [
+    {}, {"parallel": 1, "context_size": 4096}, {"parallel": 3, "kv_unified": False, "ubatch": 256}, {"type_k": "q8_0", "type_v": "q8_0"},
+    {"flash_attention": False}], ids=lambda s: " ".join("%s=%s" % item for item in s.items()) or "as the lab")
+def test_its_word_is_what_it_takes(llama_cpp_bin: Path, smollm2: Path, split: tuple[int, ...], settings: dict[str, Any]) -> None:
+    def both(asker: _ask.Asker) -> list[str]:
+        return asking.differences(asker.ask(split), asking.real(asker, split))
+
+    assert asking.in_private(llama_cpp_bin, smollm2, asking.arguments(**settings), both) == []
+
+
+def test_without_the_measuring_library_it_says_more_than_it_takes(llama_cpp_bin: Path, smollm2: Path) -> None:
+    """What the library is for: llama-server's own measurement counts an input more on every device but the first."""
+    def both(asker: _ask.Asker) -> list[list[float]]:
+        exact = asker.ask((16, 15))
+        asker.exact = False
+        plain = asker.ask((16, 15))
+        return [[device.compute_mib for device in answer.devices] for answer in (exact, plain)]
+
+    exact, plain = asking.in_private(llama_cpp_bin, smollm2, asking.ARGUMENTS, both)
+    # four copies of 576 numbers for each of 512 tokens
+    assert plain[0] == exact[0] and plain[1] - exact[1] == pytest.approx(4 * 576 * 512 * 4 / asking.MIB, abs=0.02)
+
+
+@pytest.mark.parametrize("as_unknown", [False, True], ids=["by formulas", "by what each layer took"])
+def test_the_best_split_of_all_is_found(llama_cpp_bin: Path, smollm2: Path, as_unknown: bool) -> None:
+    frees = (800, 700)
+    request = request_for(smollm2, frees, as_unknown=as_unknown)
+
+    def search(asker: _ask.Asker) -> Any:
+        plan, _asked = _plan_ask.plan_by_asking(request, asker.ask)
+        assert plan.split is not None
+        counts = tuple(placed.n_slots for placed in plan.split.placed)
+        best = -10.0 ** 6
+        for cut in range(1, request.model.n_slots):
+            devices = asker.ask((cut, request.model.n_slots - cut)).devices
+            for order in itertools.permutations(frees):
+                best = max(best, min(free - 512 - d.weights_mib - d.kv_mib - d.compute_mib for free, d in zip(order, devices)))
+        return [plan.fits, plan.split.headroom_mib, best, [list(c) for c in plan.accounts.answers], list(counts)]  # type: ignore[attr-defined]
+
+    fits, headroom, best, asked_about, counts = asking.in_private(llama_cpp_bin, smollm2, asking.ARGUMENTS, search)
+    assert fits
+    # what llama.cpp says in whole MiB is rounded: a layer's cache by half a MiB, weights and caches of a device by one each
+    assert best - (4 if as_unknown else 3) <= headroom <= best
+    assert counts in asked_about, "a split was chosen that llama.cpp was not asked about"
+
+
+def test_a_version_newer_than_the_formulas_is_planned_as_well(llama_cpp_bin: Path, smollm2: Path) -> None:
+    """The formulas made wrong: the plan still has what llama.cpp says."""
+    request = request_for(smollm2, (800, 700))
+    wrong = replace(request, model=replace(request.model, n_embd=request.model.n_embd * 3))
+
+    def search(asker: _ask.Asker) -> Any:
+        found = []
+        for each in (request, wrong):
+            plan, asked = _plan_ask.plan_by_asking(each, asker.ask)
+            assert plan.split is not None
+            found.append([asked.agreed, [[p.n_slots, p.memory.compute_bytes] for p in plan.split.placed]])
+        return found
+
+    right, other = asking.in_private(llama_cpp_bin, smollm2, asking.ARGUMENTS, search)
+    assert right[0] and not other[0]
+    assert right[1] == other[1]
+
+
+ASK_FOR_LONG = """
+import os, sys, time
+sys.path[:0] = {paths!r}
+import asking
+from pathlib import Path
+
+def work(asker):
+    answer = asker.ask((16, 15))
+    print(asker.worker.pid, asker.directory, flush=True)
+    time.sleep(60)
+
+asking.in_private(Path({bin_dir!r}), Path({model!r}), asking.ARGUMENTS, work)
+"""
+
+
+@pytest.fixture
+def asking_for_long(llama_cpp_bin: Path, smollm2: Path) -> Any:
+    """A process that asks and then lets its stand-ins wait; with what it says of them."""
+    script = ASK_FOR_LONG.format(paths=[str(ROOT / "playbooks/collections"), str(ROOT / "tests/support")], bin_dir=str(llama_cpp_bin), model=str(smollm2))
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    pid, directory = process.stdout.readline().split()
+    yield process, int(pid), Path(directory)
+    process.kill()
+    process.wait()
+
+
+def test_stand_ins_are_nobody_whom_nobody_reaches(asking_for_long: Any) -> None:
+    _process, pid, directory = asking_for_long
+    status = dict(line.split(":\t", 1) for line in Path("/proc/%d/status" % pid).read_text().splitlines() if ":\t" in line)
+    assert status["Uid"].split() == ["65534"] * 4 and status["Gid"].split() == ["65534"] * 4
+    assert status["Groups"].strip() == "" and status["NoNewPrivs"] == "1" and int(status["CapEff"], 16) == 0
+    assert os.readlink("/proc/%d/ns/net" % pid) != os.readlink("/proc/self/ns/net")
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", 50052), timeout=5)
+    interfaces = Path("/proc/%d/net/dev" % pid).read_text().splitlines()[2:]
+    assert [line.split(":")[0].strip() for line in interfaces] == ["lo"]
+    assert directory.stat().st_mode & 0o777 == 0o700
+    assert sum(path.stat().st_blocks * 512 for path in directory.iterdir()) < 16 << 20, "the copy is not sparse"
+
+
+def test_nothing_is_left_when_it_is_killed(asking_for_long: Any) -> None:
+    process, pid, _directory = asking_for_long
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    until = time.monotonic() + 10
+    while Path("/proc/%d" % pid).exists() and Path("/proc/%d/stat" % pid).read_text().split()[2] != "Z":
+        assert time.monotonic() < until, "the stand-in outlives the module"
+        time.sleep(0.05)
+
+
+def test_nothing_is_left_when_it_ends(llama_cpp_bin: Path, smollm2: Path) -> None:
+    left = asking.in_private(llama_cpp_bin, smollm2, asking.ARGUMENTS, lambda asker: [str(asker.directory), asker.worker.pid, asker.ask((31,)).build])
+    assert not Path(left[0]).exists() and not Path("/proc/%d" % left[1]).exists()
+
+
+@pytest.mark.parametrize(("spoil", "said"), [
+    (lambda data: data.replace(b"llama", b"lxyma"), "unknown model architecture"),
+    (lambda data: data.replace(b"blk.29.attn_q.weight", b"blk.29.attn_z.weight"), "blk.29.attn_q.weight"),
+])
+def test_a_model_it_cannot_load_is_refused_with_its_own_words(llama_cpp_bin: Path, smollm2: Path, tmp_path: Path, spoil: Any, said: str) -> None:
+    broken = tmp_path / "broken.gguf"
+    broken.write_bytes(spoil(smollm2.read_bytes()))
+    with pytest.raises(_ask.AskError, match="cannot load this model.*" + said):
+        asking.in_private(llama_cpp_bin, broken, asking.ARGUMENTS, lambda asker: asking.plain(asker.ask((16, 15))))
+
+
+def test_an_argument_it_does_not_know_is_said(llama_cpp_bin: Path, smollm2: Path) -> None:
+    with pytest.raises(_ask.AskError, match="--no-such-thing"):
+        asking.in_private(llama_cpp_bin, smollm2, [*asking.ARGUMENTS, "--no-such-thing"], lambda asker: asking.plain(asker.ask((16, 15))))
+
+
+def test_a_build_without_a_stand_in_cannot_be_asked(llama_cpp_bin: Path, smollm2: Path, tmp_path: Path) -> None:
+    (tmp_path / "llama-server").symlink_to(llama_cpp_bin / "llama-server")
+    with pytest.raises(_ask.CannotBeAsked, match="no ggml-rpc-server"):
+        asking.in_private(tmp_path, smollm2, asking.ARGUMENTS, lambda asker: asking.plain(asker.ask((16, 15))))
+
+
+def test_three_parts_are_one_model(llama_cpp_bin: Path, tmp_path: Path, files: dict[str, Path]) -> None:
+    parts = sparse_gguf.write_split(sparse_gguf.SHAPES["llama-8b"](), tmp_path, 3)
+
+    def ask(asker: _ask.Asker) -> Any:
+        return asking.plain(asker.ask((11, 11, 11)))
+
+    split, whole = (asking.in_private(llama_cpp_bin, path, asking.ARGUMENTS, ask) for path in (parts[0], files["llama-8b"]))
+    assert json.dumps({**split, "seconds": 0}) == json.dumps({**whole, "seconds": 0})

@@ -1,0 +1,89 @@
+# Copyright: (c) 2026, herd.llama_cpp contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Ask a llama.cpp build in a test, and see what it really takes: the same llama-server with ``--fit off``, which loads the model."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Callable, Sequence
+
+from ansible_collections.herd.llama_cpp.plugins.module_utils import _ask
+
+MIB = 1 << 20
+# What the lab and the tests start llama-server with, as far as memory depends on it.
+ARGUMENTS = ("--ctx-size", "8192", "--n-gpu-layers", "all", "--parallel", "4", "--kv-unified", "--flash-attn", "on")
+
+_BUFFER = re.compile(r": +(\S+?)(?:\[\S+)? +(model|compute|output|[\w ]+?) buffer size = +([0-9.]+) MiB")
+_LOADED = re.compile(r"listening on|model loaded")
+
+
+def arguments(context_size: int = 8192, parallel: int = 4, ubatch: int = 512, kv_unified: bool = True, type_k: str = "f16", type_v: str = "f16",
+              flash_attention: bool = True) -> list[str]:
+    """The arguments of these settings, by the names of RunSettings."""
+    return ["--ctx-size", str(context_size), "--n-gpu-layers", "all", "--parallel", str(parallel), "--kv-unified" if kv_unified else "--no-kv-unified",
+            "--ubatch-size", str(ubatch), "--cache-type-k", type_k, "--cache-type-v", type_v, "--flash-attn", "on" if flash_attention else "off"]
+
+
+def in_private(bin_dir: Path, model: Path, words: Sequence[str], work: Callable[[_ask.Asker], Any], n_devices: int = 15) -> Any:
+    """What ``work`` makes of an Asker, as JSON, in a process with a network of its own."""
+    def enter() -> Any:
+        with _ask.Asker(str(bin_dir), str(model), n_devices, words) as asker:
+            return work(asker)
+
+    return _ask.ask_in_private(enter)
+
+
+def plain(answer: _ask.Answer) -> dict[str, Any]:
+    return asdict(answer)
+
+
+def real(asker: _ask.Asker, counts: Sequence[int], timeout_s: float = 120) -> dict[str, dict[str, float]]:
+    """{device: {model, compute, cache}} in MiB of a llama-server that loads the model on the stand-ins; its own CPU is ``CPU``."""
+    process = subprocess.Popen(asker.command(counts, fit=False), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+                               cwd=str(asker.directory), env=asker._environment(), preexec_fn=_ask._unprivileged(asker.user_id))
+    found: dict[str, dict[str, float]] = {}
+    lines = []
+    until = time.monotonic() + timeout_s
+    try:
+        assert process.stdout is not None
+        for line in process.stdout:
+            lines.append(line)
+            match = _BUFFER.search(line)
+            if match:
+                name = match.group(1) if match.group(1).startswith("RPC") else "CPU"
+                what = match.group(2) if match.group(2) in ("model", "compute", "output") else "cache"
+                sizes = found.setdefault(name, {})
+                sizes[what] = round(sizes.get(what, 0.0) + float(match.group(3)), 2)
+            if _LOADED.search(line) and "compute" in found.get("CPU", {}):
+                return found
+            assert time.monotonic() < until, "not loaded after %d s" % timeout_s
+        raise AssertionError("llama-server ended: " + "".join(lines[-8:]))
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        api = Path(str(asker.directory)) / "api.sock"
+        if api.exists():
+            os.unlink(api)
+
+
+def differences(word: _ask.Answer, told: dict[str, dict[str, float]]) -> list[str]:
+    """Where llama.cpp's word is not what it really took: compute to the hundredth, the others to the MiB they are said in."""
+    found = []
+    rows = [("RPC%d" % number, figures) for number, figures in enumerate(word.devices)] + [("CPU", word.host)]
+    for name, figures in rows:
+        sizes = told.get(name, {})
+        if abs(figures.compute_mib - sizes.get("compute", 0.0)) > 0.011:
+            found.append("%s: compute %.2f said, %.2f real" % (name, figures.compute_mib, sizes.get("compute", 0.0)))
+        if name != "CPU" and figures.weights_mib != int(sizes.get("model", 0.0)):
+            found.append("%s: weights %d said, %.2f real" % (name, figures.weights_mib, sizes.get("model", 0.0)))
+        # buffers of several caches are each rounded before they are added here
+        if abs(figures.kv_mib - sizes.get("cache", 0.0)) >= 1.03 or figures.kv_mib > sizes.get("cache", 0.0) + 0.03:
+            found.append("%s: caches %d said, %.2f real" % (name, figures.kv_mib, sizes.get("cache", 0.0)))
+    return found

@@ -1,0 +1,178 @@
+# Copyright: (c) 2026, herd.llama_cpp contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The loop of planning and asking, with a llama.cpp that is a table: what it says is known, and the planner's own estimates are wrong.
+
+That the real one is asked rightly is shown by tests/integration/test_ask.py.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any, Dict, List, Sequence, Tuple
+
+import pytest
+from described_shapes import described
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from ansible_collections.herd.llama_cpp.plugins.module_utils import _ask, _caches, _model, _plan, _plan_ask
+from ansible_collections.herd.llama_cpp.plugins.module_utils._placement import Accounts
+
+MIB = _model.MIB
+RUN = _caches.RunSettings(context_size=8192, parallel=4, kv_unified=True)
+
+
+class Table:
+    """Says of a split what ``accounts`` of it are, rounded as llama.cpp rounds; remembers what it was asked."""
+
+    def __init__(self, model: _model.Model, run: _caches.RunSettings, more_compute_mib: float = 0.0) -> None:
+        self.model, self.run, self.more = model, run, more_compute_mib
+        self.asked: List[Tuple[int, ...]] = []
+
+    def ask(self, counts: Sequence[int], context_size: int = 0) -> _ask.Answer:
+        self.asked.append(tuple(counts))
+        run = replace(self.run, context_size=context_size) if context_size else self.run
+        accounts, at, devices = Accounts(self.model, run), 0, []
+        for number, count in enumerate(counts):
+            memory = accounts.device("cpu", at, at + count, len(counts) == 1)
+            first = self.more if number == 0 else 0.0
+            devices.append(_ask.Figures(memory.weight_bytes // MIB, memory.context_bytes // MIB, round(memory.compute_bytes / MIB + first, 2)))
+            at += count
+        host = accounts.host(len(counts) == 1)
+        return _ask.Answer(tuple(devices), _ask.Figures(host.weight_bytes // MIB, 0, round(host.compute_bytes / MIB, 2)),
+                           round(host.output_bytes / MIB, 2), build="b99999")
+
+
+def request(model: _model.Model, frees: Sequence[int], policy: str = "fewest_machines", kind: str = "cpu") -> _plan.Request:
+    workers = tuple(_plan.Machine("w%d" % n, (_plan.Device("w%d" % n, "D0", kind, free, free, 512),)) for n, free in enumerate(frees))
+    return _plan.Request(model, RUN, (_plan.Machine("head", (), 60000),) + workers, "head", policy)
+
+
+def counts_of(plan: _plan.Plan) -> Tuple[int, ...]:
+    assert plan.split is not None
+    return tuple(placed.n_slots for placed in plan.split.placed)
+
+
+@pytest.mark.parametrize("shape", ["llama-8b", "gpt-oss-120b", "qwen3next-80b", "deepseek2-16b"])
+def test_formulas_that_are_right_need_one_question(shape: str) -> None:
+    model = described(shape)
+    frees = [int(model.file_size_bytes / MIB / 2) + 2500] * 3
+    table = Table(model, RUN)
+    plan, asked = _plan_ask.plan_by_asking(request(model, frees), table.ask)
+    assert plan.fits and asked.agreed and len(table.asked) == 1
+    by_formulas = _plan.make_plan(request(model, frees))
+    assert by_formulas.split is not None and plan.split is not None
+    assert counts_of(plan) == counts_of(by_formulas) and abs(plan.split.headroom_mib - by_formulas.split.headroom_mib) <= 1
+    assert plan.largest_context == by_formulas.largest_context
+
+
+@pytest.mark.parametrize("shape", ["llama-8b", "gemma3-27b", "falcon-h1-7b"])
+@pytest.mark.parametrize("unknown", [False, True], ids=["formulas", "no formulas"])
+@pytest.mark.parametrize("more_mib", [0.0, 700.0])
+def test_the_plan_is_as_good_as_with_the_truth(shape: str, unknown: bool, more_mib: float) -> None:
+    """``more_mib`` of the first device are in no formula, as in a llama.cpp newer than they are."""
+    known = described(shape)
+    model = replace(known, unknown=("pretended",)) if unknown else known
+    frees = [int(known.file_size_bytes / MIB / 2) + 3000, int(known.file_size_bytes / MIB / 2) + 4000]
+    table = Table(known, RUN, more_mib)
+    plan, _asked = _plan_ask.plan_by_asking(request(model, frees, "all_machines"), table.ask)
+    assert plan.split is not None and counts_of(plan) in table.asked
+
+    best = -10 ** 9
+    for cut in range(1, known.n_slots):
+        said = table.ask((cut, known.n_slots - cut)).devices
+        for order in (frees, frees[::-1]):
+            best = max(best, min(int(free - 512 - d.weights_mib - d.kv_mib - d.compute_mib) for free, d in zip(order, said)))
+    # weights and caches are said in whole MiB
+    assert best - 4 <= plan.split.headroom_mib <= best + 1
+    for placed, figures in zip(plan.split.placed, table.ask(counts_of(plan)).devices):
+        assert 0 <= placed.memory.compute_bytes / MIB - figures.compute_mib < 0.02
+        assert placed.memory.weight_bytes // MIB - figures.weights_mib in (0, 1)
+        assert placed.memory.context_bytes // MIB - figures.kv_mib in (0, 1)
+
+
+@pytest.mark.parametrize("policy", ["fewest_machines", "all_machines", "most_headroom"])
+@settings(max_examples=15, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate), suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data())
+def test_what_is_planned_was_asked_about(policy: str, data: st.DataObject) -> None:
+    model = described("smollm2-135m")
+    frees = data.draw(st.lists(st.integers(640, 1000), min_size=1, max_size=4))
+    more = data.draw(st.sampled_from([0.0, 3.0, 40.0]))
+    unknown = data.draw(st.booleans())
+    table = Table(model, RUN, more)
+    plan, asked = _plan_ask.plan_by_asking(request(replace(model, unknown=("pretended",)) if unknown else model, frees, policy), table.ask)
+    assert counts_of(plan) in table.asked and asked.rounds <= _plan_ask.MAX_ROUNDS
+    assert plan.split is not None
+    truth = min(int(p.device.free_mib - 512 - f.weights_mib - f.kv_mib - f.compute_mib)
+                for p, f in zip(plan.split.placed, table.ask(counts_of(plan)).devices))
+    assert truth - 3 <= plan.split.headroom_mib <= truth
+    assert plan.fits == (plan.split.headroom_mib >= 0)
+
+
+def test_where_it_does_not_fit_the_truth_says_so() -> None:
+    """An estimate that is too small must not be what decides."""
+    model = described("llama-8b")
+    frees = [int(model.file_size_bytes / MIB / 2) + 1400] * 2
+    without, _asked = _plan_ask.plan_by_asking(request(model, frees), Table(model, RUN).ask)
+    assert without.fits
+    plan, _asked = _plan_ask.plan_by_asking(request(model, frees), Table(model, RUN, 3000.0).ask)
+    assert not plan.fits and plan.shortfall is not None
+
+
+def test_a_graphics_device_takes_what_the_formulas_say_it_takes_more() -> None:
+    model = described("smollm2-135m")
+    cpu, _asked = _plan_ask.plan_by_asking(request(model, [900, 900], "all_machines"), Table(model, RUN).ask)
+    cuda, _asked = _plan_ask.plan_by_asking(request(model, [900, 900], "all_machines", "cuda"), Table(model, RUN).ask)
+    assert cpu.split is not None and cuda.split is not None and counts_of(cpu) == counts_of(cuda)
+    accounts, at = Accounts(model, RUN), 0
+    for ours, theirs in zip(cpu.split.placed, cuda.split.placed):
+        end = at + ours.n_slots
+        more = accounts.device("cuda", at, end, False).weight_bytes - accounts.device("cpu", at, end, False).weight_bytes
+        assert more > 0 and theirs.memory.weight_bytes - ours.memory.weight_bytes == more
+        at = end
+
+
+def earlier_plan(model: _model.Model, frees: Sequence[int], cuts: Sequence[int], table: Table) -> Dict[str, Any]:
+    from ansible_collections.herd.llama_cpp.plugins.module_utils._plan_keep import basis
+
+    wanted = request(model, frees)
+    return {"basis": basis(wanted), "answer": json.loads(json.dumps(_plan_ask.answer_as_dict(cuts, table.ask(cuts)))),
+            "devices": [{"machine": "w%d" % n, "device": "D0", "kind": "cpu", "tensor_split": cut} for n, cut in enumerate(cuts)]}
+
+
+def test_what_was_said_of_a_running_cluster_is_remembered() -> None:
+    """The next plan goes by it before anything is built: a model without formulas is then not refused for its bound."""
+    model, frees, cuts = described("smollm2-135m"), [900, 900], (20, 11)
+    table = Table(model, RUN, 30.0)
+    accounts = _plan_ask.accounts_told(request(model, frees), earlier_plan(model, frees, cuts, table))
+    assert accounts is not None
+    said = table.ask(cuts).devices
+    assert accounts.device("cpu", 0, 20, False).compute_bytes == pytest.approx(said[0].compute_mib * MIB, abs=0.011 * MIB)
+    assert _plan_ask.accounts_told(request(model, [900, 900, 900]), {"basis": "another"}) is None
+    spoiled = earlier_plan(model, frees, cuts, table)
+    spoiled["answer"]["devices"] = spoiled["answer"]["devices"][:1]
+    assert _plan_ask.accounts_told(request(model, frees), spoiled) is None
+
+
+def test_an_answer_is_the_same_after_it_was_kept() -> None:
+    answer = replace(Table(described("smollm2-135m"), RUN).ask((20, 11)), beside=(_ask.Figures(1, 2, 3.5), _ask.Figures(0, 0, 0.0)),
+                     beside_host=_ask.Figures(4, 0, 0.25))
+    counts, again = _plan_ask.answer_from_dict(json.loads(json.dumps(_plan_ask.answer_as_dict((20, 11), answer))))
+    assert counts == (20, 11) and again == answer
+
+
+def test_a_draft_beside_the_model_is_added() -> None:
+    model = described("smollm2-135m")
+    table = Table(model, RUN)
+
+    def ask(counts: Sequence[int], context_size: int = 0) -> _ask.Answer:
+        answer = table.ask(counts, context_size)
+        return replace(answer, beside=tuple(_ask.Figures(10, 5, 2.5) for _count in counts), beside_host=_ask.Figures(1, 0, 0.5))
+
+    without, _asked = _plan_ask.plan_by_asking(request(model, [900, 900], "all_machines"), table.ask)
+    plan, asked = _plan_ask.plan_by_asking(request(model, [900, 900], "all_machines"), ask)
+    assert without.split is not None and plan.split is not None
+    assert 17 <= without.split.headroom_mib - plan.split.headroom_mib <= 20
+    assert not asked.agreed
