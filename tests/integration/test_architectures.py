@@ -35,8 +35,6 @@ MORE: Tuple[Dict[str, Any], ...] = ({"context_size": 65536, "parallel": 1}, {"co
 WITHOUT_FLASH = {"context_size": 16384, "parallel": 4, "flash_attention": "off"}
 # What llama.cpp itself does not load with a quantised cache, and what it says then.
 REFUSED = {"grok-moe": "flash_attn", "laguna-moe": "does not divide n_embd_head_k=80"}
-# Of the compared architectures a compute buffer may be larger than real by this.
-COMPUTE_FACTOR = 1.25
 # llama.cpp prints hundredths of a MiB, rounded.
 ROUNDING = 0.006
 
@@ -92,7 +90,7 @@ def answers(clusters: "Queue[oracle.Workers]", path: Path, questions: Sequence[T
 
 def run_settings(settings: Dict[str, Any]) -> _caches.RunSettings:
     own = dict({"kv_unified": True}, **settings)
-    return _caches.RunSettings(**dict(own, flash_attention=own.get("flash_attention") != "off"))
+    return _caches.RunSettings(**dict(own, flash_attention=own.get("flash_attention") != "off", as_measured=True))
 
 
 def compare(name: str, accounts: _placement.Accounts, split: Tuple[int, ...], real: Any, exact: bool) -> List[str]:
@@ -106,7 +104,7 @@ def compare(name: str, accounts: _placement.Accounts, split: Tuple[int, ...], re
             wrong.append("%s: weights %.2f MiB, llama.cpp says %d" % (where, weights, told.weights))
         if int(kv) < told.context or exact and int(kv) != told.context:
             wrong.append("%s: KV cache %.2f MiB, llama.cpp says %d" % (where, kv, told.context))
-        if compute + ROUNDING < told.compute or exact and compute > COMPUTE_FACTOR * told.compute + 1:
+        if compute + ROUNDING < told.compute or exact and compute - ROUNDING > told.compute:
             wrong.append("%s: compute buffer %.2f MiB, llama.cpp says %.2f" % (where, compute, told.compute))
         if number < len(split) and told.compute >= 1 and not exact:
             OVER.setdefault(name, []).append(Over(kv / told.context if told.context >= 1 else 0, compute / told.compute, sum(planned) / MIB / sum(told)))
