@@ -548,6 +548,21 @@ def with_host_share(request: Request, accounts: Accounts, device: Device) -> Dev
     return replace(device, host_mib=several, host_alone_mib=alone)
 
 
+def split_of(request: Request, accounts: Accounts, parts: Sequence[Tuple[Device, int]], search: str = "exact") -> Split:
+    """Devices with their numbers of slots, in order, each with what its very layers take."""
+    alone, at, placed = len(parts) == 1, 0, []
+    for given, count in parts:
+        device = with_host_share(request, accounts, given)
+        placed.append(Placed(device.alone() if alone else device, accounts.exact(device.kind, at, at + count, alone)))
+        at += count
+    return Split(tuple(placed), len({request.head} | {p.device.machine for p in placed}), search)
+
+
+def exactly(request: Request, accounts: Accounts, split: Split) -> Split:
+    """A split of the search, which goes by what grows with every slot, with what its very layers take."""
+    return split_of(request, accounts, [(p.device, p.n_slots) for p in split.placed], split.search)
+
+
 def _machines_with_host_share(request: Request, accounts: Accounts, machines: Sequence[Machine]) -> List[Machine]:
     return [replace(m, devices=tuple(with_host_share(request, accounts, d) for d in m.devices)) for m in machines]
 
@@ -599,12 +614,13 @@ def make_plan(request: Request, accounts: Optional[Accounts] = None) -> Plan:
                             " where no machine has any, set head_cpu to let the CPU of %s run the model alone" % request.head)
         return _plan_on_head(request, accounts)
     split = find_split(request, accounts, machines, request.headroom_mib)
-    plan = Plan(request, split, split is not None, accounts)
+    plan = Plan(request, split and exactly(request, accounts, split), split is not None, accounts)
     if split is None:
         # the least bad split says where the memory is missing
         wide = request if request.policy in ("all_machines", "named_machines") else replace(request, policy="most_headroom")
-        plan.split = find_split(wide, accounts, machines, None)
-        if plan.split is not None:
+        least_bad = find_split(wide, accounts, machines, None)
+        if least_bad is not None:
+            plan.split = exactly(request, accounts, least_bad)
             worst = min(plan.split.placed, key=lambda p: p.headroom_mib)
             plan.shortfall = {
                 "machine": worst.device.machine, "device": worst.device.name,

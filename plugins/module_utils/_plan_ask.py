@@ -20,7 +20,7 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._ask import Answer,
 from ansible_collections.herd.llama_cpp.plugins.module_utils._model import MIB
 from ansible_collections.herd.llama_cpp.plugins.module_utils._placement import MAX_DEVICES, Accounts, DeviceMemory, HostMemory
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import (
-    CONTEXT_STEP, Machine, Placed, Plan, Request, Split, accounts_of, candidates, find_split, largest, make_plan, with_host_share,
+    CONTEXT_STEP, Machine, Plan, Request, Split, accounts_of, candidates, exactly, find_split, largest, make_plan,
 )
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan_keep import earlier_devices
 
@@ -113,7 +113,7 @@ class AskedAccounts(Accounts):
         for number, count in enumerate(counts):
             figures = answer.devices[number]
             if count:
-                ours = self.base.device("cpu", at, at + count, len(counts) == 1)
+                ours = self.base.exact("cpu", at, at + count, len(counts) == 1)
                 if (ours.weight_bytes // MIB, ours.context_bytes // MIB) != (figures.weights_mib, figures.kv_mib):
                     return False
                 if abs(ours.compute_bytes / MIB - figures.compute_mib) > 0.1:
@@ -157,6 +157,9 @@ class AskedAccounts(Accounts):
             context += max(0, theirs.context_bytes - ours.context_bytes)
             compute += max(0, theirs.compute_bytes - ours.compute_bytes)
         return DeviceMemory(first, end, weights, context, compute)
+
+    # what it says is of these very layers already
+    exact = device
 
     def _summed(self, kind: str, first: int, end: int) -> Tuple[int, int]:
         """Weights and caches as the base has them, without its compute buffer, which takes it long."""
@@ -257,7 +260,7 @@ def _largest_context(request: Request, split: Split, ask: Ask) -> int:
         larger = replace(settings, context_size=n * step)
         accounts = AskedAccounts(accounts_of(request.model, larger))
         accounts.learn(counts, ask(counts, context_size=n * step))
-        return _with_memory(request, split, accounts).headroom_mib >= request.headroom_mib
+        return exactly(request, accounts, split).headroom_mib >= request.headroom_mib
 
     least = settings.context_size // step
     trained = -(-(request.model.n_ctx_train or 1 << 20) // CONTEXT_STEP)
@@ -292,19 +295,9 @@ def _best(request: Request, accounts: Accounts, machines: Sequence[Machine]) -> 
     return find_split(wide, accounts, machines, None)
 
 
-def _with_memory(request: Request, split: Split, accounts: Accounts) -> Split:
-    """The split with what the accounts say of it now."""
-    alone = len(split.placed) == 1
-    placed = []
-    for p in split.placed:
-        device = with_host_share(request, accounts, p.device)
-        placed.append(Placed(device.alone() if alone else device, accounts.device(device.kind, p.memory.first_slot, p.memory.end_slot, alone)))
-    return replace(split, placed=tuple(placed))
-
-
 def _best_of(request: Request, accounts: Accounts, splits: Sequence[Split]) -> Split:
     """Of splits that were asked about the best for the policy, by what was said of them."""
-    told = [_with_memory(request, split, accounts) for split in splits]
+    told = [exactly(request, accounts, split) for split in splits]
     fitting = [split for split in told if split.headroom_mib >= request.headroom_mib]
     if fitting and request.policy == "fewest_machines":
         return min(fitting, key=lambda s: (s.machines, -s.headroom_mib))

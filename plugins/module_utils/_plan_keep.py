@@ -14,7 +14,7 @@ from typing import Any, List, Mapping, Optional, Tuple
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._placement import Accounts
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import (
-    Device, Placed, Plan, Request, Split, host_problems, with_host_share,
+    Device, Plan, Request, Split, host_problems, split_of,
 )
 
 
@@ -48,12 +48,7 @@ def kept_split(request: Request, accounts: Accounts, best: Optional[Split], earl
     wanted = earlier_devices(request, earlier)
     if not wanted or (best is None and tuple(count for _device, count in wanted) not in getattr(accounts, "answers", {})):
         return None
-    placed, at = [], 0
-    for earlier_device, count in wanted:
-        device = with_host_share(request, accounts, earlier_device)
-        placed.append(Placed(device.alone() if len(wanted) == 1 else device, accounts.device(device.kind, at, at + count, len(wanted) == 1)))
-        at += count
-    split = Split(tuple(placed), len({request.head} | {p.device.machine for p in placed}), best.search if best else "exact")
+    split = split_of(request, accounts, wanted, best.search if best else "exact")
     if split.headroom_mib < request.headroom_mib:
         return None
     if best is None:
