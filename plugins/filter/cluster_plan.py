@@ -14,8 +14,8 @@ author:
 description:
   - Computes from a GGUF header what llama.cpp allocates on every device for weights, KV cache and compute buffers, and finds the
     split of the layers over the machines' devices that a policy asks for.
-  - The formulas follow llama.cpp b11434 and are compared with it in this collection's tests. Architectures that were not compared are
-    refused, or planned conservatively with O(unknown=conservative).
+  - The formulas follow llama.cpp b11434 and are compared with it in this collection's tests. Of architectures that were not compared,
+    weights are exact and caches and compute buffers upper bounds; O(unknown=refuse) refuses them.
   - When the model does not fit, the result says how many MiB are missing on which device of the best split, and up to three changes
     that would make it fit, cheapest first.
   - Nothing is asked of any machine; what is planned is what the arguments say.
@@ -69,7 +69,7 @@ options:
     type: int
     default: 512
   flash_attention:
-    description: Whether flash attention is on. Compute buffers without it are only bounded, and only with O(unknown=conservative).
+    description: Whether flash attention is on. Compute buffers without it are an upper bound.
     type: bool
     default: true
   policy:
@@ -109,10 +109,12 @@ options:
       - A draft model and a projector lie on the head's first device when none is named, in its RAM where it has none.
     type: dict
   unknown:
-    description: What to do with a model or a setting whose memory was never compared with llama.cpp.
+    description:
+      - What to do with a model or a setting whose memory was never compared with llama.cpp.
+      - V(bound) plans by an upper bound, made of the header's numbers and the tensors' shapes, and says so. V(refuse) is an error.
     type: str
-    choices: [refuse, conservative]
-    default: refuse
+    choices: [bound, refuse]
+    default: bound
   keep:
     description:
       - An earlier plan of the same cluster. Its split stays when the same was asked for, it still fits, and it is no worse in what the
@@ -166,6 +168,12 @@ _value:
       description: Whether the model fits as asked, the head's RAM included where it is known.
       type: bool
       sample: true
+    may_fit:
+      description:
+        - Whether the model does not fit by an upper bound and what is known exactly of it does. Then only a llama.cpp that is asked
+          can tell.
+      type: bool
+      sample: false
     basis:
       description: A digest of what was asked for. Plans with the same one differ only by the machines and their memory.
       type: str
@@ -262,9 +270,12 @@ _value:
       type: str
       sample: ""
     confidence:
-      description: How each figure was checked and the tolerance for comparing it with a running server.
+      description:
+        - How each figure was checked and the tolerance for comparing it with a running server. C(bound) says whether caches and compute
+          buffers are upper bounds, and C(unknown) why.
       type: dict
-      sample: {weights: exact, kv: exact, compute: compared with llama.cpp b11434, tolerance_mib: 1, compute_tolerance_factor: 1.25}
+      sample: {weights: exact, kv: exact, compute: compared with llama.cpp b11434, tolerance_mib: 1, compute_tolerance_factor: 1.25, bound: false,
+               unknown: []}
 """
 
 import typing as t

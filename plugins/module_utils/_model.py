@@ -9,7 +9,7 @@ All sources named here are those of llama.cpp ``COMPARED_BUILD``.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Sequence, Tuple
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf import printable
@@ -40,6 +40,8 @@ CUDA_ROW_PADDING = 512
 # src/llama-hparams.h: LLAMA_MAX_LAYERS, LLAMA_MAX_EXPERTS. The header's numbers are uint32 there; half of that is ample.
 MAX_LAYERS = 512
 MAX_EXPERTS = 1024
+# No model is known to be wider than 16,384: what a bound is made of must not be absurd either.
+MAX_WIDTH = 1 << 20
 MAX_NUMBER = (1 << 31) - 1
 
 # The build of llama.cpp whose sources the formulas follow and whose own figures they were compared with.
@@ -150,11 +152,15 @@ class Model:
     shared_with_input_bytes: int = 0
     quantised_bytes: int = 0
     quantised_elements: int = 0
+    # what was never compared with llama.cpp, so that only a bound can be said
     unknown: Tuple[str, ...] = ()
     # what stands beside the model (_beside_memory.py): bytes by slot, the widest that an adapter adds to, whether its last layers draft
     beside: Tuple[int, ...] = ()
     beside_width: int = 0
     drafts: bool = False
+    # what the bound is made of: the header's numbers and the tensors by layer, those of no layer under -1
+    header: "Header" = field(default_factory=lambda: Header("", {}), repr=False, compare=False)
+    tensors: Mapping[int, Mapping[str, Any]] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def n_slots(self) -> int:
@@ -214,7 +220,7 @@ def _per_layer(value: Any, n: int, what: str) -> List[int]:
     return [_whole(value, what)] * n
 
 
-class _Header:
+class Header:
     """The architecture's own keys of a header, such as block_count for llama.block_count."""
 
     def __init__(self, arch: str, metadata: Mapping[str, Any]) -> None:
@@ -229,7 +235,17 @@ class _Header:
         return _whole(self.get(key, default), "%s.%s" % (self.arch, key))
 
     def per_layer(self, key: str, n: int, default: Any = 0) -> List[int]:
-        return _per_layer(self.get(key, default), n, "%s.%s" % (self.arch, key))
+        """A number for each of ``n`` layers; those of a file whose layers are run several times are said once."""
+        value = self.get(key, default)
+        loops = self.number("num_loops")
+        if isinstance(value, (list, tuple)) and 1 < loops <= MAX_LAYERS and len(value) < n:
+            value = list(value) * loops
+        return _per_layer(value, n, "%s.%s" % (self.arch, key))
+
+    def largest(self, key: str) -> int:
+        """The number, or the largest of a list of them; 0 where there is none."""
+        value = self.get(key, 0)
+        return max(self.per_layer(key, len(value)), default=0) if isinstance(value, (list, tuple)) else self.number(key)
 
 
 _INPUT = ("token_embd.", "token_types.", "position_embd.", "per_layer_token_embd.", "token_embd_norm.")
@@ -237,35 +253,33 @@ _SHARED = ("rope_freqs.", "rope_factors_long.", "rope_factors_short.")
 _BLOCK = re.compile(r"blk\.([0-9]{1,9})\.(.+)", re.DOTALL)
 
 
-def describe_model(metadata: Mapping[str, Any], tensors: Sequence[Any], file_size_bytes: int = 0, conservative: bool = False) -> Model:
+def describe_model(metadata: Mapping[str, Any], tensors: Sequence[Any], file_size_bytes: int = 0) -> Model:
     """Turn a GGUF header into what the planner needs.
 
-    An architecture that was never compared with llama.cpp raises ``MemoryModelError``, or, when ``conservative``, is
-    planned with full-length caches in every layer and everything unknown listed in ``Model.unknown``.
+    What was never compared with llama.cpp is listed in ``Model.unknown``: such a model is planned by its bound. A header that
+    makes no sense raises ``MemoryModelError``.
     """
     arch = metadata.get("general.architecture")
     if not isinstance(arch, str):
         raise MemoryModelError("the header names no architecture")
 
-    header = _Header(arch, metadata)
+    header = Header(arch, metadata)
     get = header.get
-    rules = EXACT.get(arch)
+    rules = EXACT.get(arch, {})
     unknown: List[str] = []
-    if rules is None:
+    if arch not in EXACT:
         unknown.append("architecture %s: its caches and compute graph were never compared with llama.cpp's" % printable(arch))
-        rules = {}
     if get("attention.indexer.key_length"):
         unknown.append("an indexer cache")
     if get("attention.shared_kv_layers"):
         unknown.append("layers that share a cache")
-    if unknown and not conservative:
-        raise MemoryModelError("%s; allow a conservative plan to go on" % "; ".join(unknown))
-
     for key in ("block_count", "embedding_length"):
         if get(key) is None:
             raise MemoryModelError("the header lacks %s.%s" % (printable(arch), key))
-    n_all, n_embd = header.number("block_count"), header.number("embedding_length")
-    if not 0 < n_all <= MAX_LAYERS or n_embd <= 0:
+    n_file, n_embd = header.number("block_count"), header.number("embedding_length")
+    # src/models/nanbeige.cpp: the layers are run several times, each time as slots with caches of their own
+    n_all = n_file * max(1, header.number("num_loops"))
+    if not 0 < n_all <= MAX_LAYERS or not 0 < n_embd <= MAX_WIDTH:
         raise MemoryModelError("the header has %d layers of width %d" % (n_all, n_embd))
     n_layer = n_all - header.number("nextn_predict_layers")
     if n_layer <= 0:
@@ -295,8 +309,8 @@ def describe_model(metadata: Mapping[str, Any], tensors: Sequence[Any], file_siz
             raise MemoryModelError("the tensor %s has the unknown type %s" % (printable(name), printable(tensor.type_name)))
         if name.startswith("blk."):
             match = _BLOCK.fullmatch(name)
-            if match is None or int(match.group(1)) >= n_all:
-                raise MemoryModelError("the tensor %s belongs to none of the %d layers" % (printable(name), n_all))
+            if match is None or int(match.group(1)) >= n_file:
+                raise MemoryModelError("the tensor %s belongs to none of the %d layers" % (printable(name), n_file))
             groups.setdefault(int(match.group(1)), {})[match.group(2)] = tensor
             names[name] = tensor
         elif name.startswith(_INPUT):
@@ -307,6 +321,8 @@ def describe_model(metadata: Mapping[str, Any], tensors: Sequence[Any], file_siz
             for kind in kinds:
                 target[kind] += _tensor_bytes(tensor, kind)
             names[name] = tensor
+        if not name.startswith("blk."):
+            groups.setdefault(-1, {})[name] = tensor
         if tensor.type_name.lower() not in UNQUANTISED:
             quantised_bytes += tensor.size_bytes
             count = 1
@@ -330,9 +346,12 @@ def describe_model(metadata: Mapping[str, Any], tensors: Sequence[Any], file_siz
             # multi-token-prediction blocks hold a slot but are not loaded (TENSOR_SKIP without a draft context)
             layers.append(Layer(LayerKind(), dict.fromkeys(kinds, 0)))
             continue
-        if not own:
+        if not own and not header.largest("hrm.layers_per_stack") and n_all == n_file:
             raise MemoryModelError("the file has no tensor of layer %d, though its header says there are %d layers" % (il, n_all))
         weights = {kind: sum(_tensor_bytes(t, kind) for t in own.values()) for kind in kinds}
+        if arch not in EXACT:
+            layers.append(Layer(LayerKind(), weights))
+            continue
         width_k, width_v = (head_k_swa, head_v_swa) if swa[il] else (head_k, head_v)
         attention = kv_heads[il] > 0 and (recurrent[il] in ("", "both"))
         k_row = width_k * kv_heads[il] if attention else 0
@@ -352,10 +371,11 @@ def describe_model(metadata: Mapping[str, Any], tensors: Sequence[Any], file_siz
         rows_after=rules.get("rows_after", "attention"),
         ssm=(header.number("ssm.conv_kernel"), header.number("ssm.inner_size"), header.number("ssm.state_size"),
              header.number("ssm.group_count"), header.number("ssm.time_step_rank")),
-        shared_with_input_bytes=shared_with_input, quantised_bytes=quantised_bytes, quantised_elements=quantised_elements, unknown=tuple(unknown))
+        shared_with_input_bytes=shared_with_input, quantised_bytes=quantised_bytes, quantised_elements=quantised_elements, unknown=tuple(unknown),
+        header=header, tensors=groups)
 
 
-def _sliding(rules: Mapping[str, Any], header: _Header, n_all: int, n_layer: int) -> Tuple[List[bool], int]:
+def _sliding(rules: Mapping[str, Any], header: Header, n_all: int, n_layer: int) -> Tuple[List[bool], int]:
     """Which layers use a sliding window (src/llama-model.cpp, load_swa_pattern; src/llama-hparams.cpp, set_swa_pattern)."""
     none = [False] * n_all
     if "swa" not in rules:
@@ -373,7 +393,7 @@ def _sliding(rules: Mapping[str, Any], header: _Header, n_all: int, n_layer: int
     return [il < n_layer and il % pattern < pattern - 1 for il in range(n_all)], n_swa
 
 
-def _recurrent(rules: Mapping[str, Any], header: _Header, n_all: int, n_layer: int, kv_heads: Sequence[int]) -> List[str]:
+def _recurrent(rules: Mapping[str, Any], header: Header, n_all: int, n_layer: int, kv_heads: Sequence[int]) -> List[str]:
     """Per layer: "" attention, "state" a recurrent state instead, "both" (src/models/<architecture>.cpp, load_arch_hparams)."""
     rule = rules.get("recurrent")
     if rule == "interval":

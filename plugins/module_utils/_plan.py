@@ -19,6 +19,7 @@ from bisect import bisect_right
 from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
+from ansible_collections.herd.llama_cpp.plugins.module_utils._bound import BoundAccounts
 from ansible_collections.herd.llama_cpp.plugins.module_utils._caches import KV_TYPES, RunSettings
 from ansible_collections.herd.llama_cpp.plugins.module_utils._model import BLOCKS, MIB, Model, mib_up, pad
 from ansible_collections.herd.llama_cpp.plugins.module_utils._placement import MAX_DEVICES, Accounts, DeviceMemory, HostMemory
@@ -30,8 +31,6 @@ EXACT_STATES_ALL = 1 << 11
 _BEAM = 48
 # The head's own process besides the buffers counted here: measured between 60 and 250 MiB, mostly the vocabulary. Fitted.
 HEAD_PROCESS_MIB = 300
-# A device's figures are trusted as they are where compared with llama.cpp; otherwise its compute buffer is doubled. A guess.
-UNKNOWN_COMPUTE_FACTOR = 2
 CONTEXT_STEP = 256
 # Bits per weight of common quantisations of whole files, measured on a 70B (tools/quantize/README.md of llama.cpp).
 QUANTISATIONS = (("Q8_0", 8.50), ("Q6_K", 6.56), ("Q5_K_M", 5.67), ("Q5_K_S", 5.52), ("Q4_K_M", 4.84), ("Q4_K_S", 4.57), ("IQ4_XS", 4.25),
@@ -495,10 +494,17 @@ class Plan:
     # no device at all: the head's CPU runs the model, and this is what its RAM has left, where its size is known
     on_head: bool = False
     headroom_mib: Optional[int] = None
+    # the bound does not fit, and what is known exactly does
+    may_fit: bool = False
 
 
-def check_settings(model: Model, settings: RunSettings, conservative: bool) -> None:
-    """Refuse what llama.cpp refuses, and what these formulas do not cover."""
+def unsure_of(model: Model, settings: RunSettings) -> Tuple[str, ...]:
+    """Why the plan of a model with these settings rests on a bound; empty where every figure is llama.cpp's own."""
+    return model.unknown + (() if settings.flash_attention else ("compute buffers without flash attention",))
+
+
+def check_settings(model: Model, settings: RunSettings) -> None:
+    """Refuse what llama.cpp refuses."""
     if settings.context_size < 1 or settings.parallel < 1 or settings.ubatch < 1 or settings.batch < 1:
         raise PlanError("context size, slots, batch and micro batch must be at least 1")
     if settings.parallel > 256:
@@ -506,11 +512,8 @@ def check_settings(model: Model, settings: RunSettings, conservative: bool) -> N
     for name in (settings.type_k, settings.type_v):
         if name.lower() not in KV_TYPES:
             raise PlanError("'%s' is no type of a KV cache; choose one of %s" % (name, ", ".join(KV_TYPES)))
-    if not settings.flash_attention:
-        if settings.type_v.lower() not in ("f32", "f16", "bf16"):
-            raise PlanError("a quantised V cache needs flash attention")
-        if not conservative:
-            raise PlanError("compute buffers are only known with flash attention on; turn it on or allow a conservative plan")
+    if not settings.flash_attention and settings.type_v.lower() not in ("f32", "f16", "bf16"):
+        raise PlanError("a quantised V cache needs flash attention")
     if any(layer.kind.mla for layer in model.layers) and settings.type_k.lower() != settings.type_v.lower():
         raise PlanError("this model's latent attention has one cache: llama.cpp wants the same type for K and V")
     for layer in model.layers:
@@ -518,27 +521,6 @@ def check_settings(model: Model, settings: RunSettings, conservative: bool) -> N
             if row % BLOCKS[type_name.lower()][0]:
                 raise PlanError("a KV cache of type %s needs rows of a multiple of %d, this model's have %d" % (
                     type_name, BLOCKS[type_name.lower()][0], row))
-
-
-class ConservativeAccounts(Accounts):
-    """Accounts with room for what is not known: a larger compute buffer, and attention scores kept in memory."""
-
-    def _measure(self, kind: str, present: frozenset, count: int, is_first: bool, last: bool, ends: bool, alone: bool) -> int:
-        known = super()._measure(kind, present, count, is_first, last, ends, alone)
-        if self.model.unknown:
-            known *= UNKNOWN_COMPUTE_FACTOR
-        if not self.settings.flash_attention:
-            # src/llama-graph.cpp, build_attn_mha without flash attention: scores of all heads in float32, the result of
-            # the softmax, and a transposed V. Bound, not measured.
-            s = self.settings
-            order = list(self._ids)
-            for index in present:
-                layer = order[index]
-                if layer.cache and layer.head_k:
-                    heads = layer.mla[2] if layer.mla else layer.q_dim // layer.head_k
-                    known += 3 * 4 * s.sequence_context * s.tokens * heads
-                    break
-        return known
 
 
 def candidates(request: Request) -> List[Machine]:
@@ -612,17 +594,15 @@ def find_split(request: Request, accounts: Accounts, machines: Sequence[Machine]
 
 def accounts_of(model: Model, settings: RunSettings) -> Accounts:
     """What is known of a model without asking llama.cpp."""
-    if model.unknown or not settings.flash_attention:
-        return ConservativeAccounts(model, settings)
-    return Accounts(model, settings)
+    return BoundAccounts(model, settings) if unsure_of(model, settings) else Accounts(model, settings)
 
 
-def make_plan(request: Request, conservative: bool = False, accounts: Optional[Accounts] = None) -> Plan:
+def make_plan(request: Request, accounts: Optional[Accounts] = None) -> Plan:
     """The best plan for a request, or what is missing and the cheapest ways to get there.
 
-    ``accounts`` say what each run of layers takes; formulas, where they are not given.
+    ``accounts`` say what each run of layers takes; formulas or a bound, where they are not given.
     """
-    check_settings(request.model, request.settings, conservative)
+    check_settings(request.model, request.settings)
     machines = candidates(request)
     labels = [d.label for m in machines for d in m.devices]
     for label in labels:
@@ -655,7 +635,21 @@ def make_plan(request: Request, conservative: bool = False, accounts: Optional[A
         chosen = [replace(m, devices=tuple(d for d in m.devices if d.label in used)) for m in machines]
         plan.largest_context = largest_context(request, chosen)
     plan.problems = host_problems(plan)
+    plan.may_fit = (not plan.fits or bool(plan.problems)) and _may_fit(plan, machines)
     return plan
+
+
+def _least(plan: Plan) -> Optional[Accounts]:
+    """Accounts of what is known exactly, where a plan rests on a bound."""
+    return BoundAccounts(plan.request.model, plan.request.settings, least=True) if isinstance(plan.accounts, BoundAccounts) else None
+
+
+def _may_fit(plan: Plan, machines: Sequence[Machine]) -> bool:
+    """Whether llama.cpp may well load a model whose bound does not fit: what is known exactly fits."""
+    known = _least(plan)
+    if known is None or host_problems(replace(plan, accounts=known)):
+        return False
+    return plan.fits or find_split(plan.request, known, machines, plan.request.headroom_mib) is not None
 
 
 # -- the head's CPU alone ---------------------------------------------------------------------------------------------
@@ -674,6 +668,10 @@ def _plan_on_head(request: Request, accounts: Accounts) -> Plan:
     if plan.fits:
         plan.largest_context = largest_context(request, request.machines)
         return plan
+    known = _least(plan)
+    if known is not None:
+        least = _head_spare_mib(request, known)
+        plan.may_fit = least is not None and least >= request.headroom_mib
     missing = request.headroom_mib - (spare or 0)
     plan.shortfall = {"machine": request.head, "device": "CPU", "missing_mib": missing, "total_missing_mib": missing}
     plan.problems = ["%s: its CPU alone needs about %d MiB of RAM%s, %d MiB more than are free" % (
@@ -736,7 +734,7 @@ def ways_out(request: Request, machines: Sequence[Machine]) -> List[Dict[str, An
         if settings.type_k.lower() in ("f16", "bf16", "f32") and settings.flash_attention:
             smaller = replace(settings, type_k=type_name, type_v=type_name)
             try:
-                check_settings(request.model, smaller, True)
+                check_settings(request.model, smaller)
             except PlanError:
                 continue
             if _quick_fits(replace(request, settings=smaller), machines):

@@ -20,7 +20,7 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._ask import Answer,
 from ansible_collections.herd.llama_cpp.plugins.module_utils._model import MIB
 from ansible_collections.herd.llama_cpp.plugins.module_utils._placement import MAX_DEVICES, Accounts, DeviceMemory, HostMemory
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import (
-    CONTEXT_STEP, Machine, Plan, Request, Split, accounts_of, candidates, exactly, find_split, largest, make_plan,
+    CONTEXT_STEP, Machine, Plan, Request, Split, accounts_of, candidates, exactly, find_split, largest, make_plan, unsure_of,
 )
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan_keep import earlier_devices
 
@@ -221,7 +221,7 @@ class Asked(NamedTuple):
     agreed: bool
 
 
-def plan_by_asking(request: Request, ask: Ask, conservative: bool = False, earlier: Optional[Mapping[str, Any]] = None) -> Tuple[Plan, Asked]:
+def plan_by_asking(request: Request, ask: Ask, earlier: Optional[Mapping[str, Any]] = None) -> Tuple[Plan, Asked]:
     """The best plan by llama.cpp's own figures. Raises PlanError as make_plan does, and AskError where llama.cpp gives no answer."""
     accounts = AskedAccounts(accounts_of(request.model, request.settings))
     machines = candidates(request)
@@ -229,14 +229,14 @@ def plan_by_asking(request: Request, ask: Ask, conservative: bool = False, earli
     if not n_devices:
         answer = ask(())
         accounts.learn((), answer)
-        return make_plan(request, conservative, accounts), Asked(1, False)
+        return make_plan(request, accounts), Asked(1, False)
     kept = tuple(count for _device, count in earlier_devices(request, earlier or {}))
     if kept:
         accounts.learn(kept, ask(kept))
-    if request.model.unknown or (kept and not accounts.holds(kept, accounts.answers[kept])):
+    if unsure_of(request.model, request.settings) or (kept and not accounts.holds(kept, accounts.answers[kept])):
         accounts.survey(ask, MAX_DEVICES)
     asked: Dict[Counts, Split] = {}
-    agreed = not request.model.unknown
+    agreed = not unsure_of(request.model, request.settings)
     rounds = 0
     while rounds < MAX_ROUNDS:
         rounds += 1
@@ -253,7 +253,7 @@ def plan_by_asking(request: Request, ask: Ask, conservative: bool = False, earli
         asked[counts] = split
         if not surveyed and not accounts.holds(counts, answer):
             accounts.survey(ask, MAX_DEVICES)
-    plan = make_plan(request, conservative, accounts)
+    plan = make_plan(request, accounts)
     if plan.split is not None and _counts(plan.split) not in accounts.answers:
         plan.split = _best_of(request, accounts, list(asked.values()))
     if plan.fits and plan.split is not None and not agreed:

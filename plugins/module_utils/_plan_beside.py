@@ -92,7 +92,7 @@ def _add(found: Beside, what: str, header: Mapping[str, Any], file: str, head: s
         _place(found, what, file, head, devices[what], _beside_memory.projector(_metadata(header), int(header.get("file_size_bytes") or 0)))
     elif what == "draft":
         # its own layers that draft are all there is to a file of them alone
-        draft = describe_model(_metadata(header), _tensors(header), int(header.get("file_size_bytes") or 0), conservative=True)
+        draft = describe_model(_metadata(header), _tensors(header), int(header.get("file_size_bytes") or 0))
         if _metadata(header).get("%s.nextn_predict_layers" % draft.architecture) and "draft-mtp" in _beside.spec_types(found.words):
             draft = _beside_memory.with_own_drafting(draft, _metadata(header), _tensors(header))
         run = _beside_memory.draft_settings(found.settings)

@@ -394,17 +394,25 @@ def table(plan: Mapping, endpoints: t.Mapping[t.Tuple[str, str], str]) -> str:
     return "".join(out)
 
 
+def bound_lines(plan: Mapping) -> t.List[str]:
+    """That the figures are a bound and what will become of it; nothing where they are llama.cpp's own."""
+    sure = plan["confidence"]
+    if not sure.get("bound"):
+        return []
+    return ["KV cache and compute buffers are upper bounds, not llama.cpp's own figures: %s. Once llama.cpp is built it is asked, which makes them"
+            " exact." % "; ".join(str(reason) for reason in sure["unknown"])]
+
+
 def sureness(plan: Mapping) -> t.List[str]:
     sure = plan["confidence"]
     lines = ["Weights: %s. KV cache: %s." % (sure["weights"], sure["kv"]),
              "Compute buffers: %s; the real ones may differ by a factor of %g at most." % (sure["compute"], sure["compute_tolerance_factor"])
-             if not sure.get("unknown") else "Compute buffers: %s." % sure["compute"],
+             if not sure.get("bound") else "Compute buffers: %s." % sure["compute"],
              "The head's own memory is an estimate; reserves are as given."]
     if sure.get("device_kinds_not_measured"):
         lines.append("The comparison was made on CPU devices; on %s the buffers follow the same rules but were not measured." % (
             ", ".join(str(kind).upper() for kind in sure["device_kinds_not_measured"])))
-    if sure.get("unknown"):
-        lines.append("Not known exactly, so planned with room to spare: %s." % ", ".join(str(word) for word in sure["unknown"]))
+    lines += bound_lines(plan)
     if plan.get("search") == "beam":
         lines.append("There were too many different sets of devices to try all: a better split may exist.")
     return lines

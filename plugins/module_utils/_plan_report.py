@@ -12,7 +12,7 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._caches import RunS
 from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf_kind import kind_of
 from ansible_collections.herd.llama_cpp.plugins.module_utils._model import COMPARED_BUILD, MemoryModelError, Model, describe_model, mib_up
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import (
-    Device, Machine, Plan, PlanError, Request, host_mib, make_plan,
+    Device, Machine, Plan, PlanError, Request, host_mib, make_plan, unsure_of,
 )
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan_ask import Ask, Asked, accounts_told, answer_as_dict, plan_by_asking
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan_beside import beside_facts, stand_beside
@@ -49,7 +49,7 @@ def _flag(value: Any, what: str) -> bool:
     return value
 
 
-def model_from_facts(facts: Mapping[str, Any], conservative: bool) -> Model:
+def model_from_facts(facts: Mapping[str, Any]) -> Model:
     """A model from what gguf_info returns with its metadata and tensors."""
     if not isinstance(facts, Mapping) or not isinstance(facts.get("metadata"), Mapping) or not isinstance(facts.get("tensors"), (list, tuple)):
         raise PlanError("the plan needs the facts of gguf_info with its metadata and its tensors included")
@@ -61,7 +61,7 @@ def model_from_facts(facts: Mapping[str, Any], conservative: bool) -> Model:
     if kind.problem:
         raise PlanError("%s. %s" % (kind.problem, kind.remedy))
     try:
-        return describe_model(facts["metadata"], tensors, int(facts.get("file_size_bytes") or 0), conservative)
+        return describe_model(facts["metadata"], tensors, int(facts.get("file_size_bytes") or 0))
     except MemoryModelError as exc:
         raise PlanError(str(exc)) from exc
 
@@ -133,38 +133,47 @@ def _with_mmproj(machines: List[Machine], head: str, mmproj_mib: int, device: Op
 def request_from_facts(facts: Mapping[str, Any], machines: Sequence[Mapping[str, Any]], *, host: str, context_size: Any = 8192, parallel: Any = 4,
                        kv_unified: bool = True, type_k: str = "f16", type_v: str = "f16", batch: Any = 2048, ubatch: Any = 512,
                        flash_attention: bool = True, policy: str = "fewest_machines", named: Sequence[str] = (), reserve_mib: Any = None,
-                       headroom_mib: Any = 0, mmproj_mib: Any = 0, mmproj_device: Optional[str] = None, unknown: str = "refuse",
-                       head_cpu: bool = False, beside: Optional[Mapping[str, Any]] = None) -> Tuple[Request, bool]:
-    """What is asked for, with what stands beside the model (the last arguments of _plan_beside.stand_beside), and whether a model that was never compared is planned conservatively."""
-    if unknown not in ("refuse", "conservative"):
-        raise PlanError("unknown must be 'refuse' or 'conservative', not '%s'" % unknown)
-    conservative = unknown == "conservative"
-    model = model_from_facts(facts, conservative)
+                       headroom_mib: Any = 0, mmproj_mib: Any = 0, mmproj_device: Optional[str] = None, unknown: str = "bound",
+                       head_cpu: bool = False, beside: Optional[Mapping[str, Any]] = None) -> Request:
+    """What is asked for; ``beside`` are the last arguments of _plan_beside.stand_beside, what stands beside the model."""
+    if unknown not in ("bound", "refuse"):
+        raise PlanError("unknown must be 'bound' or 'refuse', not '%s'" % unknown)
+    model = model_from_facts(facts)
     settings = RunSettings(context_size=_whole(context_size, "context_size", 1), parallel=_whole(parallel, "parallel", 1),
                            kv_unified=bool(kv_unified), type_k=str(type_k), type_v=str(type_v), batch=_whole(batch, "batch", 1),
                            ubatch=_whole(ubatch, "ubatch", 1), flash_attention=bool(flash_attention))
+    unsure = unsure_of(model, settings)
+    if unsure and unknown == "refuse":
+        raise PlanError("%s; set cluster_plan_unknown to 'bound' for a plan by an upper bound" % "; ".join(unsure))
     parsed = machines_from_facts(machines, host, reserve_mib)
     if not any(m.name == host for m in parsed):
         raise PlanError("the head %s is not among the machines" % host)
     parsed, host_extra = _with_mmproj(parsed, host, _whole(mmproj_mib, "mmproj_mib"), mmproj_device)
     around = stand_beside(model, facts, settings, parsed, host, **(beside or {}))
     return Request(around.model, around.settings, tuple(around.machines), host, policy, tuple(named), _whole(headroom_mib, "headroom_mib"),
-                   host_extra + around.host_extra_mib, _flag(head_cpu, "head_cpu"), around), conservative
+                   host_extra + around.host_extra_mib, _flag(head_cpu, "head_cpu"), around)
 
 
 def plan_from_facts(facts: Mapping[str, Any], machines: Sequence[Mapping[str, Any]], *, keep: Optional[Mapping[str, Any]] = None,
                     **options: Any) -> Dict[str, Any]:
     """The whole way from facts to facts, without asking llama.cpp."""
-    request, conservative = request_from_facts(facts, machines, **options)
-    plan = make_plan(request, conservative, accounts_told(request, keep or {}))
+    request = request_from_facts(facts, machines, **options)
+    try:
+        plan = make_plan(request, accounts_told(request, keep or {}))
+    except MemoryModelError as exc:
+        # a bound reads more of the header than the formulas do
+        raise PlanError(str(exc)) from exc
     return plan_as_dict(plan, keep_split(plan, keep or {}))
 
 
 def asked_plan_from_facts(facts: Mapping[str, Any], machines: Sequence[Mapping[str, Any]], ask: Ask, *, keep: Optional[Mapping[str, Any]] = None,
                           **options: Any) -> Dict[str, Any]:
     """The same by llama.cpp's own figures; ``ask`` is Asker.ask. Raises PlanError and AskError."""
-    request, conservative = request_from_facts(facts, machines, **options)
-    plan, asked = plan_by_asking(request, ask, conservative, keep)
+    request = request_from_facts(facts, machines, **options)
+    try:
+        plan, asked = plan_by_asking(request, ask, keep)
+    except MemoryModelError as exc:
+        raise PlanError(str(exc)) from exc
     kept = keep_split(plan, keep or {})
     result = plan_as_dict(plan, kept)
     return with_answer(result, plan, asked)
@@ -179,7 +188,7 @@ def with_answer(result: Dict[str, Any], plan: Plan, asked: Asked) -> Dict[str, A
     result["host"]["asked"] = {"weights_mib": answer.host.weights_mib, "kv_mib": answer.host.kv_mib, "compute_mib": answer.host.compute_mib}
     result["figures"] = {"source": "asked", "build": answer.build, "rounds": asked.rounds, "as_formulas": asked.agreed}
     result["answer"] = answer_as_dict(counts, answer)
-    result["confidence"].update(weights="asked", kv="asked", compute="asked", llama_cpp_version=answer.build, compute_tolerance_factor=1.25)
+    result["confidence"].update(weights="asked", kv="asked", compute="asked", llama_cpp_version=answer.build, compute_tolerance_factor=1.25, bound=False)
     return result
 
 
@@ -212,10 +221,11 @@ def plan_as_dict(plan: Plan, kept: bool = False) -> Dict[str, Any]:
     tensor_split = [d["tensor_split"] for d in devices]
     result: Dict[str, Any] = {
         "fits": plan.fits and not plan.problems,
+        "may_fit": plan.may_fit,
         "policy": request.policy,
         "basis": basis(request),
         "kept": kept,
-        "figures": {"source": "bound" if model.unknown else "formulas", "build": ""},
+        "figures": {"source": "bound" if unsure_of(model, settings) else "formulas", "build": ""},
         "search": split.search if split is not None else "exact",
         "architecture": model.architecture,
         "n_layers": len(model.layers),
@@ -260,9 +270,12 @@ def failure(result: Mapping[str, Any]) -> str:
         return ""
     problems = "; ".join(problem.rstrip(".") for problem in result["problems"]) or "the model does not fit"
     ways = "; or ".join(way["text"] for way in result["ways_out"])
-    if ways:
-        return "%s. What would make it fit: %s." % (problems, ways)
-    return "%s. No single change makes it fit: add machines, or take a smaller model." % problems
+    said = "%s. What would make it fit: %s." % (problems, ways) if ways else (
+        "%s. No single change makes it fit: add machines, or take a smaller model." % problems)
+    if result.get("may_fit"):
+        said += (" That is by an upper bound, and what is known exactly does fit: set cluster_plan_beyond_bound to true to go on to the build,"
+                 " after which llama.cpp itself says what it needs.")
+    return said
 
 
 def arguments(result: Mapping[str, Any], settings: RunSettings) -> List[str]:
@@ -293,18 +306,21 @@ def _compute_factor(plan: Plan) -> float:
 def confidence(plan: Plan) -> Dict[str, Any]:
     """How the figures were checked, and the difference from the real ones beyond which something is wrong."""
     model = plan.request.model
-    exact = not model.unknown and plan.request.settings.flash_attention
+    unsure = unsure_of(model, plan.request.settings)
+    exact = not unsure
     kinds = {p.device.kind for p in plan.split.placed} if plan.split is not None else set()
     return {
-        "weights": "exact" if not model.unknown else "from the tensor table",
+        "weights": "exact",
         "kv": "exact" if not model.unknown else "upper bound",
-        "compute": "guess, doubled" if not exact else "estimate" if plan.on_head else "compared with llama.cpp %s" % COMPARED_BUILD,
+        "compute": "upper bound" if not exact else "estimate" if plan.on_head else "compared with llama.cpp %s" % COMPARED_BUILD,
         "reserve": "given",
         "host_process": "estimate",
         "device_kinds_not_measured": sorted(kinds - {"cpu"}),
-        "unknown": list(model.unknown),
+        "unknown": list(unsure),
         "llama_cpp_version": COMPARED_BUILD,
         # against a running llama-server: the log's figures are rounded to hundredths; compute may be over by this factor
         "tolerance_mib": 1,
-        "compute_tolerance_factor": _compute_factor(plan) if exact else 3.0,
+        "compute_tolerance_factor": _compute_factor(plan),
+        # what is larger than real is no sign of anything then
+        "bound": not exact,
     }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._plan_page import layer_range, shared_device
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan_page import bound_lines, layer_range, shared_device
 from ansible_collections.herd.llama_cpp.plugins.module_utils._text_table import table_lines
 
 Mapping = t.Mapping[str, t.Any]
@@ -53,6 +53,7 @@ def plan_text(plan: Mapping, model: Mapping, commands: t.Sequence[Mapping] = (),
                  " llama-server itself." % (host["machine"], host["total_mib"], host["weights_mib"], host["kv_mib"], host["compute_mib"])]
     if plan["unused_machines"]:
         lines.append("Not needed: %s." % ", ".join(plan["unused_machines"]))
+    lines += bound_lines(plan)
     if plan.get("kept"):
         lines.append("The split is the one of the running cluster, which still fits.")
     if plan["fits"]:
@@ -60,7 +61,7 @@ def plan_text(plan: Mapping, model: Mapping, commands: t.Sequence[Mapping] = (),
         for command in commands:
             lines += ["", "%s, %s:" % (command["machine"], command["unit"])] + command["text"].splitlines()
     else:
-        lines.append("It does not fit: %s." % "; ".join(plan["problems"]))
+        lines.append("It does not fit%s: %s." % (" by that bound, though it may in truth" if plan.get("may_fit") else "", "; ".join(plan["problems"])))
         lines += ["A way out: %s." % way["text"] for way in plan["ways_out"]]
     if notes:
         lines += [""] + list(notes)

@@ -389,7 +389,7 @@ def run(cases: int, seed: int, only: int, limit: bool) -> Dict[str, Any]:
         large = base("large", header, len(header) + 65536)
         if limit:
             # whatever is loaded lately is loaded before
-            _plan_report.plan_from_facts(_facts(_read(make_path(directory, sources[0]))), MACHINES, host="head", unknown="conservative")
+            _plan_report.plan_from_facts(_facts(_read(make_path(directory, sources[0]))), MACHINES, host="head", unknown="bound")
             limit_memory()
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         for number in range(cases):
@@ -443,7 +443,7 @@ def one(path: Path, number: int, what: str, result: Dict[str, Any]) -> None:
         return
     start = time.process_time()
     try:
-        _plan_report.plan_from_facts(facts, MACHINES, host="head", context_size=2048, unknown="conservative" if number % 3 else "refuse",
+        _plan_report.plan_from_facts(facts, MACHINES, host="head", context_size=2048, unknown="bound" if number % 3 else "refuse",
                                      policy=_plan.POLICIES[number % 3])
         result["planned"] += 1
     except _plan.PlanError as exc:

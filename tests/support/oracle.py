@@ -32,7 +32,8 @@ class Workers:
             for index, count in enumerate(self.devices):
                 address, port = "127.0.0.%d" % (index + 2), self.first_port + index
                 command = [str(binary), "-H", address, "-p", str(port), "-t", "1", "-d", ",".join(["CPU"] * count)]
-                self.processes.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+                # a worker whose client is killed in the middle of an answer dies of SIGPIPE unless that is ignored, as Python has it
+                self.processes.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, restore_signals=False))
                 self.endpoints.append("%s:%d" % (address, port))
             deadline = time.monotonic() + 20
             while not all(self._listens(e) for e in self.endpoints):

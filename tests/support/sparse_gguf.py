@@ -13,7 +13,7 @@ import os
 import struct
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 # name -> (id, elements in a block, bytes in a block); ggml/include/ggml.h and ggml/src/ggml-common.h of llama.cpp 0.5.0
 TYPES: Dict[str, Tuple[int, int, int]] = {
@@ -47,6 +47,18 @@ class I32(int):
     """An integer that is written as int32 (split.tensors.count is)."""
 
 
+# the types of a header's values: gguf.h, enum gguf_type
+KINDS = {0: "u8", 1: "i8", 2: "u16", 3: "i16", 4: "u32", 5: "i32", 6: "f32", 7: "bool", 8: "str", 9: "array", 10: "u64", 11: "i64", 12: "f64"}
+CODES = {"u8": "B", "i8": "b", "u16": "H", "i16": "h", "u32": "I", "i32": "i", "f32": "f", "bool": "?", "u64": "Q", "i64": "q", "f64": "d"}
+
+
+class Typed(NamedTuple):
+    """A value that is written as the type it names, ``[u32]`` being an array."""
+
+    kind: str
+    value: Any
+
+
 @dataclass
 class Model:
     """A model as a converter would write it: metadata without a vocabulary, and the tensor table."""
@@ -78,8 +90,19 @@ def _string(text: str) -> bytes:
     return struct.pack("<Q", len(raw)) + raw
 
 
+def _typed(kind: str, value: Any) -> bytes:
+    numbers = {name: number for number, name in KINDS.items()}
+    if kind.startswith("["):
+        inner = kind[1:-1]
+        return struct.pack("<IIQ", numbers["array"], numbers[inner], len(value)) + b"".join(_typed(inner, item)[4:] for item in value)
+    raw = _string(value) if kind == "str" else struct.pack("<" + CODES[kind], float(value) if kind in ("f32", "f64") else value)
+    return struct.pack("<I", numbers[kind]) + raw
+
+
 def _value(value: Any) -> bytes:
     """A metadata value with its type tag: bool 7, uint16 2, uint32 4, int32 5, float32 6, string 8, array 9."""
+    if isinstance(value, Typed):
+        return _typed(*value)
     if isinstance(value, bool):
         return struct.pack("<IB", 7, value)
     if isinstance(value, U16):

@@ -15,6 +15,7 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.herd.llama_cpp.plugins.filter.cluster_plan import FilterModule
 from ansible_collections.herd.llama_cpp.plugins.filter.gguf_node_count import gguf_node_count
 from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf import describe, read_gguf_model
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan_text import plan_text
 
 plan = FilterModule().filters()["cluster_plan"]
 
@@ -66,7 +67,7 @@ def test_a_model_that_does_not_fit_is_an_answer_not_an_error() -> None:
     ({"policy": "named_machines"}, "needs the names"),
     ({"policy": "named_machines", "named": ["mars"]}, "mars is not among"),
     ({"context_size": "many"}, "context_size must be a whole number"),
-    ({"unknown": "guess"}, "'refuse' or 'conservative'"),
+    ({"unknown": "conservative"}, "'bound' or 'refuse'"),
     ({"type_k": "q9"}, "no type of a KV cache"),
     ({"colour": "red"}, "colour"),
     ({"mmproj_mib": 1, "mmproj_device": "head/CUDA7"}, "not among the devices"),
@@ -96,16 +97,75 @@ def test_facts_without_tensors_are_refused() -> None:
         plan({"architecture": "llama"}, machines(1), host="head")
 
 
-def test_an_unknown_architecture_is_refused_or_doubled() -> None:
-    known = sparse_gguf.facts("llama-8b")
-    new = dict(known, metadata={k.replace("llama.", "newcomer."): v for k, v in known["metadata"].items()})
-    new["metadata"]["general.architecture"] = "newcomer"
-    with pytest.raises(AnsibleFilterError, match="never compared"):
-        plan(new, machines(2), host="head")
-    careful = plan(new, machines(2), host="head", unknown="conservative")
-    exact = plan(known, machines(2), host="head")
-    assert careful["confidence"]["unknown"]
-    assert careful["devices"][0]["compute_mib"] > exact["devices"][0]["compute_mib"]
+# -- architectures and settings that were never compared with llama.cpp ------------------------------------------------
+
+def newcomer(shape: str = "llama-8b") -> dict:
+    """A shape whose architecture has a name that nobody knows."""
+    facts = sparse_gguf.facts(shape)
+    own = facts["metadata"]["general.architecture"] + "."
+    metadata = {"newcomer." + key[len(own):] if key.startswith(own) else key: value for key, value in facts["metadata"].items()}
+    return dict(facts, metadata=dict(metadata, **{"general.architecture": "newcomer"}))
+
+
+def of_size(free_mib: int) -> list:
+    """Two machines whose devices have so much."""
+    cluster = machines(2)
+    for machine in cluster:
+        machine["devices"][0].update(total_mib=free_mib, free_mib=free_mib, reserve_mib=0)
+    return cluster
+
+
+def test_an_unknown_architecture_is_planned_by_a_bound_that_says_so() -> None:
+    bounded, exact = plan(newcomer(), machines(2), host="head"), plan(sparse_gguf.facts("llama-8b"), machines(2), host="head")
+    assert bounded["fits"] and not bounded["may_fit"]
+    sure = bounded["confidence"]
+    assert sure["bound"] and (sure["weights"], sure["kv"], sure["compute"]) == ("exact", "upper bound", "upper bound")
+    assert not exact["confidence"]["bound"] and not exact["confidence"]["unknown"]
+    for ours, real in zip(bounded["devices"], exact["devices"]):
+        assert ours["weights_mib"] == real["weights_mib"] and ours["kv_mib"] >= real["kv_mib"] and ours["compute_mib"] > real["compute_mib"]
+    text = plan_text(bounded, {"name": "A"})
+    assert "newcomer" in text and "Once llama.cpp is built it is asked, which makes them exact." in text
+    assert "upper bounds" not in plan_text(exact, {"name": "A"})
+
+
+@pytest.mark.parametrize(("facts", "options", "why"), [
+    (newcomer(), {}, "newcomer.*never compared"),
+    (sparse_gguf.facts("llama-8b"), {"flash_attention": False}, "without flash attention"),
+])
+def test_who_wants_a_refusal_gets_one_that_names_the_variable(facts: dict, options: dict, why: str) -> None:
+    with pytest.raises(AnsibleFilterError, match=why + ".*cluster_plan_unknown"):
+        plan(facts, machines(2), host="head", unknown="refuse", **options)
+    assert plan(facts, machines(2), host="head", **options)["confidence"]["bound"]
+
+
+def test_a_bound_that_does_not_fit_says_whether_the_truth_may() -> None:
+    weights = plan(newcomer(), machines(2), host="head")
+    need = max(device["needed_mib"] for device in plan(newcomer(), machines(2), host="head", policy="all_machines")["devices"])
+    tight = plan(newcomer(), of_size(need - 50), host="head", policy="all_machines")
+    assert weights["fits"] and not tight["fits"] and tight["may_fit"]
+    assert "cluster_plan_beyond_bound" in tight["failure"] and "may in truth" in plan_text(tight, {"name": "A"})
+    hopeless = plan(newcomer(), of_size(2000), host="head")
+    assert not hopeless["fits"] and not hopeless["may_fit"] and "beyond_bound" not in hopeless["failure"]
+    known = plan(sparse_gguf.facts("llama-8b"), of_size(2000), host="head")
+    assert not known["fits"] and not known["may_fit"]
+
+
+def test_the_head_s_ram_may_be_enough_though_its_bound_is_more() -> None:
+    cluster = machines(2)
+    need = plan(newcomer(), cluster, host="head", context_size=65536)["host"]
+    cluster[0]["ram_free_mib"] = need["total_mib"] - 50
+    made = plan(newcomer(), cluster, host="head", context_size=65536)
+    assert not made["fits"] and made["may_fit"] and "RAM" in made["failure"]
+    cluster[0]["ram_free_mib"] = need["weights_mib"]
+    assert not plan(newcomer(), cluster, host="head", context_size=65536)["may_fit"]
+
+
+def test_a_head_alone_may_be_enough_as_well() -> None:
+    def made(ram: int) -> dict:
+        return plan(newcomer(), [{"name": "head", "devices": [], "ram_free_mib": ram}], host="head", head_cpu=True)
+
+    need = made(64000)["host"]["total_mib"]
+    assert made(need)["fits"] and not made(need - 1)["fits"] and made(need - 1)["may_fit"] and not made(2000)["may_fit"]
 
 
 # -- a single machine without any device ------------------------------------------------------------------------------

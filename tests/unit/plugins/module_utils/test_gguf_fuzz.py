@@ -44,5 +44,5 @@ def test_headers_that_once_were_another_exception_or_no_end(shape, changed, mess
     changed = dict(changed)
     known = facts(shape, changed.pop("tensors", None), **changed)
     with pytest.raises(_plan.PlanError, match=message) as caught:
-        _plan_report.plan_from_facts(known, MACHINES, host="head", unknown="conservative")
+        _plan_report.plan_from_facts(known, MACHINES, host="head", unknown="bound")
     assert str(caught.value).isprintable()

@@ -78,7 +78,7 @@ def test_every_shape_of_the_planner_is_a_model(shape: str) -> None:
 def test_the_planner_says_it_too() -> None:
     metadata, names = OTHERS["projector"]
     facts: dict[str, Any] = {"metadata": metadata, "tensors": [{"name": name, "shape": [32], "type": "F32", "size_bytes": 128} for name in names]}
-    for unknown in ("refuse", "conservative"):
+    for unknown in ("refuse", "bound"):
         with pytest.raises(AnsibleFilterError, match=r"the file is a projector \(mmproj\).*llama_server_mmproj"):
             cluster_plan(facts, [{"name": "h", "devices": [{"name": "CUDA0", "free_mib": 24000}]}], host="h", unknown=unknown)
 

@@ -208,7 +208,6 @@ def test_the_head_s_ram_counts() -> None:
 
 @pytest.mark.parametrize(("change", "message"), [
     ({"type_k": "q7_0"}, "no type of a KV cache"),
-    ({"flash_attention": False}, "flash attention"),
     ({"flash_attention": False, "type_v": "q8_0"}, "quantised V cache needs flash attention"),
     ({"parallel": 0}, "at least 1"),
     ({"parallel": 300}, "256 slots"),
@@ -223,9 +222,9 @@ def test_latent_attention_wants_one_cache_type() -> None:
         _plan.make_plan(_plan.Request(described("deepseek2-16b"), _caches.RunSettings(type_k="q8_0"), GUIDE, "m0"))
 
 
-def test_without_flash_attention_a_conservative_plan_asks_for_more() -> None:
+def test_without_flash_attention_a_plan_by_the_bound_asks_for_more() -> None:
     on = _plan.make_plan(_plan.Request(described("llama-8b"), _caches.RunSettings(), GUIDE, "m0"))
-    off = _plan.make_plan(_plan.Request(described("llama-8b"), _caches.RunSettings(flash_attention=False), GUIDE, "m0"), True)
+    off = _plan.make_plan(_plan.Request(described("llama-8b"), _caches.RunSettings(flash_attention=False), GUIDE, "m0"))
     assert on.split is not None and off.split is not None
     assert off.split.headroom_mib < on.split.headroom_mib
 

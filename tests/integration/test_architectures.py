@@ -1,0 +1,180 @@
+# Copyright: (c) 2026, herd.llama_cpp contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A model of every architecture, and shapes of real size, before the build against what the pinned llama.cpp says.
+
+The compared architectures are exact, of all others and of all without flash attention nothing is less than llama.cpp's own.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from queue import Queue
+from typing import Any, Dict, Iterator, List, NamedTuple, Sequence, Tuple
+
+import architectures
+import asked
+import oracle
+import pytest
+import sparse_gguf
+
+from ansible_collections.herd.llama_cpp.plugins.module_utils import _caches, _model, _placement
+from ansible_collections.herd.llama_cpp.plugins.module_utils._bound import BoundAccounts
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan_report import model_from_facts
+
+MIB = 1 << 20
+SETTINGS: Tuple[Dict[str, Any], ...] = (
+    {"context_size": 8192, "parallel": 1},
+    {"context_size": 65536, "parallel": 4},
+    {"context_size": 65536, "parallel": 3, "type_k": "q8_0", "type_v": "q8_0"},
+    {"context_size": 8192, "parallel": 4, "kv_unified": False, "ubatch": 256},
+)
+MORE: Tuple[Dict[str, Any], ...] = ({"context_size": 65536, "parallel": 1}, {"context_size": 16384, "parallel": 16, "ubatch": 128})
+WITHOUT_FLASH = {"context_size": 16384, "parallel": 4, "flash_attention": "off"}
+# What llama.cpp itself does not load with a quantised cache, and what it says then.
+REFUSED = {"grok-moe": "flash_attn", "laguna-moe": "does not divide n_embd_head_k=80"}
+# llama.cpp prints hundredths of a MiB, rounded.
+ROUNDING = 0.006
+
+ARCHITECTURES = architectures.names()
+INDEXED = [name for name in ARCHITECTURES if architectures.facts(name)["metadata"][architectures.model(name).key("attention.indexer.key_length")]]
+
+
+class Over(NamedTuple):
+    """How many times the real figure was planned, on one device; 0 where it is too small to say."""
+
+    kv: float
+    compute: float
+    total: float
+
+
+OVER: Dict[str, List[Over]] = {}
+
+
+def splits(n_slots: int, n_devices: int) -> List[Tuple[int, ...]]:
+    """An even split and the two most lopsided ones; a single one where there are too few slots for every device to have one."""
+    if n_slots < n_devices:
+        return [(1,) * (n_slots - 1) + (0,) * (n_devices - n_slots) + (1,)]
+    most = n_slots - n_devices + 1
+    even = tuple(n_slots // n_devices + (index < n_slots % n_devices) for index in range(n_devices))
+    return sorted({even, (most,) + (1,) * (n_devices - 1), (1,) * (n_devices - 1) + (most,)})
+
+
+@pytest.fixture(scope="module")
+def clusters(llama_cpp_bin: Path) -> Iterator["Queue[oracle.Workers]"]:
+    """Workers of five devices each, one for each question that is asked at a time."""
+    free: "Queue[oracle.Workers]" = Queue()
+    with oracle.Workers(llama_cpp_bin, (5,), 50510) as one, oracle.Workers(llama_cpp_bin, (5,), 50520) as other:
+        free.put(one)
+        free.put(other)
+        yield free
+
+
+def answers(clusters: "Queue[oracle.Workers]", path: Path, questions: Sequence[Tuple[Dict[str, Any], Tuple[int, ...]]]) -> List[Any]:
+    """What llama.cpp says of each question, or why it does not load the model then."""
+    def answer(question: Tuple[Dict[str, Any], Tuple[int, ...]]) -> Any:
+        settings, split = question
+        workers = clusters.get()
+        try:
+            return asked.ask(workers.bin_dir, path, workers.endpoints, split, **settings)
+        except asked.Refused as reason:
+            return str(reason)
+        finally:
+            clusters.put(workers)
+
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(answer, questions))
+
+
+def run_settings(settings: Dict[str, Any]) -> _caches.RunSettings:
+    own = dict({"kv_unified": True}, **settings)
+    return _caches.RunSettings(**dict(own, flash_attention=own.get("flash_attention") != "off", as_measured=True))
+
+
+def compare(name: str, accounts: _placement.Accounts, split: Tuple[int, ...], real: Any, exact: bool) -> List[str]:
+    devices, host = _placement.split_memory(accounts, split, ["cpu"] * len(split))
+    rows = [(d.weight_bytes, d.context_bytes, d.compute_bytes) for d in devices] + [(0, 0, host.compute_bytes)]
+    wrong = []
+    for number, (planned, told) in enumerate(zip(rows, real[0] + [real[1]])):
+        where = "%s, device %d of %s with %s" % (name, number, split, accounts.settings)
+        weights, kv, compute = (figure / MIB for figure in planned)
+        if number < len(split) and int(weights) != told.weights:
+            wrong.append("%s: weights %.2f MiB, llama.cpp says %d" % (where, weights, told.weights))
+        if int(kv) < told.context or exact and int(kv) != told.context:
+            wrong.append("%s: KV cache %.2f MiB, llama.cpp says %d" % (where, kv, told.context))
+        if compute + ROUNDING < told.compute or exact and compute - ROUNDING > told.compute:
+            wrong.append("%s: compute buffer %.2f MiB, llama.cpp says %.2f" % (where, compute, told.compute))
+        if number < len(split) and told.compute >= 1 and not exact:
+            OVER.setdefault(name, []).append(Over(kv / told.context if told.context >= 1 else 0, compute / told.compute, sum(planned) / MIB / sum(told)))
+    return wrong
+
+
+def compared(name: str, model: _model.Model, clusters: "Queue[oracle.Workers]", path: Path, questions: Sequence[Tuple[Dict[str, Any], Any]],
+             exact: bool) -> List[str]:
+    """What is wrong, for every question: with the bound, and where there are formulas with them."""
+    wrong: List[str] = []
+    kept: Dict[Any, List[Tuple[bool, _placement.Accounts]]] = {}
+    for (settings, split), real in zip(questions, answers(clusters, path, questions)):
+        if isinstance(real, str):
+            if "type_v" not in settings or REFUSED.get(name, "?") not in real:
+                wrong.append("%s with %s is not loaded: %s" % (name, settings, real[-300:]))
+            continue
+        run = run_settings(settings)
+        if run not in kept:
+            kept[run] = [(False, BoundAccounts(replace(model, unknown=("bound",)), run))]
+            if exact and run.flash_attention:
+                kept[run].append((True, _placement.Accounts(model, run)))
+        for by_formula, accounts in kept[run]:
+            wrong += compare(name, accounts, split, real, by_formula)
+    return wrong
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_every_architecture(clusters: "Queue[oracle.Workers]", tmp_path: Path, name: str) -> None:
+    model = model_from_facts(architectures.facts(name))
+    path = architectures.write(name, tmp_path / (name + ".gguf"))
+    questions = [(settings, split) for devices in (2, 5) for settings in SETTINGS for split in splits(model.n_slots, devices)]
+    questions.append((WITHOUT_FLASH, splits(model.n_slots, 2)[0]))
+    wrong = compared(name, model, clusters, path, questions, not model.unknown)
+    assert not wrong, "\n".join(wrong[:20])
+
+
+@pytest.mark.parametrize("name", INDEXED)
+def test_indexers_that_choose_as_few_cells_as_real_ones(clusters: "Queue[oracle.Workers]", tmp_path: Path, name: str) -> None:
+    """The test program's let the indexer choose every cell, which hides what the choice itself needs."""
+    made = architectures.model(name)
+    key = made.key("attention.indexer.top_k")
+    path = sparse_gguf.write(made, tmp_path / (name + ".gguf"), dict(made.metadata, **{key: sparse_gguf.Typed("u32", 2048)}))
+    facts = architectures.facts(name)
+    model = model_from_facts(dict(facts, metadata=dict(facts["metadata"], **{key: 2048})))
+    questions = [(settings, splits(model.n_slots, 2)[-1]) for settings in SETTINGS + MORE]
+    wrong = compared(name, model, clusters, path, questions, False)
+    assert not wrong, "\n".join(wrong[:20])
+
+
+@pytest.mark.parametrize("shape", sorted(sparse_gguf.SHAPES))
+def test_shapes_of_real_size_as_if_unknown(clusters: "Queue[oracle.Workers]", tmp_path: Path, shape: str) -> None:
+    model = model_from_facts(sparse_gguf.facts(shape))
+    path = sparse_gguf.write(sparse_gguf.SHAPES[shape](), tmp_path / (shape + ".gguf"))
+    questions = [(settings, split) for settings in SETTINGS + (WITHOUT_FLASH,) for split in splits(model.n_slots, 2)]
+    questions += [(settings, splits(model.n_slots, 5)[1]) for settings in SETTINGS[:2]]
+    wrong = compared(shape, model, clusters, path, questions, False)
+    assert not wrong, "\n".join(wrong[:20])
+
+
+def test_how_far_over_the_bound_is(capsys: pytest.CaptureFixture) -> None:
+    """A table, the loosest first: times the real figure, from the least to the most over all devices."""
+    if not OVER:
+        pytest.skip("no model was compared in this run")
+
+    def span(values: Sequence[float]) -> str:
+        known = sorted(value for value in values if value)
+        return "%.2f (%.2f to %.2f)" % (known[len(known) // 2], known[0], known[-1]) if known else "-"
+
+    with capsys.disabled():
+        print("\n%-24s%-26s%-26s%s" % ("bound / real, middle", "KV cache", "compute", "device"))
+        for name, rows in sorted(OVER.items(), key=lambda item: -max(row.total for row in item[1])):
+            print("%-24s%-26s%-26s%s" % (name, *(span([row[column] for row in rows]) for column in range(3))))
+    assert min(row.total for rows in OVER.values() for row in rows) >= 0.99
