@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._plan_page import bound_lines, layer_range, shared_device
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan_page import figures_lines, layer_range, shared_device
 from ansible_collections.herd.llama_cpp.plugins.module_utils._text_table import table_lines
 
 Mapping = t.Mapping[str, t.Any]
@@ -53,7 +53,7 @@ def plan_text(plan: Mapping, model: Mapping, commands: t.Sequence[Mapping] = (),
                  " llama-server itself." % (host["machine"], host["total_mib"], host["weights_mib"], host["kv_mib"], host["compute_mib"])]
     if plan["unused_machines"]:
         lines.append("Not needed: %s." % ", ".join(plan["unused_machines"]))
-    lines += bound_lines(plan)
+    lines += figures_lines(plan)
     if plan.get("kept"):
         lines.append("The split is the one of the running cluster, which still fits.")
     if plan["fits"]:
