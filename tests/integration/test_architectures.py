@@ -107,7 +107,8 @@ def compare(name: str, accounts: _placement.Accounts, split: Tuple[int, ...], re
         if compute + ROUNDING < told.compute or exact and compute - ROUNDING > told.compute:
             wrong.append("%s: compute buffer %.2f MiB, llama.cpp says %.2f" % (where, compute, told.compute))
         if number < len(split) and told.compute >= 1 and not exact:
-            OVER.setdefault(name, []).append(Over(kv / told.context if told.context >= 1 else 0, compute / told.compute, sum(planned) / MIB / sum(told)))
+            times_kv = kv / told.context if told.context >= 1 else 0
+            OVER.setdefault(name, []).append(Over(times_kv, compute / told.compute, sum(planned) / MIB / sum(told)))
     return wrong
 
 
