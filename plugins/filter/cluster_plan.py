@@ -101,6 +101,13 @@ options:
   mmproj_device:
     description: The projector's device as V(machine/device). The head's first device, or its RAM, when not given.
     type: str
+  beside:
+    description:
+      - What stands beside the model. C(words) are the variables of the role P(herd.llama_cpp.llama_server#role) for it without their prefix
+        (C(spec_type), C(draft_model), C(draft_max), C(mmproj), C(lora) ...), C(headers) a list of what each file is C(for) (V(draft), V(mmproj)
+        or V(lora)) with its C(header), C(draft_device) and C(mmproj_device) devices as V(machine/device), V(none) for the head's RAM.
+      - A draft model and a projector lie on the head's first device when none is named, in its RAM where it has none.
+    type: dict
   unknown:
     description:
       - What to do with a model or a setting whose memory was never compared with llama.cpp.
@@ -196,12 +203,17 @@ _value:
     devices:
       description:
         - The devices in the order of C(--device) and C(-ts), each with its layers and its MiB (C(weights_mib), C(kv_mib), C(compute_mib),
-          C(reserve_mib), C(headroom_mib)).
+          C(beside_mib) for what stands beside the model, C(reserve_mib), C(headroom_mib)).
       type: list
       elements: dict
       sample:
         - {machine: head, device: CUDA0, llama_device: CUDA0, n_layers: 41, first_layer: 0, last_layer: 40, output: false, tensor_split: 41,
            weights_mib: 18821, kv_mib: 1312, compute_mib: 312, reserve_mib: 1024, free_mib: 24100, headroom_mib: 2630}
+    beside:
+      description:
+        - What stands beside the model. C(parts) with their C(mib), which are bounds, and llama.cpp's name of their device, the values that the
+          variables C(llama_server_draft_devices) and C(llama_server_mmproj_device) then have, and the C(arguments).
+      type: dict
     rpc:
       description: The workers' devices in the order in which their endpoints belong in C(--rpc).
       type: list

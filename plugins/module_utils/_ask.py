@@ -114,7 +114,7 @@ class _Measured:
 def parse(lines: Iterable[str], n_devices: int) -> Answer:
     """What a log says; raises AskError where it does not say it all."""
     build = ""
-    done: List[Tuple[List[Figures], Figures, float]] = []
+    done: List[Tuple[List[Tuple[str, Figures]], Figures, float]] = []
     now = _Measured()
     for line in lines:
         if not build:
@@ -143,15 +143,18 @@ def parse(lines: Iterable[str], n_devices: int) -> Answer:
         if name != "Host":
             now.rows.append((name, figures))
             continue
-        if len(now.rows) == n_devices:
-            done.append(([figures for _name, figures in now.rows], figures, now.output_mib))
+        # a draft model may lie on some of the devices only
+        if done or len(now.rows) == n_devices:
+            done.append((now.rows, figures, now.output_mib))
         now = _Measured()
     if not done:
         raise AskError("llama-server's log has no table of memory for %d devices" % n_devices)
-    devices, host, output = done[0]
+    rows, host, output = done[0]
+    devices = tuple(figures for _name, figures in rows)
     if len(done) > 1:
-        return Answer(tuple(devices), host, output, tuple(done[1][0]), done[1][1], build)
-    return Answer(tuple(devices), host, output, build=build)
+        there = dict(done[1][0])
+        return Answer(devices, host, output, tuple(there.get(name, Figures(0, 0, 0.0)) for name, _figures in rows), done[1][1], build)
+    return Answer(devices, host, output, build=build)
 
 
 def asked_arguments(arguments: Sequence[str]) -> List[str]:

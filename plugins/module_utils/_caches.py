@@ -38,6 +38,11 @@ class RunSettings:
     # was built). ``as_fit_params``: llama-fit-params measures the same way, with every token an output.
     as_measured: bool = False
     as_fit_params: bool = False
+    # states that can be gone back to, one for each token drafted (common/common.h, need_n_rs_seq)
+    rollback: int = 0
+    # caches of what drafts, a context of its own
+    draft_type_k: str = "f16"
+    draft_type_v: str = "f16"
 
     @property
     def total_context(self) -> int:
@@ -100,5 +105,5 @@ def layer_context_bytes(model: Model, settings: RunSettings, il: int, device_kin
         if layer.v_row:
             total += pad(row_bytes(settings.type_v, layer.v_row) * cells, align)
     for state in (layer.state_r, layer.state_s):
-        total += pad(4 * state * max(1, settings.parallel), align)
+        total += pad(4 * state * max(1, settings.parallel) * (1 + settings.rollback), align)
     return total

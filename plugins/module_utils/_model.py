@@ -154,6 +154,10 @@ class Model:
     quantised_elements: int = 0
     # what was never compared with llama.cpp, so that only a bound can be said
     unknown: Tuple[str, ...] = ()
+    # what stands beside the model (_beside_memory.py): bytes by slot, the widest that an adapter adds to, whether its last layers draft
+    beside: Tuple[int, ...] = ()
+    beside_width: int = 0
+    drafts: bool = False
     # what the bound is made of: the header's numbers and the tensors by layer, those of no layer under -1
     header: "Header" = field(default_factory=lambda: Header("", {}), repr=False, compare=False)
     tensors: Mapping[int, Mapping[str, Any]] = field(default_factory=dict, repr=False, compare=False)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect_left, bisect_right
+from dataclasses import replace
 from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._caches import RunSettings, layer_context_bytes
@@ -28,10 +29,12 @@ class DeviceMemory(NamedTuple):
     weight_bytes: int
     context_bytes: int
     compute_bytes: int
+    # of what stands beside the model: adapters, the context of the model's own layers that draft
+    beside_bytes: int = 0
 
     @property
     def total_bytes(self) -> int:
-        return self.weight_bytes + self.context_bytes + self.compute_bytes
+        return self.weight_bytes + self.context_bytes + self.compute_bytes + self.beside_bytes
 
 
 class HostMemory(NamedTuple):
@@ -39,10 +42,11 @@ class HostMemory(NamedTuple):
     compute_bytes: int
     output_bytes: int
     context_bytes: int = 0
+    beside_bytes: int = 0
 
     @property
     def total_bytes(self) -> int:
-        return self.weight_bytes + self.compute_bytes + self.output_bytes + self.context_bytes
+        return self.weight_bytes + self.compute_bytes + self.output_bytes + self.context_bytes + self.beside_bytes
 
 
 def _f32(value: float) -> float:
@@ -76,6 +80,12 @@ class Accounts:
         self._totals: Dict[str, List[int]] = {}
         # a row as far as it was needed, and the ends at which the rest of it changes
         self._rows: Dict[Tuple[str, int], Tuple[List[int], List[int]]] = {}
+        self._beside = [0]
+        own = replace(settings, type_k=settings.draft_type_k, type_v=settings.draft_type_v)
+        for slot, n_bytes in enumerate(model.beside or [0] * model.n_slots):
+            if model.drafts and model.n_layer <= slot < len(model.layers):
+                n_bytes += layer_context_bytes(model, own, slot, "cuda")
+            self._beside.append(self._beside[-1] + n_bytes)
         self._kinds = [layer.kind for layer in model.layers[:model.n_layer]]
         self._ids: Dict = {}
         self._kind_ids = [self._ids.setdefault(kind, len(self._ids)) for kind in self._kinds]
@@ -99,7 +109,8 @@ class Accounts:
                 key = (layer.k_row, layer.v_row, layer.state_r, layer.state_s, layer.kind.cache)
                 if key not in cache:
                     cache[key] = layer_context_bytes(self.model, self.settings, il, kind)
-                contexts.append(contexts[-1] + cache[key])
+                # what drafts has its caches in another context
+                contexts.append(contexts[-1] + (cache[key] if il < self.model.n_layer else 0))
             weights.append(weights[-1] + self.model.output_bytes[kind])
             contexts.append(contexts[-1])
             self._sums[kind] = weights, contexts
@@ -113,7 +124,22 @@ class Accounts:
             # rope frequencies: one copy per device that holds layers (TENSOR_DUPLICATED)
             weight += self.model.shared_bytes[kind]
         compute = self._compute_bytes(kind, first, end, alone)
-        return DeviceMemory(first, end, weight, contexts[end] - contexts[first], compute)
+        beside = self._beside[end] - self._beside[first] + self._beside_compute(kind, first, end, alone)
+        return DeviceMemory(first, end, weight, contexts[end] - contexts[first], compute, beside)
+
+    def _beside_compute(self, kind: str, first: int, end: int, alone: bool) -> int:
+        """Bounds: what an adapter adds to a graph, and the graph of layers that draft, on each device that has one of them or the output.
+
+        src/llama-graph.cpp, build_lora_mm: two more results beside the widest one. Layers that draft run as a graph of their own, from the
+        embeddings and the model's last rows to the output, of one layer (src/models/*.cpp, graph_mtp): charged is that of one layer of the model.
+        """
+        tokens = self.settings.tokens
+        extra = 2 * 4 * tokens * self.model.beside_width
+        if self.model.drafts and end > self.model.n_layer:
+            # the embeddings and the rows, four copies of each where there are several devices (ggml-backend.cpp, GGML_SCHED_MAX_COPIES)
+            extra += 2 * 4 * 4 * tokens * self.model.n_embd + max(
+                self._compute_of(kind, frozenset({index}), 1, True, True, True, alone) for index in set(self._kind_ids))
+        return extra
 
     def exact(self, kind: str, first: int, end: int, alone: bool) -> DeviceMemory:
         """What ``device`` says, with the compute buffer of these very layers in their order.
@@ -140,19 +166,19 @@ class Accounts:
         if not ends or (row and room is not None and row[-1] > room):
             return row
         if kind not in self._totals:
-            self._totals[kind] = [w + c for w, c in zip(*self.prefix(kind))]
+            self._totals[kind] = [w + c + b for w, c, b in zip(*self.prefix(kind), self._beside)]
         totals = self._totals[kind]
         fixed = (self.model.shared_bytes[kind] if first < len(self.model.layers) else 0) - totals[first]
         while ends and (room is None or totals[ends[0]] + fixed <= room):
             end = ends.pop(0)
-            more = fixed + self._compute_bytes(kind, first, end, False)
+            more = fixed + self._compute_bytes(kind, first, end, False) + self._beside_compute(kind, first, end, False)
             row += [total + more for total in totals[end:ends[0] if ends else None]]
         return row
 
     def _changes(self, first: int) -> List[int]:
         """The ends from which on a run from ``first`` may need another compute buffer, see _compute_bytes."""
         n_slots = self.model.n_slots
-        changes = {first + 1, first + _REPEAT - 1, first + _REPEAT, self.model.n_layer, n_slots}
+        changes = {first + 1, first + _REPEAT - 1, first + _REPEAT, self.model.n_layer, self.model.n_layer + 1, n_slots}
         if len(self._ids) <= _MANY_KINDS:
             for where in self._where:
                 place = bisect_left(where, first)
@@ -219,7 +245,9 @@ class Accounts:
         s = self.settings
         # src/llama-context.cpp, output_reserve: float32 logits per output, at least one per sequence
         outputs = 4 * self.model.n_vocab * max(s.parallel, s.output_rows if not s.as_fit_params else s.parallel)
-        return HostMemory(self.model.input_bytes, host_compute_bytes(self.model, s, alone), outputs)
+        compute = host_compute_bytes(self.model, s, alone)
+        beside = compute + 4 * self.model.n_vocab * s.parallel if self.model.drafts else 0
+        return HostMemory(self.model.input_bytes, compute, outputs, 0, beside)
 
     def host_alone(self) -> HostMemory:
         """The same where there is no device at all and the head's CPU runs every layer.
@@ -229,7 +257,8 @@ class Accounts:
         whole = self.device("cpu", 0, self.model.n_slots, True)
         compute = compute_bytes(self.model, self.settings, Share(tuple(self._kinds), True, True, True, True, on_head=True))
         weights = self.model.input_bytes + whole.weight_bytes - self.model.shared_with_input_bytes
-        return HostMemory(weights, compute, self.host(True).output_bytes, whole.context_bytes)
+        host = self.host(True)
+        return HostMemory(weights, compute, host.output_bytes, whole.context_bytes, whole.beside_bytes + host.beside_bytes)
 
 
 def split_memory(accounts: Accounts, counts: Sequence[int], kinds: Sequence[str]) -> Tuple[List[DeviceMemory], HostMemory]:

@@ -477,6 +477,8 @@ class Request:
     host_extra_mib: int = 0
     # no machine has a device and the head's CPU is to run the model
     head_cpu: bool = False
+    # what stands beside the model, _plan_beside.Beside
+    beside: Any = None
 
 
 @dataclass
@@ -821,7 +823,7 @@ def _host_parts(host: HostMemory, request: Request) -> Dict[str, int]:
         "compute_mib": mib_up(host.compute_bytes),
         "output_mib": mib_up(host.output_bytes),
         "process_mib": HEAD_PROCESS_MIB,
-        "extra_mib": request.host_extra_mib,
+        "extra_mib": request.host_extra_mib + mib_up(host.beside_bytes),
     }
     parts["total_mib"] = sum(parts.values())
     return parts

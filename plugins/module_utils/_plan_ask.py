@@ -20,7 +20,7 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._ask import Answer,
 from ansible_collections.herd.llama_cpp.plugins.module_utils._model import MIB
 from ansible_collections.herd.llama_cpp.plugins.module_utils._placement import MAX_DEVICES, Accounts, DeviceMemory, HostMemory
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import (
-    CONTEXT_STEP, Machine, Plan, Request, Split, accounts_of, candidates, exactly, find_split, largest, make_plan,
+    CONTEXT_STEP, Machine, Plan, Request, Split, accounts_of, candidates, exactly, find_split, largest, make_plan, unsure_of,
 )
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan_keep import earlier_devices
 
@@ -51,6 +51,8 @@ class AskedAccounts(Accounts):
         self.base = base
         self.answers: Dict[Counts, Answer] = {}
         self._known: Dict[Tuple[int, int, bool], Figures] = {}
+        # MiB of the context of layers that draft
+        self._drafting: Dict[Tuple[int, int, bool], float] = {}
         self._more: Dict[_Place, float] = {}
         # by layer, where each was asked about by itself: caches and compute buffer
         self._layer_kv: List[float] = []
@@ -69,10 +71,10 @@ class AskedAccounts(Accounts):
         alone, at = len(counts) == 1, 0
         for number, count in enumerate(counts):
             figures = answer.devices[number]
-            if answer.beside:
-                more = answer.beside[number]
-                figures = Figures(figures.weights_mib + more.weights_mib, figures.kv_mib + more.kv_mib, figures.compute_mib + more.compute_mib)
             if count:
+                if answer.beside and self.model.drafts:
+                    # its table repeats the weights of the model, which it shares
+                    self._drafting[at, at + count, alone] = answer.beside[number].kv_mib + 1 + answer.beside[number].compute_mib
                 self._known[at, at + count, alone] = figures
                 place = _Place(alone, at == 0, at + count == self.model.n_slots)
                 more_mib = figures.compute_mib - self._estimate_mib(at, at + count, alone)
@@ -156,7 +158,17 @@ class AskedAccounts(Accounts):
             weights += max(0, theirs.weight_bytes - ours.weight_bytes)
             context += max(0, theirs.context_bytes - ours.context_bytes)
             compute += max(0, theirs.compute_bytes - ours.compute_bytes)
-        return DeviceMemory(first, end, weights, context, compute)
+        return DeviceMemory(first, end, weights, context, compute, self._beside_bytes(kind, first, end, alone))
+
+    def _beside_bytes(self, kind: str, first: int, end: int, alone: bool) -> int:
+        """Of what stands beside the model: as told for layers that draft, else the base's bounds."""
+        if not self.model.beside and not self.model.drafts:
+            return 0
+        told = self._drafting.get((first, end, alone))
+        if told is None:
+            return self.base.device(kind, first, end, alone).beside_bytes
+        adapters = sum(self.model.beside[first:end]) + 2 * 4 * self.settings.tokens * self.model.beside_width
+        return adapters + math.ceil(told * MIB)
 
     # what it says is of these very layers already
     exact = device
@@ -191,10 +203,8 @@ def _host_memory(ours: HostMemory, told: Sequence[Answer]) -> HostMemory:
     if not told:
         return ours
     answer = max(told, key=lambda a: a.host.compute_mib)
-    beside = answer.beside_host or Figures(0, 0, 0.0)
-    return HostMemory(_whole_bytes(answer.host.weights_mib, ours.weight_bytes) + beside.weights_mib * MIB,
-                      math.ceil((answer.host.compute_mib + beside.compute_mib + 0.005) * MIB), math.ceil(answer.output_mib * MIB),
-                      _whole_bytes(answer.host.kv_mib, ours.context_bytes) + beside.kv_mib * MIB)
+    return HostMemory(_whole_bytes(answer.host.weights_mib, ours.weight_bytes), math.ceil((answer.host.compute_mib + 0.005) * MIB),
+                      math.ceil(answer.output_mib * MIB), _whole_bytes(answer.host.kv_mib, ours.context_bytes), ours.beside_bytes)
 
 
 def _whole_bytes(told_mib: int, ours: int) -> int:
@@ -223,10 +233,10 @@ def plan_by_asking(request: Request, ask: Ask, earlier: Optional[Mapping[str, An
     kept = tuple(count for _device, count in earlier_devices(request, earlier or {}))
     if kept:
         accounts.learn(kept, ask(kept))
-    if request.model.unknown or (kept and not accounts.holds(kept, accounts.answers[kept])):
+    if unsure_of(request.model, request.settings) or (kept and not accounts.holds(kept, accounts.answers[kept])):
         accounts.survey(ask, MAX_DEVICES)
     asked: Dict[Counts, Split] = {}
-    agreed = not request.model.unknown
+    agreed = not unsure_of(request.model, request.settings)
     rounds = 0
     while rounds < MAX_ROUNDS:
         rounds += 1

@@ -15,6 +15,7 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import (
     Device, Machine, Plan, PlanError, Request, host_mib, make_plan, unsure_of,
 )
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan_ask import Ask, Asked, accounts_told, answer_as_dict, plan_by_asking
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan_beside import beside_facts, stand_beside
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan_keep import basis, keep_split
 
 DEVICE_KINDS = ("cuda", "cpu")
@@ -133,8 +134,8 @@ def request_from_facts(facts: Mapping[str, Any], machines: Sequence[Mapping[str,
                        kv_unified: bool = True, type_k: str = "f16", type_v: str = "f16", batch: Any = 2048, ubatch: Any = 512,
                        flash_attention: bool = True, policy: str = "fewest_machines", named: Sequence[str] = (), reserve_mib: Any = None,
                        headroom_mib: Any = 0, mmproj_mib: Any = 0, mmproj_device: Optional[str] = None, unknown: str = "bound",
-                       head_cpu: bool = False) -> Request:
-    """What is asked for."""
+                       head_cpu: bool = False, beside: Optional[Mapping[str, Any]] = None) -> Request:
+    """What is asked for; ``beside`` are the last arguments of _plan_beside.stand_beside, what stands beside the model."""
     if unknown not in ("bound", "refuse"):
         raise PlanError("unknown must be 'bound' or 'refuse', not '%s'" % unknown)
     model = model_from_facts(facts)
@@ -148,8 +149,9 @@ def request_from_facts(facts: Mapping[str, Any], machines: Sequence[Mapping[str,
     if not any(m.name == host for m in parsed):
         raise PlanError("the head %s is not among the machines" % host)
     parsed, host_extra = _with_mmproj(parsed, host, _whole(mmproj_mib, "mmproj_mib"), mmproj_device)
-    return Request(model, settings, tuple(parsed), host, policy, tuple(named), _whole(headroom_mib, "headroom_mib"), host_extra,
-                   _flag(head_cpu, "head_cpu"))
+    around = stand_beside(model, facts, settings, parsed, host, **(beside or {}))
+    return Request(around.model, around.settings, tuple(around.machines), host, policy, tuple(named), _whole(headroom_mib, "headroom_mib"),
+                   host_extra + around.host_extra_mib, _flag(head_cpu, "head_cpu"), around)
 
 
 def plan_from_facts(facts: Mapping[str, Any], machines: Sequence[Mapping[str, Any]], *, keep: Optional[Mapping[str, Any]] = None,
@@ -204,13 +206,14 @@ def plan_as_dict(plan: Plan, kept: bool = False) -> Dict[str, Any]:
         if not local:
             rpc.append({"machine": device.machine, "device": device.name})
         names.append(llama_name)
-        layers = max(0, min(memory.end_slot, len(model.layers)) - memory.first_slot)
+        # layers that predict further tokens hold slots and are none of those that the model's own context is spread over
+        layers = max(0, min(memory.end_slot, model.n_layer) - memory.first_slot)
         devices.append({
             "machine": device.machine, "device": device.name, "kind": device.kind, "description": device.description,
             "llama_device": llama_name, "n_layers": layers, "first_layer": memory.first_slot if layers else None,
             "last_layer": memory.first_slot + layers - 1 if layers else None, "output": memory.end_slot == model.n_slots,
             "tensor_split": placed.n_slots, "weights_mib": mib_up(memory.weight_bytes), "kv_mib": mib_up(memory.context_bytes),
-            "compute_mib": mib_up(memory.compute_bytes), "needed_mib": mib_up(memory.total_bytes), "reserve_mib": device.reserve_mib,
+            "compute_mib": mib_up(memory.compute_bytes), "beside_mib": mib_up(memory.beside_bytes), "needed_mib": mib_up(memory.total_bytes), "reserve_mib": device.reserve_mib,
             "free_mib": device.free_mib, "total_mib": device.total_mib, "headroom_mib": placed.headroom_mib,
             "shared_memory": device.shared_memory, "host_mib": device.host_mib,
         })
@@ -249,6 +252,12 @@ def plan_as_dict(plan: Plan, kept: bool = False) -> Dict[str, Any]:
         "confidence": confidence(plan),
     }
     result["arguments"] = arguments(result, settings) if plan.fits else []
+    if request.beside is not None:
+        result["beside"] = beside_facts(request.beside, request.head, devices)
+        result["arguments"] += result["beside"]["arguments"] if plan.fits else []
+        if any(part["for"] == "draft" for part in request.beside.parts):
+            # the draft's caches were counted for this context
+            result["largest_context"] = min(result["largest_context"], settings.context_size)
     if plan.shortfall and split is not None:
         result["problems"].insert(0, "%(machine)s: %(device)s is %(missing_mib)d MiB short in the best split" % plan.shortfall)
     result["failure"] = failure(result)

@@ -107,6 +107,8 @@ class HeadDevice:
     recurrent_mib: t.Optional[float] = None
     compute_mib: t.Optional[float] = None
     output_mib: t.Optional[float] = None
+    # of adapters, of what drafts, and of a projector, all of it together
+    beside_mib: t.Optional[float] = None
     buffers: t.List[str] = field(default_factory=list)
 
 
@@ -855,6 +857,10 @@ _DEVICE_ID = re.compile(r"^(.*?)\) \(([^()]*)$")
 _DEVICE_INFO = re.compile(r"^(?:cmn\s+\S+:)?\s+- (\S+)\s*: (.*) \((\d+) MiB, (\d+) MiB free\)$")
 _WEIGHTS = re.compile(r"load_tensors:\s+(\S+)\s+(?:model )?buffer size\s*=\s*(\d+(?:\.\d+)?) MiB")
 _BUFFER = re.compile(r":\s+(\S+)\s+(KV|RS|DSV4 \S+ state|compute|output|LoRA)\s+buffer size\s*=\s*(\d+(?:\.\d+)?) MiB")
+# What stands beside the model comes after it: what drafts (common/speculative.cpp), then a projector (tools/mtmd/clip.cpp).
+_DRAFTS = re.compile(r"common_speculative_init_result: (?:loading draft model|creating MTP draft context)")
+_PROJECTS = re.compile(r"clip_ctx: CLIP using (\S+) backend")
+_PROJECTOR_SIZE = re.compile(r"load_hparams: model size:\s+(\d+(?:\.\d+)?) MiB")
 _CACHE_SIZE = re.compile(r":\s+size\s*=\s*\d+(?:\.\d+)? MiB \(\s*\d+ cells,\s*(\d+) layers,")
 _CACHE_SIZE_OLD = re.compile(r"KV self size\s*=")
 _ASSIGNED = re.compile(r"load_tensors: layer\s+(\d+) assigned to device ([^\s,]+)")
@@ -904,6 +910,10 @@ class _Head:
         self.output: t.List[t.Tuple[str, float]] = []
         self.compute: t.Dict[str, float] = {}
         self.caches: t.List[_Cache] = []
+        # of what stands beside the model, by buffer and kind; what is read belongs to ``part``, the model where it is empty
+        self.beside: t.Dict[t.Tuple[str, str], float] = {}
+        self.part = ""
+        self.projects_on = ""
         self.assigned: t.Dict[int, str] = {}
         self.n_layer_all: t.Optional[int] = None
         self.running_from: t.Optional[int] = None
@@ -913,13 +923,13 @@ class _Head:
     def read(self, index: int, line: _Line) -> None:
         words, log = line.text, self.log
         assigned = _ASSIGNED.search(words)
-        if assigned:
+        if assigned and not self.part:
             self.assigned[int(assigned.group(1))] = assigned.group(2)
             return
         # At -lv 5 the trial loads of --fit print what would be there; common/fit.cpp lowers them to level D.
         if line.level == "D":
             return
-        if self._read_buffer(words) or self._read_device(words):
+        if self._read_beside(words) or self._read_buffer(words) or self._read_device(words):
             return
         for pattern in _LISTENING:
             found = pattern.search(words)
@@ -929,7 +939,7 @@ class _Head:
                 log.listening_url = where if "://" in where else "http://" + where
                 self.running_from = index
                 break
-        number = _NUMBER.search(words)
+        number = None if self.part else _NUMBER.search(words)
         if number:
             name, value = number.group(1), int(number.group(2))
             if name == "n_layer_all":
@@ -955,10 +965,10 @@ class _Head:
         if model:
             log.model_path = model.group(1)
         architecture = _ARCHITECTURE.search(words)
-        if architecture:
+        if architecture and not self.part:
             log.architecture = architecture.group(1)
         offloaded = _OFFLOADED.search(words)
-        if offloaded:
+        if offloaded and not self.part:
             log.offloaded_layers, log.offloadable_layers = int(offloaded.group(1)), int(offloaded.group(2))
         slots = _SLOTS.search(words)
         if slots:
@@ -981,6 +991,29 @@ class _Head:
         if "cleaning up before exit" in words:
             log.stopped = True
 
+    def _read_beside(self, words: str) -> bool:
+        """Sizes of what stands beside the model, which must not count as the model's."""
+        projects, size = _PROJECTS.search(words), _PROJECTOR_SIZE.search(words)
+        if _DRAFTS.search(words):
+            self.part = "draft"
+        elif projects:
+            self.part, self.projects_on = "projector", projects.group(1)
+        elif size and self.projects_on:
+            self.beside[self.projects_on, "projector weights"] = float(size.group(1))
+        elif not (self.part and _CACHE_SIZE.search(words)):
+            found = _BUFFER.search(words) or (_WEIGHTS.search(words) if self.part else None)
+            if not found or not (self.part or "LoRA" in found.groups()):
+                return False
+            groups = found.groups()
+            name, what, number = groups[0], groups[1] if len(groups) == 3 else "weights", float(groups[-1])
+            if what == "LoRA":
+                self.beside[name, what] = self.beside.get((name, what), 0.0) + number
+            else:
+                # a graph that is reserved again says so again, and recurrent states and caches of two lengths are several lines
+                more = 0.0 if what == "compute" else self.beside.get((name, self.part + what), 0.0)
+                self.beside[name, self.part + what] = more + number
+        return True
+
     def _read_buffer(self, words: str) -> bool:
         weights = _WEIGHTS.search(words)
         if weights:
@@ -993,8 +1026,6 @@ class _Head:
                 self.compute[name] = size  # printed again when the graph is reserved again
             elif what == "output":
                 self.output.append((name, size))
-            elif what == "LoRA":
-                self.weights.append((name, size))
             else:
                 recurrent = what != "KV"
                 if not self.caches or self.caches[-1].closed or self.caches[-1].recurrent != recurrent:
@@ -1077,6 +1108,9 @@ class _Head:
             for buffer, size in sizes:
                 entry = self._entry(table, buffer)
                 setattr(entry, what, round((getattr(entry, what) or 0.0) + size, 2))
+        for (buffer, _kind), size in self.beside.items():
+            entry = self._entry(table, buffer)
+            entry.beside_mib = round((entry.beside_mib or 0.0) + size, 2)
         for cache in self.caches:
             what = "recurrent_mib" if cache.recurrent else "kv_mib"
             for buffer, size in cache.sizes:

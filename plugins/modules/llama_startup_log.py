@@ -213,6 +213,11 @@ devices:
       returned: O(kind=head)
       type: float
       sample: 0.75
+    beside_mib:
+      description: What stands beside the model there in MiB, LoRA adapters, what drafts, and a multimodal projector together.
+      returned: O(kind=head)
+      type: float
+      sample: 293.93
     buffers:
       description: The names of its buffers in the log.
       returned: O(kind=head)

@@ -163,16 +163,17 @@ def test_an_answer_is_the_same_after_it_was_kept() -> None:
     assert counts == (20, 11) and again == answer
 
 
-def test_a_draft_beside_the_model_is_added() -> None:
-    model = described("smollm2-135m")
+def test_what_layers_that_draft_take_besides_is_added() -> None:
+    """Their context; their weights are the model's."""
+    model = replace(described("smollm2-135m"), drafts=True)
     table = Table(model, RUN)
 
     def ask(counts: Sequence[int], context_size: int = 0) -> _ask.Answer:
         answer = table.ask(counts, context_size)
         return replace(answer, beside=tuple(_ask.Figures(10, 5, 2.5) for _count in counts), beside_host=_ask.Figures(1, 0, 0.5))
 
-    without, _asked = _plan_ask.plan_by_asking(request(model, [900, 900], "all_machines"), table.ask)
     plan, asked = _plan_ask.plan_by_asking(request(model, [900, 900], "all_machines"), ask)
-    assert without.split is not None and plan.split is not None
-    assert 17 <= without.split.headroom_mib - plan.split.headroom_mib <= 20
-    assert not asked.agreed
+    assert plan.split is not None and not asked.agreed
+    # 5 MiB are between 5 and 6
+    assert [placed.memory.beside_bytes for placed in plan.split.placed] == [int(8.5 * MIB)] * 2
+    assert [placed.memory.weight_bytes // MIB for placed in plan.split.placed] == [f.weights_mib for f in table.ask(counts_of(plan)).devices]

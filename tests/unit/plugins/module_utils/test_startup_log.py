@@ -41,6 +41,27 @@ def placed(parsed):
 # -- heads that start
 
 
+def test_what_stands_beside_the_model_is_not_the_model_s():
+    """A draft model on RPC1, an adapter on both, a projector on RPC0: the model's own figures are those without them."""
+    found = head("beside_draft")
+    assert (found.architecture, found.n_layer, found.n_ctx, found.offloaded_layers) == ("llama", 30, 8192, 31)
+    assert [(d.name, d.layers, d.weights_mib, d.kv_mib, d.compute_mib, d.output_mib, d.beside_mib) for d in found.devices] == [
+        ("RPC0", 20, 42.28, 120.0, 59.05, None, 2.51),
+        ("RPC1", 10, 49.83, 60.0, 48.91, None, 293.93),
+        ("CPU", 0, 28.69, None, 43.32, 0.75, 41.97),
+    ]
+
+
+def test_layers_that_draft_have_a_context_of_their_own():
+    found = head("beside_mtp")
+    assert (found.architecture, found.n_layer, found.layers_source) == ("glm4moe", 4, "kv")
+    assert [(d.name, d.layers, d.weights_mib, d.kv_mib, d.compute_mib, d.beside_mib) for d in found.devices] == [
+        ("RPC0", 3, 0.47, 3.0, 34.68, None),
+        ("RPC1", 1, 0.43, 1.0, 32.91, 34.79),
+        ("CPU", 0, 0.06, None, 33.32, 32.67),
+    ]
+
+
 def test_two_workers():
     found = head("2workers")
     assert found.failure is None
