@@ -238,7 +238,8 @@ class Bound:
                 total += 4 * cells * settings.parallel * self.indexer * _POOLING_TENSORS
         if not self.flash(settings):
             total += 4 * cells * t * self.heads * _SCORE_TENSORS
-        for type_name, row in ((settings.type_k, max(layer.k_row for layer in self.layers)), (settings.type_v, max(layer.v_row for layer in self.layers))):
+        rows = [max(layer.k_row for layer in self.layers), max(layer.v_row for layer in self.layers)]
+        for type_name, row in zip((settings.type_k, settings.type_v), rows):
             # ggml/src/ggml-cuda/fattn.cu, ggml_cuda_flash_attn_ext_get_alloc_size; without flash attention V is made contiguous
             if (kind == "cuda" and type_name.lower() != "f16") or not self.flash(settings):
                 total += 128 + (2 if self.flash(settings) else 4) * row * cells * settings.streams

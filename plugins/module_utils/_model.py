@@ -367,7 +367,8 @@ def describe_model(metadata: Mapping[str, Any], tensors: Sequence[Any], file_siz
         shared_bytes=shared, n_swa=n_swa, file_size_bytes=file_size_bytes or sum(t.size_bytes for t in tensors),
         # src/llama-hparams.cpp, use_mrope and n_pos_per_embd
         positions=4 if rules.get("picture_positions") and all(header.per_layer("rope.dimension_sections", 2)) else 1,
-        embedding_factors=bool(rules.get("embedding_factors")), scaled_embedding=bool(rules.get("scaled_embedding") or get("embedding_scale")), recurrent=any(recurrent),
+        embedding_factors=bool(rules.get("embedding_factors")), scaled_embedding=bool(rules.get("scaled_embedding") or get("embedding_scale")),
+        recurrent=any(recurrent),
         rows_after=rules.get("rows_after", "attention"),
         ssm=(header.number("ssm.conv_kernel"), header.number("ssm.inner_size"), header.number("ssm.state_size"),
              header.number("ssm.group_count"), header.number("ssm.time_step_rank")),

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from queue import Queue
-from typing import Any, Dict, Iterator, List, NamedTuple, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import architectures
 import asked
@@ -107,7 +107,8 @@ def compare(name: str, accounts: _placement.Accounts, split: Tuple[int, ...], re
         if compute + ROUNDING < told.compute or exact and compute - ROUNDING > told.compute:
             wrong.append("%s: compute buffer %.2f MiB, llama.cpp says %.2f" % (where, compute, told.compute))
         if number < len(split) and told.compute >= 1 and not exact:
-            OVER.setdefault(name, []).append(Over(kv / told.context if told.context >= 1 else 0, compute / told.compute, sum(planned) / MIB / sum(told)))
+            times_kv = kv / told.context if told.context >= 1 else 0
+            OVER.setdefault(name, []).append(Over(times_kv, compute / told.compute, sum(planned) / MIB / sum(told)))
     return wrong
 
 
@@ -144,11 +145,25 @@ def test_every_architecture(clusters: "Queue[oracle.Workers]", tmp_path: Path, n
 @pytest.mark.parametrize("name", INDEXED)
 def test_indexers_that_choose_as_few_cells_as_real_ones(clusters: "Queue[oracle.Workers]", tmp_path: Path, name: str) -> None:
     """The test program's let the indexer choose every cell, which hides what the choice itself needs."""
-    made = architectures.model(name)
-    key = made.key("attention.indexer.top_k")
-    path = sparse_gguf.write(made, tmp_path / (name + ".gguf"), dict(made.metadata, **{key: sparse_gguf.Typed("u32", 2048)}))
-    facts = architectures.facts(name)
-    model = model_from_facts(dict(facts, metadata=dict(facts["metadata"], **{key: 2048})))
+    changed(clusters, tmp_path, name, "attention.indexer.top_k", 2048)
+
+
+@pytest.mark.parametrize(("name", "window"), [("smallthinker-moe", 32), ("llama4-moe", 32), ("llama4-moe", None), ("exaone4-dense", None)])
+def test_windows_that_llama_cpp_sets_itself(clusters: "Queue[oracle.Workers]", tmp_path: Path, name: str, window: Optional[int]) -> None:
+    """Whatever the header says, and where it says nothing."""
+    changed(clusters, tmp_path, name, "attention.sliding_window", window)
+
+
+def changed(clusters: "Queue[oracle.Workers]", tmp_path: Path, name: str, suffix: str, value: Optional[int]) -> None:
+    """Compare a model of which one number of the header is another, or is not there."""
+    made, facts = architectures.model(name), architectures.facts(name)
+    key = made.key(suffix)
+    metadata, said = dict(made.metadata), dict(facts["metadata"])
+    del metadata[key], said[key]
+    if value is not None:
+        metadata[key], said[key] = sparse_gguf.Typed("u32", value), value
+    path = sparse_gguf.write(made, tmp_path / (name + ".gguf"), metadata)
+    model = model_from_facts(dict(facts, metadata=said))
     questions = [(settings, splits(model.n_slots, 2)[-1]) for settings in SETTINGS + MORE]
     wrong = compared(name, model, clusters, path, questions, False)
     assert not wrong, "\n".join(wrong[:20])

@@ -30,8 +30,8 @@ class Refused(Exception):
     """llama.cpp does not load this model with these settings; the message is its own."""
 
 
-def ask(bin_dir: Path, model: Path, endpoints: Sequence[str], split: Sequence[int], *, context_size: int, parallel: int, kv_unified: bool = True,
-        batch: int = 2048, ubatch: int = 512, type_k: str = "f16", type_v: str = "f16", flash_attention: str = "on",
+def ask(bin_dir: Path, model: Path, endpoints: Sequence[str], split: Sequence[int], *, context_size: int, parallel: int,
+        kv_unified: bool = True, batch: int = 2048, ubatch: int = 512, type_k: str = "f16", type_v: str = "f16", flash_attention: str = "on",
         extra: Sequence[str] = ()) -> Tuple[List[Figures], Figures]:
     """The figures of each device, in the order of the split, and the head's own, which are all where the split is empty."""
     names = ["RPC%d" % index for index in range(len(split))]
