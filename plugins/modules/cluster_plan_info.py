@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: cluster_plan_info
 short_description: Plan a cluster by what the llama-server that will run says of the model
-version_added: 0.2.0
+version_added: 0.1.0
 author:
   - herd.llama_cpp contributors (@herd)
 description:
