@@ -52,8 +52,11 @@ _NOT_ASKED: Mapping[str, int] = {
     "-m": 1, "--model": 1, "--host": 1, "--port": 1, "--rpc": 1, "-dev": 1, "--device": 1, "-ts": 1, "--tensor-split": 1, "-fit": 1, "--fit": 1,
     "-lv": 1, "--verbosity": 1, "--log-verbosity": 1, "-v": 0, "--verbose": 0, "--log-verbose": 0, "--log-file": 1, "--log-disable": 0, "--log-jsonl": 0,
     "--api-key": 1, "--api-key-file": 1, "--ssl-key-file": 1, "--ssl-cert-file": 1, "--slot-save-path": 1, "--path": 1, "--alias": 1, "-a": 1,
-    "--lora": 1, "--lora-scaled": 1, "--chat-template-file": 1, "--warmup": 0, "--no-warmup": 0,
+    "--lora": 1, "--lora-scaled": 1, "--chat-template-file": 1, "--warmup": 0, "--no-warmup": 0, "--mmproj": 1, "-mm": 1, "--mmproj-device": 1,
+    "--no-mmproj-offload": 0, "--mmproj-offload": 0, "--device-draft": 1, "-devd": 1,
 }
+# A draft model decides how many outputs the model has; where it lies itself is asked about no device.
+_DRAFT = ("-md", "--model-draft", "--spec-draft-model")
 
 # common/fit.cpp, common_memory_breakdown_print
 _TABLE = re.compile(r"\| memory breakdown \[MiB\]")
@@ -258,10 +261,16 @@ class Asker:
         self.directory = Path(tempfile.mkdtemp(prefix="herd-ask-"))
         try:
             self.copy = sparse_copy(self.model, self.directory)
+            for number, word in enumerate(self.arguments[:-1]):
+                if word in _DRAFT:
+                    place = self.directory / "draft"
+                    place.mkdir()
+                    self.arguments[number + 1:number + 2] = [str(sparse_copy(self.arguments[number + 1], place)), "--device-draft", "none"]
+                    break
         except (GgufError, OSError) as error:
             raise AskError("the model's header cannot be read: %s" % error) from error
         if self.user_id is not None:
-            for path in [self.directory] + list(self.directory.iterdir()):
+            for path in [self.directory] + list(self.directory.rglob("*")):
                 os.chown(str(path), self.user_id, self.user_id)
         if self.n_devices:
             self._start_stand_ins()

@@ -209,3 +209,16 @@ def test_three_parts_are_one_model(llama_cpp_bin: Path, tmp_path: Path, files: d
 
     split, whole = (asking.in_private(llama_cpp_bin, path, asking.ARGUMENTS, ask) for path in (parts[0], files["llama-8b"]))
     assert json.dumps({**split, "seconds": 0}) == json.dumps({**whole, "seconds": 0})
+
+
+def test_a_draft_model_makes_it_compute_more_outputs(llama_cpp_bin: Path, smollm2: Path) -> None:
+    """What drafts is said again in one batch; its own file is a copy of its header too, for root alone may read the original."""
+    def ask(asker: _ask.Asker) -> Any:
+        return asking.plain(asker.ask((16, 15)))
+
+    # so few tokens at a time that the results are the most of it
+    plain, drafted = (asking.in_private(llama_cpp_bin, smollm2, [*asking.arguments(ubatch=64), *more], ask) for more in (
+        [], ["--spec-type", "draft-simple", "--model-draft", str(smollm2), "--spec-draft-n-max", "15", "--device-draft", "RPC7"]))
+    # 64 outputs instead of 4, of 49,152 numbers each
+    assert drafted["devices"][1]["compute_mib"] - plain["devices"][1]["compute_mib"] == pytest.approx(60 * 49152 * 4 / asking.MIB, rel=0.1)
+    assert drafted["beside"] and drafted["devices"][0]["weights_mib"] == plain["devices"][0]["weights_mib"]
