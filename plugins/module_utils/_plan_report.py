@@ -182,7 +182,10 @@ def asked_plan_from_facts(facts: Mapping[str, Any], machines: Sequence[Mapping[s
 def with_answer(result: Dict[str, Any], plan: Plan, asked: Asked) -> Dict[str, Any]:
     """A plan as facts with what llama.cpp said of its split."""
     counts = tuple(placed.n_slots for placed in plan.split.placed) if plan.split is not None else ()
-    answer = plan.accounts.answers[counts]
+    answer = plan.accounts.answers.get(counts)
+    if answer is None:
+        # no division of the layers is possible, so none was asked about
+        return result
     for entry, figures in zip(result["devices"], answer.devices):
         entry["asked"] = {"weights_mib": figures.weights_mib, "kv_mib": figures.kv_mib, "compute_mib": figures.compute_mib}
     result["host"]["asked"] = {"weights_mib": answer.host.weights_mib, "kv_mib": answer.host.kv_mib, "compute_mib": answer.host.compute_mib}

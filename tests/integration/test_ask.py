@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import architectures
 import asking
 import pytest
 import sparse_gguf
@@ -67,6 +68,20 @@ def test_its_word_is_what_it_takes(llama_cpp_bin: Path, smollm2: Path, split: tu
         return asking.differences(asker.ask(split), asking.real(asker, split))
 
     assert asking.in_private(llama_cpp_bin, smollm2, asking.arguments(**settings), both) == []
+
+
+@pytest.mark.parametrize("name", architectures.names())
+def test_its_word_is_what_it_takes_of_every_architecture(llama_cpp_bin: Path, tmp_path: Path, name: str) -> None:
+    """Two devices, the second from the second layer on; real is a llama-server that loads the model, of which all weights are 0."""
+    model = architectures.write(name, tmp_path / (name + ".gguf"))
+    header = _gguf.read_gguf_model(str(model))
+    n_slots = _model.describe_model(header.metadata, header.tensors).n_slots
+
+    def both(asker: _ask.Asker) -> list[str]:
+        split = (1, n_slots - 1)
+        return asking.differences(asker.ask(split), asking.real(asker, split))
+
+    assert asking.in_private(llama_cpp_bin, model, asking.ARGUMENTS, both, 2) == []
 
 
 def test_without_the_measuring_library_it_says_more_than_it_takes(llama_cpp_bin: Path, smollm2: Path) -> None:
