@@ -15,6 +15,7 @@ from array import array
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
+import architectures
 import gguf_files
 import sparse_gguf
 
@@ -93,3 +94,17 @@ def projector(path: Path, n_embd: int = 576, width: int = 64, n_ff: int = 128, n
                  (block + "ffn_down.weight", (n_ff, width)), (block + "ffn_down.bias", (width,))]
     rows += [("mm.0.weight", (width, n_embd)), ("mm.0.bias", (n_embd,)), ("mm.2.weight", (n_embd, n_embd)), ("mm.2.bias", (n_embd,))]
     return _write(path, pairs, rows)
+
+
+def model_that_answers(name: str, path: Path) -> Path:
+    """A model of one of llama.cpp's architectures (architectures.names()) with noise for weights and a vocabulary of bytes."""
+    keys, types = _bytes_vocabulary()
+    recorded = architectures.model(name)
+    words, recorded_words = len(keys["tokenizer.ggml.tokens"]), dict((n, s) for n, s, _t in recorded.tensors)["token_embd.weight"][1]
+    metadata = {key: value for key, value in recorded.metadata.items() if not key.startswith("tokenizer.")}
+    for key in list(metadata):
+        if key.endswith(".vocab_size"):
+            metadata[key] = sparse_gguf.Typed("u32", words)
+    rows = [(tensor, tuple(words if axis and size == recorded_words and tensor in ("token_embd.weight", "output.weight") else size
+                           for axis, size in enumerate(shape))) for tensor, shape, _type in recorded.tensors]
+    return _write(path, [*_pairs({**metadata, **keys}), types], rows, scale=0.1)
