@@ -55,6 +55,8 @@ _NOT_ASKED: Mapping[str, int] = {
     "--lora": 1, "--lora-scaled": 1, "--chat-template-file": 1, "--warmup": 0, "--no-warmup": 0, "--mmproj": 1, "-mm": 1, "--mmproj-device": 1,
     "--no-mmproj-offload": 0, "--mmproj-offload": 0, "--device-draft": 1, "-devd": 1,
 }
+# Variables whose values, or the files they name, are for llama-server's own user alone: LLAMA_API_KEY, HF_TOKEN, LLAMA_ARG_SSL_KEY_FILE.
+_SECRET = re.compile(r"(?:KEY|TOKEN|SECRET|PASSWORD)(?:_FILE)?$")
 # A draft model decides how many outputs the model has; where it lies itself is asked about no device.
 _DRAFT = ("-md", "--model-draft", "--spec-draft-model")
 
@@ -233,7 +235,7 @@ class Asker:
         self.model = model
         self.n_devices = n_devices
         self.arguments = asked_arguments(arguments)
-        self.environment = dict(environment or {})
+        self.environment = {name: str(value) for name, value in (environment or {}).items() if not _SECRET.search(name)}
         self.user_id = user_id if os.geteuid() == 0 else None
         self.questions = 0
         self.directory: Optional[Path] = None

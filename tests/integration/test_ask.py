@@ -237,3 +237,19 @@ def test_a_draft_model_makes_it_compute_more_outputs(llama_cpp_bin: Path, smollm
     # 64 outputs instead of 4, of 49,152 numbers each
     assert drafted["devices"][1]["compute_mib"] - plain["devices"][1]["compute_mib"] == pytest.approx(60 * 49152 * 4 / asking.MIB, rel=0.1)
     assert drafted["beside"] and drafted["devices"][0]["weights_mib"] == plain["devices"][0]["weights_mib"]
+
+
+def test_numbers_in_the_environment_are_words_and_secrets_stay_where_they_are(llama_cpp_bin: Path, smollm2: Path) -> None:
+    """Other processes of nobody may read it."""
+    def work(asker: _ask.Asker) -> Any:
+        asker.ask((31,))
+        assert asker.worker is not None
+        return Path("/proc/%d/environ" % asker.worker.pid).read_bytes().decode().split("\0")
+
+    def enter() -> Any:
+        given = {"OMP_NUM_THREADS": 1, "HF_TOKEN": "hidden", "LLAMA_API_KEY": "hidden", "LLAMA_ARG_API_KEY_FILE": "/hidden"}
+        with _ask.Asker(str(llama_cpp_bin), str(smollm2), 1, asking.ARGUMENTS, given) as asker:
+            return work(asker)
+
+    words = _ask.ask_in_private(enter)
+    assert "OMP_NUM_THREADS=1" in words and not [word for word in words if "hidden" in word]
