@@ -272,8 +272,9 @@ class Asker:
         except (GgufError, OSError) as error:
             raise AskError("the model's header cannot be read: %s" % error) from error
         if self.user_id is not None:
-            for path in [self.directory] + list(self.directory.rglob("*")):
-                os.chown(str(path), self.user_id, self.user_id)
+            # the directory last: from then on others of this user may put there what they like
+            for path in sorted(self.directory.rglob("*"), reverse=True) + [self.directory]:
+                os.chown(str(path), self.user_id, self.user_id, follow_symlinks=False)
         if self.n_devices:
             self._start_stand_ins()
 
@@ -290,17 +291,19 @@ class Asker:
 
     def _start_stand_ins(self) -> None:
         command = [self._binary("ggml-rpc-server", "rpc-server"), "-H", _ADDRESS, "-p", str(_PORT), "-t", "1", "-d", ",".join(["CPU"] * self.n_devices)]
-        with open(str(self.directory / "stand-ins.log"), "wb") as log:
+        with tempfile.TemporaryFile() as log:
             self.worker = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=str(self.directory), env=self._environment(),
                                            preexec_fn=_unprivileged(self.user_id), restore_signals=False)
-        until = time.monotonic() + _WAIT_SECONDS
-        while not _listens():
-            if self.worker.poll() is not None:
-                said = (self.directory / "stand-ins.log").read_text(errors="replace").strip().splitlines()
-                raise AskError("a stand-in for the workers ended with %d: %s" % (self.worker.returncode, printable(said[-1] if said else "no reason given")))
-            if time.monotonic() > until:
-                raise AskError("a stand-in for the workers did not listen within %d s" % _WAIT_SECONDS)
-            time.sleep(0.01)
+            until = time.monotonic() + _WAIT_SECONDS
+            while not _listens():
+                if self.worker.poll() is not None:
+                    log.seek(0)
+                    said = log.read().decode("utf-8", "replace").strip().splitlines()
+                    raise AskError("a stand-in for the workers ended with %d: %s" % (
+                        self.worker.returncode, printable(said[-1] if said else "no reason given")))
+                if time.monotonic() > until:
+                    raise AskError("a stand-in for the workers did not listen within %d s" % _WAIT_SECONDS)
+                time.sleep(0.01)
 
     def command(self, counts: Sequence[int], fit: bool = True) -> List[str]:
         """The question as a command line; ``counts`` are the slots of each device, in order."""

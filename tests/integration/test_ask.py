@@ -253,3 +253,33 @@ def test_numbers_in_the_environment_are_words_and_secrets_stay_where_they_are(ll
 
     words = _ask.ask_in_private(enter)
     assert "OMP_NUM_THREADS=1" in words and not [word for word in words if "hidden" in word]
+
+
+def test_root_writes_to_nothing_and_gives_away_nothing_where_nobody_may_write(
+        llama_cpp_bin: Path, smollm2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The directory becomes nobody's, and another process of nobody's may be quick: what it puts there leads nowhere."""
+    victim, given_away = tmp_path / "victim", tmp_path / "given away"
+    for path in (victim, given_away):
+        path.write_text("as it was")
+    chown = os.chown
+
+    def chown_and_be_quick(path: Any, user: int, group: int, **how: Any) -> None:
+        chown(path, user, group, **how)
+        if Path(path).name.startswith("herd-ask-"):
+            (Path(path) / "stand-ins.log").symlink_to(victim)
+            for copy in Path(path).glob("*.gguf"):
+                copy.rename(copy.with_suffix(".moved"))
+                copy.symlink_to(given_away)
+
+    monkeypatch.setattr(os, "chown", chown_and_be_quick)
+    with pytest.raises(_ask.AskError, match="cannot load this model"):
+        asking.in_private(llama_cpp_bin, smollm2, asking.ARGUMENTS, lambda asker: asking.plain(asker.ask((16, 15))), 2)
+    assert victim.read_text() == "as it was" and given_away.stat().st_uid == 0
+
+
+def test_it_is_asked_where_nobody_may_go(llama_cpp_bin: Path, smollm2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some machines give each user, root too, a TMPDIR of its own."""
+    tmp_path.chmod(0o700)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    answer = asking.in_private(llama_cpp_bin, smollm2, asking.ARGUMENTS, lambda asker: asking.plain(asker.ask((16, 15))), 2)
+    assert len(answer["devices"]) == 2
