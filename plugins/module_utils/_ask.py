@@ -260,7 +260,8 @@ class Asker:
             shutil.rmtree(str(self.directory), ignore_errors=True)
 
     def _start(self) -> None:
-        self.directory = Path(tempfile.mkdtemp(prefix="herd-ask-"))
+        # root's own TMPDIR may be where nobody else may go (libpam-tmpdir)
+        self.directory = Path(tempfile.mkdtemp(prefix="herd-ask-", dir=None if self.user_id is None else "/tmp"))
         try:
             self.copy = sparse_copy(self.model, self.directory)
             for number, word in enumerate(self.arguments[:-1]):
