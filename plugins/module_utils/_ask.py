@@ -53,7 +53,9 @@ _NOT_ASKED: Mapping[str, int] = {
     "-lv": 1, "--verbosity": 1, "--log-verbosity": 1, "-v": 0, "--verbose": 0, "--log-verbose": 0, "--log-file": 1, "--log-disable": 0, "--log-jsonl": 0,
     "--api-key": 1, "--api-key-file": 1, "--ssl-key-file": 1, "--ssl-cert-file": 1, "--slot-save-path": 1, "--path": 1, "--alias": 1, "-a": 1,
     "--lora": 1, "--lora-scaled": 1, "--chat-template-file": 1, "--warmup": 0, "--no-warmup": 0, "--mmproj": 1, "-mm": 1, "--mmproj-device": 1,
-    "--no-mmproj-offload": 0, "--mmproj-offload": 0, "--device-draft": 1, "-devd": 1,
+    "--no-mmproj-offload": 0, "--mmproj-offload": 0, "--device-draft": 1, "-devd": 1, "--hf-token": 1, "-hft": 1,
+    # files that its own user may read, and perhaps no other
+    "--media-path": 1, "--grammar-file": 1, "--json-schema-file": 1, "-jf": 1, "--ui-config-file": 1, "--webui-config-file": 1,
 }
 # Variables whose values, or the files they name, are for llama-server's own user alone: LLAMA_API_KEY, HF_TOKEN, LLAMA_ARG_SSL_KEY_FILE.
 _SECRET = re.compile(r"(?:KEY|TOKEN|SECRET|PASSWORD)(?:_FILE)?$")
@@ -72,6 +74,7 @@ _MEASURED = re.compile(r"fitting params to free memory took")
 _FAILED = re.compile(r"encountered an error while trying to fit params to free device memory: (.*)")
 # common/arg.cpp, common_params_parse
 _NO_FIT = re.compile(r"invalid argument: --fit\b")
+_REFUSED = re.compile(r"^error(?:: | while handling argument )(.*(?:argument|\").*)")
 # common/common.cpp, common_params_print_info
 _BUILD = re.compile(r"\bbuild[: ]+(\d+) \(")
 _LEVEL = re.compile(r"^[0-9.]+ ([EWID]) (?:\S+ +)?\S+: (?:\S+: )?(.*)$")
@@ -290,11 +293,19 @@ class Asker:
         return dict(self.environment, PATH="/usr/bin:/bin", LC_ALL="C.UTF-8", HOME=str(self.directory), LLAMA_CACHE=str(self.directory),
                     GGML_NO_BACKTRACE="1", CUDA_VISIBLE_DEVICES="", GGML_VK_VISIBLE_DEVICES="")
 
+    def _run(self, command: Sequence[str], log: Any, environment: Mapping[str, str]) -> subprocess.Popen:
+        try:
+            # SIGPIPE stays ignored: a stand-in outlives the llama-server that is ended while it answers
+            return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd=str(self.directory),
+                                    env=environment, preexec_fn=_unprivileged(self.user_id), restore_signals=False)
+        except (OSError, subprocess.SubprocessError) as error:
+            raise CannotBeAsked("the user %s cannot run %s (%s)" % (
+                "nobody" if self.user_id else "of the module", command[0], getattr(error, "strerror", None) or error)) from error
+
     def _start_stand_ins(self) -> None:
         command = [self._binary("ggml-rpc-server", "rpc-server"), "-H", _ADDRESS, "-p", str(_PORT), "-t", "1", "-d", ",".join(["CPU"] * self.n_devices)]
         with tempfile.TemporaryFile() as log:
-            self.worker = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=str(self.directory), env=self._environment(),
-                                           preexec_fn=_unprivileged(self.user_id), restore_signals=False)
+            self.worker = self._run(command, log, self._environment())
             until = time.monotonic() + _WAIT_SECONDS
             while not _listens():
                 if self.worker.poll() is not None:
@@ -340,8 +351,7 @@ class Asker:
         environment = self._environment()
         if self.exact:
             environment["LD_PRELOAD"] = str(self.bin_dir / _MEASURE)
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=str(self.directory),
-                                   env=environment, preexec_fn=_unprivileged(self.user_id))
+        process = self._run(command, subprocess.PIPE, environment)
         assert process.stdout is not None
         until = time.monotonic() + _WAIT_SECONDS
         lines: List[str] = []
@@ -372,6 +382,9 @@ class Asker:
     def _why(lines: Sequence[str], otherwise: str) -> str:
         """The first error of a log as a sentence."""
         for line in lines:
+            found = _REFUSED.match(line)
+            if found:
+                return "llama-server does not take its arguments: %s" % printable(found.group(1).strip())
             found = _LEVEL.match(line)
             if found and found.group(1) == "E" and not _FAILED.search(line):
                 return "llama-server cannot load this model: %s" % printable(found.group(2).strip())

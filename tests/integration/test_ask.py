@@ -283,3 +283,33 @@ def test_it_is_asked_where_nobody_may_go(llama_cpp_bin: Path, smollm2: Path, tmp
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     answer = asking.in_private(llama_cpp_bin, smollm2, asking.ARGUMENTS, lambda asker: asking.plain(asker.ask((16, 15))), 2)
     assert len(answer["devices"]) == 2
+
+
+def test_a_build_that_nobody_may_run_cannot_be_asked(llama_cpp_bin: Path, smollm2: Path, tmp_path: Path) -> None:
+    """Below somebody's home, say, where the service's own user may go."""
+    tmp_path.chmod(0o700)
+    own = tmp_path / "bin"
+    own.symlink_to(llama_cpp_bin)
+    with pytest.raises(_ask.CannotBeAsked, match="nobody.*cannot run .*/bin/ggml-rpc-server.*Permission denied"):
+        asking.in_private(own, smollm2, asking.ARGUMENTS, lambda asker: asking.plain(asker.ask((16, 15))), 2)
+    with pytest.raises(_ask.CannotBeAsked, match="nobody.*cannot run .*/bin/llama-server.*Permission denied"):
+        asking.in_private(own, smollm2, asking.ARGUMENTS, lambda asker: asking.plain(asker.ask(())), 0)
+
+
+@pytest.mark.parametrize(("more", "said"), [
+    (["--cache-type-k", "no-such-type"], "cache-type-k.*Unsupported cache type: no-such-type"),
+    (["--ctx-size", "many"], "--ctx-size"), (["--no-such-thing"], "invalid argument: --no-such-thing"),
+])
+def test_an_argument_it_does_not_take_is_the_reason_it_gives(llama_cpp_bin: Path, smollm2: Path, more: list[str], said: str) -> None:
+    with pytest.raises(_ask.AskError, match="^llama-server does not take its arguments: .*" + said):
+        asking.in_private(llama_cpp_bin, smollm2, [*asking.ARGUMENTS, *more], lambda asker: asking.plain(asker.ask((16, 15))), 2)
+
+
+def test_files_that_only_its_own_user_may_read_are_left_out(llama_cpp_bin: Path, smollm2: Path, tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    for name in ("grammar", "schema.json", "ui.json"):
+        (tmp_path / name).write_text("{}")
+    more = ["--media-path", str(tmp_path), "--grammar-file", str(tmp_path / "grammar"), "-jf", str(tmp_path / "schema.json"),
+            "--ui-config-file", str(tmp_path / "ui.json"), "--hf-token", "secret"]
+    answer = asking.in_private(llama_cpp_bin, smollm2, [*asking.ARGUMENTS, *more], lambda asker: asking.plain(asker.ask((16, 15))), 2)
+    assert len(answer["devices"]) == 2
