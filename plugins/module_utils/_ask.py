@@ -75,6 +75,8 @@ _FAILED = re.compile(r"encountered an error while trying to fit params to free d
 # common/arg.cpp, common_params_parse
 _NO_FIT = re.compile(r"invalid argument: --fit\b")
 _REFUSED = re.compile(r"^error(?:: | while handling argument )(.*(?:argument|\").*)")
+# roles/llama_cpp/files/measure.c
+_NO_MEASURE = re.compile(r"^E measure: ")
 # common/common.cpp, common_params_print_info
 _BUILD = re.compile(r"\bbuild[: ]+(\d+) \(")
 _LEVEL = re.compile(r"^[0-9.]+ ([EWID]) (?:\S+ +)?\S+: (?:\S+: )?(.*)$")
@@ -245,7 +247,8 @@ class Asker:
         self.worker: Optional[subprocess.Popen] = None
         self.copy = Path()
         # without it a device that is not the first is said to need more than it will: an input of the graph, four times
-        self.exact = os.path.exists(str(self.bin_dir / _MEASURE))
+        # (nor can LD_PRELOAD name a file whose path has what separates its files)
+        self.exact = os.path.exists(str(self.bin_dir / _MEASURE)) and not re.search(r"[\s:]", str(self.bin_dir))
 
     def __enter__(self) -> "Asker":
         try:
@@ -339,6 +342,10 @@ class Asker:
             except AskError as error:
                 if any(_NO_FIT.search(line) for line in lines):
                     raise CannotBeAsked("this llama-server knows no --fit, by which it is asked") from error
+                if self.exact and any(_NO_MEASURE.search(line) for line in lines):
+                    # its allocations may be more than this machine has to promise: llama-server's own measurement makes none
+                    self.exact = False
+                    return self.ask(counts, context_size)
                 if attempt + 1 == _ATTEMPTS or any(_FAILED.search(line) for line in lines):
                     raise AskError(self._why(lines, str(error))) from error
                 continue

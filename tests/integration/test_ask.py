@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -313,3 +314,31 @@ def test_files_that_only_its_own_user_may_read_are_left_out(llama_cpp_bin: Path,
             "--ui-config-file", str(tmp_path / "ui.json"), "--hf-token", "secret"]
     answer = asking.in_private(llama_cpp_bin, smollm2, [*asking.ARGUMENTS, *more], lambda asker: asking.plain(asker.ask((16, 15))), 2)
     assert len(answer["devices"]) == 2
+
+
+class Meagre(_ask.Asker):
+    """Its stand-ins get no more than 350 MiB of addresses."""
+
+    def _start_stand_ins(self) -> None:
+        _soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+        resource.setrlimit(resource.RLIMIT_AS, (350 << 20, hard))
+        try:
+            super()._start_stand_ins()
+        finally:
+            resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
+
+
+def test_compute_buffers_that_this_machine_cannot_promise_are_asked_about_without_them(llama_cpp_bin: Path, smollm2: Path) -> None:
+    """Workers may have more memory than the head, on which they are stood in for."""
+    def enter() -> Any:
+        with Meagre(str(llama_cpp_bin), str(smollm2), 2, asking.arguments(ubatch=4096)) as asker:
+            return [asking.plain(asker.ask((16, 15))), asker.exact]
+
+    answer, exact = _ask.ask_in_private(enter)
+    assert answer["devices"][0]["compute_mib"] > 200 and not exact
+
+
+def test_a_library_that_cannot_be_named_is_not_said_to_measure(llama_cpp_bin: Path, smollm2: Path, tmp_path: Path) -> None:
+    own = tmp_path / "with spaces"
+    own.symlink_to(llama_cpp_bin)
+    assert _ask.Asker(str(llama_cpp_bin), str(smollm2), 2, []).exact and not _ask.Asker(str(own), str(smollm2), 2, []).exact
