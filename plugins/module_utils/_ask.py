@@ -188,7 +188,7 @@ def sparse_copy(path: str, directory: Path) -> Path:
     parts = shard_names(path) if len(files) > 1 else [path]
     for part, header in zip(parts, files):
         with open(part, "rb") as source, open(str(directory / os.path.basename(part)), "wb") as copy:
-            copy.write(source.read(header.data_offset_bytes))
+            copy.write(source.read(header.header_size_bytes))
             copy.truncate(header.file_size_bytes)
     return directory / os.path.basename(parts[0])
 

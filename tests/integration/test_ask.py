@@ -11,6 +11,7 @@ import os
 import resource
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -342,3 +343,18 @@ def test_a_library_that_cannot_be_named_is_not_said_to_measure(llama_cpp_bin: Pa
     own = tmp_path / "with spaces"
     own.symlink_to(llama_cpp_bin)
     assert _ask.Asker(str(llama_cpp_bin), str(smollm2), 2, []).exact and not _ask.Asker(str(own), str(smollm2), 2, []).exact
+
+
+def test_no_more_than_the_header_is_copied(tmp_path: Path) -> None:
+    """A file may say that its weights begin at a multiple of 2 GiB."""
+    key = b"general.alignment"
+    header = struct.pack("<4sIQQ", b"GGUF", 3, 1, 2) + b"".join(
+        struct.pack("<Q", len(name)) + name + value for name, value in (
+            (key, struct.pack("<II", 4, 1 << 30)), (b"general.architecture", struct.pack("<IQ", 8, 5) + b"llama")))
+    header += struct.pack("<Q", 1) + b"w" + struct.pack("<IQIQ", 1, 32, 0, 0)
+    model = tmp_path / "far.gguf"
+    model.write_bytes(header)
+    os.truncate(str(model), (1 << 30) + 128)
+    (tmp_path / "copy").mkdir()
+    copy = _ask.sparse_copy(str(model), tmp_path / "copy")
+    assert copy.stat().st_size == model.stat().st_size and copy.stat().st_blocks * 512 < 1 << 20
