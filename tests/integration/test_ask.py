@@ -120,6 +120,31 @@ def test_the_best_split_of_all_is_found(llama_cpp_bin: Path, smollm2: Path, as_u
     assert counts in asked_about, "a split was chosen that llama.cpp was not asked about"
 
 
+@pytest.mark.parametrize("shape", sorted(sparse_gguf.SHAPES))
+def test_every_shape_of_real_size_is_planned_by_asking(llama_cpp_bin: Path, files: dict[str, Path], shape: str) -> None:
+    """On three devices of a third of the model each, about: the formulas say what llama.cpp says, so that one question is enough."""
+    model = request_for(files[shape], ()).model
+    third = sum(tensor.size_bytes for tensor in _gguf.read_gguf_model(str(files[shape])).tensors) // (3 * asking.MIB)
+    request = request_for(files[shape], (third * 9 // 8 + 3072,) * 3)
+
+    def search(asker: _ask.Asker) -> Any:
+        began = time.monotonic()
+        plan, asked = _plan_ask.plan_by_asking(request, asker.ask)
+        took = time.monotonic() - began
+        assert plan.split is not None
+        counts = tuple(placed.n_slots for placed in plan.split.placed)
+        told = plan.accounts.answers.get(counts)  # type: ignore[attr-defined]
+        return [plan.fits, asked.agreed, asker.questions, took, counts, [placed.memory.compute_bytes / asking.MIB for placed in plan.split.placed],
+                [figures.compute_mib for figures in told.devices] if told else None]
+
+    fits, agreed, questions, took, counts, planned, told = asking.in_private(llama_cpp_bin, files[shape], asking.ARGUMENTS, search, 3)
+    assert fits and len(counts) == 3 and sum(counts) == model.n_slots
+    assert told is not None, "the split was not asked about"
+    assert agreed and questions == 1
+    assert planned == pytest.approx(told, abs=0.01)
+    assert took < 5, "%.1f s" % took
+
+
 def test_a_version_newer_than_the_formulas_is_planned_as_well(llama_cpp_bin: Path, smollm2: Path) -> None:
     """The formulas made wrong: the plan still has what llama.cpp says."""
     request = request_for(smollm2, (800, 700))

@@ -9,13 +9,18 @@ import os
 import re
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
+from queue import Queue
 from typing import Any, Callable, Sequence
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils import _ask
+from ansible_collections.herd.llama_cpp.plugins.module_utils import _ask, _plan_ask
 
 MIB = 1 << 20
+# Stand-ins serve one question at a time.
+PORTS = (50052, 50053)
 # What the lab and the tests start llama-server with, as far as memory depends on it.
 ARGUMENTS = ("--ctx-size", "8192", "--n-gpu-layers", "all", "--parallel", "4", "--kv-unified", "--flash-attn", "on")
 
@@ -37,6 +42,31 @@ def in_private(bin_dir: Path, model: Path, words: Sequence[str], work: Callable[
             return work(asker)
 
     return _ask.ask_in_private(enter)
+
+
+def answers(bin_dir: Path, model: Path, questions: Sequence[tuple[dict[str, Any], Sequence[int]]], n_devices: int) -> list[_ask.Answer | str]:
+    """What llama.cpp says of each question (settings by the names of ``arguments``, slots of each device), or why it does not; two at a time."""
+    def work() -> list[Any]:
+        free: Queue[_ask.Asker] = Queue()
+
+        def answer(question: tuple[dict[str, Any], Sequence[int]]) -> Any:
+            settings, counts = question
+            asker = free.get()
+            try:
+                asker.arguments = arguments(**settings)
+                return _plan_ask.answer_as_dict(counts, asker.ask(counts))
+            except _ask.AskError as reason:
+                return str(reason)
+            finally:
+                free.put(asker)
+
+        with ExitStack() as stack:
+            for port in PORTS:
+                free.put(stack.enter_context(_ask.Asker(str(bin_dir), str(model), n_devices, (), port=port)))
+            with ThreadPoolExecutor(len(PORTS)) as pool:
+                return list(pool.map(answer, questions))
+
+    return [said if isinstance(said, str) else _plan_ask.answer_from_dict(said)[1] for said in _ask.ask_in_private(work)]
 
 
 def plain(answer: _ask.Answer) -> dict[str, Any]:
