@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,9 @@ import asking
 import pytest
 import sparse_gguf
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils import _ask, _caches, _gguf, _model, _plan, _plan_ask
+from ansible_collections.herd.llama_cpp.plugins.module_utils import (
+    _ask, _caches, _gguf, _model, _plan, _plan_ask, _plan_check, _plan_report, _startup_log,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN = _caches.RunSettings(context_size=8192, parallel=4, kv_unified=True)
@@ -72,16 +74,21 @@ def test_its_word_is_what_it_takes(llama_cpp_bin: Path, smollm2: Path, split: tu
 
 @pytest.mark.parametrize("name", architectures.names())
 def test_its_word_is_what_it_takes_of_every_architecture(llama_cpp_bin: Path, tmp_path: Path, name: str) -> None:
-    """Two devices, the second from the second layer on; real is a llama-server that loads the model, of which all weights are 0."""
+    """Planned over two devices by asking, started by the plan and held against it; all weights are 0."""
     model = architectures.write(name, tmp_path / (name + ".gguf"))
-    header = _gguf.read_gguf_model(str(model))
-    n_slots = _model.describe_model(header.metadata, header.tensors).n_slots
+    facts = _gguf.describe(_gguf.read_gguf_model(str(model)), include_tensors=True, include_metadata=True)
+    given = [{"name": "head", "ram_free_mib": 60000}] + [{"name": worker, "devices": [{"name": "CPU", "free_mib": 4000}]} for worker in ("w1", "w2")]
 
-    def both(asker: _ask.Asker) -> list[str]:
-        split = (1, n_slots - 1)
-        return asking.differences(asker.ask(split), asking.real(asker, split))
+    def work(asker: _ask.Asker) -> Any:
+        plan = _plan_report.asked_plan_from_facts(facts, given, asker.ask, host="head", policy="all_machines", context_size=8192, parallel=4)
+        log = asking.start(asker, plan["tensor_split"])
+        _counts, answer = _plan_ask.answer_from_dict(plan["answer"])
+        return [plan["fits"], plan["figures"]["source"], asking.differences(answer, asking.buffers(log)),
+                _plan_check.deviations(plan, asdict(_startup_log.parse_head(log)))]
 
-    assert asking.in_private(llama_cpp_bin, model, asking.ARGUMENTS, both, 2) == []
+    fits, source, differences, proof = asking.in_private(llama_cpp_bin, model, asking.ARGUMENTS, work)
+    assert fits and source == "asked" and differences == []
+    assert (proof["problems"], proof["warnings"], proof["unknown"]) == ([], [], [])
 
 
 def test_without_the_measuring_library_it_says_more_than_it_takes(llama_cpp_bin: Path, smollm2: Path) -> None:

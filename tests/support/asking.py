@@ -25,7 +25,7 @@ PORTS = (50052, 50053)
 ARGUMENTS = ("--ctx-size", "8192", "--n-gpu-layers", "all", "--parallel", "4", "--kv-unified", "--flash-attn", "on")
 
 _BUFFER = re.compile(r": +(\S+?)(?:\[\S+)? +(model|compute|output|[\w ]+?) buffer size = +([0-9.]+) MiB")
-_LOADED = re.compile(r"listening on|model loaded")
+_LOADED = re.compile(r"server is listening on|llama_server: listening on|model loaded")
 
 
 def arguments(context_size: int = 8192, parallel: int = 4, ubatch: int = 512, kv_unified: bool = True, type_k: str = "f16", type_v: str = "f16",
@@ -73,25 +73,18 @@ def plain(answer: _ask.Answer) -> dict[str, Any]:
     return asdict(answer)
 
 
-def real(asker: _ask.Asker, counts: Sequence[int], timeout_s: float = 120) -> dict[str, dict[str, float]]:
-    """{device: {model, compute, cache}} in MiB of a llama-server that loads the model on the stand-ins; its own CPU is ``CPU``."""
+def start(asker: _ask.Asker, counts: Sequence[int], timeout_s: float = 120) -> str:
+    """The log of a llama-server that loads the model on the stand-ins, until it has."""
     process = subprocess.Popen(asker.command(counts, fit=False), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
                                cwd=str(asker.directory), env=asker._environment(), preexec_fn=_ask._unprivileged(asker.user_id))
-    found: dict[str, dict[str, float]] = {}
     lines = []
     until = time.monotonic() + timeout_s
     try:
         assert process.stdout is not None
         for line in process.stdout:
             lines.append(line)
-            match = _BUFFER.search(line)
-            if match:
-                name = match.group(1) if match.group(1).startswith("RPC") else "CPU"
-                what = match.group(2) if match.group(2) in ("model", "compute", "output") else "cache"
-                sizes = found.setdefault(name, {})
-                sizes[what] = round(sizes.get(what, 0.0) + float(match.group(3)), 2)
-            if _LOADED.search(line) and "compute" in found.get("CPU", {}):
-                return found
+            if _LOADED.search(line):
+                return "".join(lines)
             assert time.monotonic() < until, "not loaded after %d s" % timeout_s
         raise AssertionError("llama-server ended: " + "".join(lines[-8:]))
     finally:
@@ -101,6 +94,22 @@ def real(asker: _ask.Asker, counts: Sequence[int], timeout_s: float = 120) -> di
         api = Path(str(asker.directory)) / "api.sock"
         if api.exists():
             os.unlink(api)
+
+
+def real(asker: _ask.Asker, counts: Sequence[int]) -> dict[str, dict[str, float]]:
+    """What it says of its buffers; see ``buffers``."""
+    return buffers(start(asker, counts))
+
+
+def buffers(log: str) -> dict[str, dict[str, float]]:
+    """{device: {model, compute, output, cache}} in MiB; llama-server's own CPU is ``CPU``."""
+    found: dict[str, dict[str, float]] = {}
+    for match in _BUFFER.finditer(log):
+        name = match.group(1) if match.group(1).startswith("RPC") else "CPU"
+        what = match.group(2) if match.group(2) in ("model", "compute", "output") else "cache"
+        sizes = found.setdefault(name, {})
+        sizes[what] = round(sizes.get(what, 0.0) + float(match.group(3)), 2)
+    return found
 
 
 def differences(word: _ask.Answer, told: dict[str, dict[str, float]]) -> list[str]:
