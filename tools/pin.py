@@ -128,7 +128,9 @@ def main() -> int:
         name_it(current, new, hashlib.sha256(sources[new].read_bytes()).hexdigest())
         known = {version: architectures(source) for version, source in sources.items()}
         here = llama_cpp_build.have()
-        run(sys.executable, SUPPORT / "record_logs.py", here.bin, here.model, ROOT / "tests" / "fixtures" / "logs", PYTHONPATH=os.pathsep.join(sys.path[:2]))
+        # Each recording has times of its own.
+        if new != old:
+            run(sys.executable, SUPPORT / "record_logs.py", here.bin, here.model, ROOT / "tests" / "fixtures" / "logs", PYTHONPATH=os.pathsep.join(sys.path[:2]))
         summary = [f"architectures: {len(known[new])}, new: {', '.join(sorted(known[new] - known[old])) or 'none'}, "
                    f"gone: {', '.join(sorted(known[old] - known[new])) or 'none'}"]
         for name, script, bin_dir in (("llama_cpp", "memory_cases.py", lambda: here.bin),
