@@ -329,8 +329,11 @@ class Asker:
             except AskError as error:
                 if any(_NO_FIT.search(line) for line in lines):
                     raise CannotBeAsked("this llama-server knows no --fit, by which it is asked") from error
-                if attempt + 1 == _ATTEMPTS or any(_FAILED.search(line) for line in lines):
+                if any(_FAILED.search(line) for line in lines) or not any(_MEASURED.search(line) for line in lines):
                     raise AskError(self._why(lines, str(error))) from error
+                if attempt + 1 == _ATTEMPTS:
+                    # it measured, and says so otherwise than the versions that are known
+                    raise CannotBeAsked(str(error)) from error
                 continue
             self.questions += 1
             return replace(answer, seconds=round(time.monotonic() - began, 3))
@@ -350,7 +353,7 @@ class Asker:
         try:
             while True:
                 if not select.select([process.stdout], [], [], max(0.0, until - time.monotonic()))[0]:
-                    raise AskError("llama-server did not say within %d s what the model takes" % _WAIT_SECONDS)
+                    raise CannotBeAsked("llama-server did not say within %d s what the model takes" % _WAIT_SECONDS)
                 data = os.read(process.stdout.fileno(), 1 << 16)
                 parts = (rest + data).split(b"\n")
                 rest = parts.pop()
