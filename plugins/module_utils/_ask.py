@@ -126,12 +126,16 @@ def parse(lines: Iterable[str], n_devices: int) -> Answer:
     build = ""
     done: List[Tuple[List[Tuple[str, Figures]], Figures, float]] = []
     now = _Measured()
+    in_table = False
     for line in lines:
         if not build:
             found = _BUILD.search(line)
             build = "b" + found.group(1) if found else ""
         if _TABLE.search(line):
+            if in_table:
+                break
             now.rows = []
+            in_table = True
             continue
         found = _COMPUTE.search(line)
         if found:
@@ -153,12 +157,14 @@ def parse(lines: Iterable[str], n_devices: int) -> Answer:
         if name != "Host":
             now.rows.append((name, figures))
             continue
-        # a draft model may lie on some of the devices only
-        if done or len(now.rows) == n_devices:
-            done.append((now.rows, figures, now.output_mib))
+        # a draft model lies on none of the devices; with a row lost, the next table would pass for this one
+        if len(now.rows) != (n_devices if now.rows or not done else 0):
+            raise AskError("llama-server's log has a table of memory for %d devices, not %d" % (len(now.rows), n_devices))
+        done.append((now.rows, figures, now.output_mib))
         now = _Measured()
-    if not done:
-        raise AskError("llama-server's log has no table of memory for %d devices" % n_devices)
+        in_table = False
+    if in_table or not done:
+        raise AskError("llama-server's log has no whole table of memory for %d devices" % n_devices)
     rows, host, output = done[0]
     devices = tuple(figures for _name, figures in rows)
     if len(done) > 1:
@@ -235,13 +241,14 @@ class Asker:
     """
 
     def __init__(self, bin_dir: str, model: str, n_devices: int, arguments: Sequence[str], environment: Optional[Mapping[str, str]] = None,
-                 user_id: int = _NOBODY) -> None:
+                 user_id: int = _NOBODY, port: int = _PORT) -> None:
         self.bin_dir = Path(bin_dir)
         self.model = model
         self.n_devices = n_devices
         self.arguments = asked_arguments(arguments)
         self.environment = {name: str(value) for name, value in (environment or {}).items() if not _SECRET.search(name)}
         self.user_id = user_id if os.geteuid() == 0 else None
+        self.port = port
         self.questions = 0
         self.directory: Optional[Path] = None
         self.worker: Optional[subprocess.Popen] = None
@@ -306,11 +313,11 @@ class Asker:
                 "nobody" if self.user_id else "of the module", command[0], getattr(error, "strerror", None) or error)) from error
 
     def _start_stand_ins(self) -> None:
-        command = [self._binary("ggml-rpc-server", "rpc-server"), "-H", _ADDRESS, "-p", str(_PORT), "-t", "1", "-d", ",".join(["CPU"] * self.n_devices)]
+        command = [self._binary("ggml-rpc-server", "rpc-server"), "-H", _ADDRESS, "-p", str(self.port), "-t", "1", "-d", ",".join(["CPU"] * self.n_devices)]
         with tempfile.TemporaryFile() as log:
             self.worker = self._run(command, log, self._environment())
             until = time.monotonic() + _WAIT_SECONDS
-            while not _listens():
+            while not _listens(self.port):
                 if self.worker.poll() is not None:
                     log.seek(0)
                     said = log.read().decode("utf-8", "replace").strip().splitlines()
@@ -324,7 +331,7 @@ class Asker:
         """The question as a command line; ``counts`` are the slots of each device, in order."""
         out = [self._binary("llama-server"), "--model", str(self.copy), "--host", str(self.directory / "api.sock")]
         if self.n_devices:
-            out += ["--rpc", "%s:%d" % (_ADDRESS, _PORT)]
+            out += ["--rpc", "%s:%d" % (_ADDRESS, self.port)]
         out += self.arguments + ["--device", ",".join("RPC%d" % number for number in range(len(counts))) or "none"]
         if len(counts) > 1:
             out += ["--tensor-split", ",".join(str(count) for count in counts)]
@@ -346,8 +353,11 @@ class Asker:
                     # its allocations may be more than this machine has to promise: llama-server's own measurement makes none
                     self.exact = False
                     return self.ask(counts, context_size)
-                if attempt + 1 == _ATTEMPTS or any(_FAILED.search(line) for line in lines):
+                if any(_FAILED.search(line) for line in lines) or not any(_MEASURED.search(line) for line in lines):
                     raise AskError(self._why(lines, str(error))) from error
+                if attempt + 1 == _ATTEMPTS:
+                    # it measured, and says so otherwise than the versions that are known
+                    raise CannotBeAsked(str(error)) from error
                 continue
             self.questions += 1
             return replace(answer, seconds=round(time.monotonic() - began, 3))
@@ -366,7 +376,7 @@ class Asker:
         try:
             while True:
                 if not select.select([process.stdout], [], [], max(0.0, until - time.monotonic()))[0]:
-                    raise AskError("llama-server did not say within %d s what the model takes" % _WAIT_SECONDS)
+                    raise CannotBeAsked("llama-server did not say within %d s what the model takes" % _WAIT_SECONDS)
                 data = os.read(process.stdout.fileno(), 1 << 16)
                 parts = (rest + data).split(b"\n")
                 rest = parts.pop()
@@ -399,9 +409,9 @@ class Asker:
         return "%s; its last line is: %s" % (otherwise, printable(failed[-1].strip())) if failed else otherwise
 
 
-def _listens() -> bool:
+def _listens(port: int) -> bool:
     """Looked up instead of tried: a worker serves one client at a time."""
-    wanted = "%08X:%04X" % (struct.unpack("<I", socket.inet_aton(_ADDRESS))[0], _PORT)
+    wanted = "%08X:%04X" % (struct.unpack("<I", socket.inet_aton(_ADDRESS))[0], port)
     with open("/proc/net/tcp", encoding="ascii") as stream:
         return any(line.split()[1] == wanted and line.split()[3] == "0A" for line in list(stream)[1:])
 

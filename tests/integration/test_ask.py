@@ -15,7 +15,7 @@ import struct
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,9 @@ import asking
 import pytest
 import sparse_gguf
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils import _ask, _caches, _gguf, _model, _plan, _plan_ask
+from ansible_collections.herd.llama_cpp.plugins.module_utils import (
+    _ask, _caches, _gguf, _model, _plan, _plan_ask, _plan_check, _plan_report, _startup_log,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN = _caches.RunSettings(context_size=8192, parallel=4, kv_unified=True)
@@ -74,16 +76,21 @@ def test_its_word_is_what_it_takes(llama_cpp_bin: Path, smollm2: Path, split: tu
 
 @pytest.mark.parametrize("name", architectures.names())
 def test_its_word_is_what_it_takes_of_every_architecture(llama_cpp_bin: Path, tmp_path: Path, name: str) -> None:
-    """Two devices, the second from the second layer on; real is a llama-server that loads the model, of which all weights are 0."""
+    """Planned over two devices by asking, started by the plan and held against it; all weights are 0."""
     model = architectures.write(name, tmp_path / (name + ".gguf"))
-    header = _gguf.read_gguf_model(str(model))
-    n_slots = _model.describe_model(header.metadata, header.tensors).n_slots
+    facts = _gguf.describe(_gguf.read_gguf_model(str(model)), include_tensors=True, include_metadata=True)
+    given = [{"name": "head", "ram_free_mib": 60000}] + [{"name": worker, "devices": [{"name": "CPU", "free_mib": 4000}]} for worker in ("w1", "w2")]
 
-    def both(asker: _ask.Asker) -> list[str]:
-        split = (1, n_slots - 1)
-        return asking.differences(asker.ask(split), asking.real(asker, split))
+    def work(asker: _ask.Asker) -> Any:
+        plan = _plan_report.asked_plan_from_facts(facts, given, asker.ask, host="head", policy="all_machines", context_size=8192, parallel=4)
+        log = asking.start(asker, plan["tensor_split"])
+        _counts, answer = _plan_ask.answer_from_dict(plan["answer"])
+        return [plan["fits"], plan["figures"]["source"], asking.differences(answer, asking.buffers(log)),
+                _plan_check.deviations(plan, asdict(_startup_log.parse_head(log)))]
 
-    assert asking.in_private(llama_cpp_bin, model, asking.ARGUMENTS, both, 2) == []
+    fits, source, differences, proof = asking.in_private(llama_cpp_bin, model, asking.ARGUMENTS, work)
+    assert fits and source == "asked" and differences == []
+    assert (proof["problems"], proof["warnings"], proof["unknown"]) == ([], [], [])
 
 
 def test_without_the_measuring_library_it_says_more_than_it_takes(llama_cpp_bin: Path, smollm2: Path) -> None:
@@ -120,6 +127,31 @@ def test_the_best_split_of_all_is_found(llama_cpp_bin: Path, smollm2: Path, as_u
     # what llama.cpp says in whole MiB is rounded: a layer's cache by half a MiB, weights and caches of a device by one each
     assert best - (4 if as_unknown else 3) <= headroom <= best
     assert counts in asked_about, "a split was chosen that llama.cpp was not asked about"
+
+
+@pytest.mark.parametrize("shape", sorted(sparse_gguf.SHAPES))
+def test_every_shape_of_real_size_is_planned_by_asking(llama_cpp_bin: Path, files: dict[str, Path], shape: str) -> None:
+    """On three devices of a third of the model each, about: the formulas say what llama.cpp says, so that one question is enough."""
+    model = request_for(files[shape], ()).model
+    third = sum(tensor.size_bytes for tensor in _gguf.read_gguf_model(str(files[shape])).tensors) // (3 * asking.MIB)
+    request = request_for(files[shape], (third * 9 // 8 + 3072,) * 3)
+
+    def search(asker: _ask.Asker) -> Any:
+        began = time.monotonic()
+        plan, asked = _plan_ask.plan_by_asking(request, asker.ask)
+        took = time.monotonic() - began
+        assert plan.split is not None
+        counts = tuple(placed.n_slots for placed in plan.split.placed)
+        told = plan.accounts.answers.get(counts)  # type: ignore[attr-defined]
+        return [plan.fits, asked.agreed, asker.questions, took, counts, [placed.memory.compute_bytes / asking.MIB for placed in plan.split.placed],
+                [figures.compute_mib for figures in told.devices] if told else None]
+
+    fits, agreed, questions, took, counts, planned, told = asking.in_private(llama_cpp_bin, files[shape], asking.ARGUMENTS, search, 3)
+    assert fits and len(counts) == 3 and sum(counts) == model.n_slots
+    assert told is not None, "the split was not asked about"
+    assert agreed and questions == 1
+    assert planned == pytest.approx(told, abs=0.01)
+    assert took < 5, "%.1f s" % took
 
 
 def test_a_version_newer_than_the_formulas_is_planned_as_well(llama_cpp_bin: Path, smollm2: Path) -> None:
