@@ -273,9 +273,9 @@ class Asker:
             shutil.rmtree(str(self.directory), ignore_errors=True)
 
     def _start(self) -> None:
-        # root's own TMPDIR may be where nobody else may go (libpam-tmpdir)
-        self.directory = Path(tempfile.mkdtemp(prefix="herd-ask-", dir=None if self.user_id is None else "/tmp"))
         try:
+            # root's own TMPDIR may be where nobody else may go (libpam-tmpdir)
+            self.directory = Path(tempfile.mkdtemp(prefix="herd-ask-", dir=None if self.user_id is None else "/tmp"))
             self.copy = sparse_copy(self.model, self.directory)
             for number, word in enumerate(self.arguments[:-1]):
                 if word in _DRAFT:
@@ -283,12 +283,14 @@ class Asker:
                     place.mkdir()
                     self.arguments[number + 1:number + 2] = [str(sparse_copy(self.arguments[number + 1], place)), "--device-draft", "none"]
                     break
-        except (GgufError, OSError) as error:
+            if self.user_id is not None:
+                # the directory last: from then on others of this user may put there what they like
+                for path in sorted(self.directory.rglob("*"), reverse=True) + [self.directory]:
+                    os.chown(str(path), self.user_id, self.user_id, follow_symlinks=False)
+        except GgufError as error:
             raise AskError("the model's header cannot be read: %s" % error) from error
-        if self.user_id is not None:
-            # the directory last: from then on others of this user may put there what they like
-            for path in sorted(self.directory.rglob("*"), reverse=True) + [self.directory]:
-                os.chown(str(path), self.user_id, self.user_id, follow_symlinks=False)
+        except OSError as error:
+            raise CannotBeAsked("no copy of the model's header can be made: %s" % error) from error
         if self.n_devices:
             self._start_stand_ins()
 

@@ -390,3 +390,13 @@ def test_no_more_than_the_header_is_copied(tmp_path: Path) -> None:
     (tmp_path / "copy").mkdir()
     copy = _ask.sparse_copy(str(model), tmp_path / "copy")
     assert copy.stat().st_size == model.stat().st_size and copy.stat().st_blocks * 512 < 1 << 20
+
+
+def test_a_machine_with_no_room_for_a_header_cannot_be_asked(llama_cpp_bin: Path, smollm2: Path) -> None:
+    def enter() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, 1 << 16))
+        with _ask.Asker(str(llama_cpp_bin), str(smollm2), 2, asking.ARGUMENTS):
+            pass
+
+    with pytest.raises(_ask.CannotBeAsked, match="no copy of the model's header can be made: .*File too large"):
+        _ask.ask_in_private(enter)
