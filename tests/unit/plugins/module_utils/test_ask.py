@@ -48,7 +48,7 @@ def test_what_it_says(name: str) -> None:
 @pytest.mark.parametrize(("name", "said"), [
     ("unknown_architecture", "llama-server cannot load this model: error loading model: unknown model architecture: 'lxyma'"),
     ("missing_tensor", "llama-server cannot load this model: error loading model: check_tensor_dims: tensor 'blk.29.attn_q.weight' not found"),
-    ("unknown_argument", "no table; its last line is: error: invalid argument: --no-such-thing"),
+    ("unknown_argument", "llama-server does not take its arguments: invalid argument: --no-such-thing"),
 ])
 def test_what_it_cannot_do(name: str, said: str) -> None:
     with pytest.raises(_ask.AskError):
