@@ -120,6 +120,10 @@ options:
       - An earlier plan of the same cluster. Its split stays when the same was asked for, it still fits, and it is no worse in what the
         policy promises, so that a running cluster is not restarted because free memory moved by a few MiB.
     type: dict
+  stay:
+    description: Whether the split of O(keep) stays wherever it still fits, though another would be better.
+    type: bool
+    default: false
   head_cpu:
     description:
       - Whether the head's own CPU may run the whole model where no machine has a device. All layers are then in the head's RAM, which

@@ -418,6 +418,10 @@ def _listens(port: int) -> bool:
         return any(line.split()[1] == wanted and line.split()[3] == "0A" for line in list(stream)[1:])
 
 
+def _end(_number: int, _frame: Any) -> None:
+    raise SystemExit(1)
+
+
 def ask_in_private(work: Callable[[], Any]) -> Any:
     """Run ``work`` in a child process with a network of its own; what it returns must be JSON. Raises AskError with its sentence."""
     reader, writer = os.pipe()
@@ -426,7 +430,9 @@ def ask_in_private(work: Callable[[], Any]) -> Any:
         os.close(reader)
         code = 1
         try:
-            _libc().prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+            # where the module is ended, this one still removes what it made
+            signal.signal(signal.SIGTERM, _end)
+            _libc().prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
             try:
                 _own_network()
                 said: Dict[str, Any] = {"result": work()}

@@ -38,12 +38,12 @@ def earlier_devices(request: Request, earlier: Mapping[str, Any]) -> List[Tuple[
     return wanted
 
 
-def kept_split(request: Request, accounts: Accounts, best: Optional[Split], earlier: Mapping[str, Any]) -> Optional[Split]:
+def kept_split(request: Request, accounts: Accounts, best: Optional[Split], earlier: Mapping[str, Any], stay: bool = False) -> Optional[Split]:
     """The earlier plan's split with today's memory, or None when it must not stay.
 
     It must not when something else was asked for, a device is gone or the split does not fit any more, when ``best`` needs
     fewer machines (policy fewest_machines), or uses other devices (the other policies). Where there is no ``best``, an estimate says that
-    nothing fits: the earlier split stays if what it takes is known from llama.cpp itself.
+    nothing fits: the earlier split stays if what it takes is known from llama.cpp itself. With ``stay`` it stays wherever it fits.
     """
     wanted = earlier_devices(request, earlier)
     if not wanted or (best is None and tuple(count for _device, count in wanted) not in getattr(accounts, "answers", {})):
@@ -51,7 +51,7 @@ def kept_split(request: Request, accounts: Accounts, best: Optional[Split], earl
     split = split_of(request, accounts, wanted, best.search if best else "exact")
     if split.headroom_mib < request.headroom_mib:
         return None
-    if best is None:
+    if stay or best is None:
         return split
     if request.policy == "fewest_machines":
         return split if split.machines <= best.machines else None
@@ -59,14 +59,14 @@ def kept_split(request: Request, accounts: Accounts, best: Optional[Split], earl
     return split if same else None
 
 
-def keep_split(plan: Plan, earlier: Mapping[str, Any]) -> bool:
-    """Give a plan the earlier plan's split where that may stay; whether it did.
+def keep_split(plan: Plan, earlier: Mapping[str, Any], stay: bool = False) -> bool:
+    """Give a plan the earlier plan's split where that may stay, with ``stay`` wherever it fits; whether it did.
 
     A head that computes alone has no split, so that the same wish is the same plan.
     """
     if plan.on_head:
         return plan.fits and earlier.get("basis") == basis(plan.request) and not earlier.get("devices")
-    split = kept_split(plan.request, plan.accounts, plan.split if plan.fits else None, earlier)
+    split = kept_split(plan.request, plan.accounts, plan.split if plan.fits else None, earlier, stay)
     if split is None:
         return False
     plan.split = split

@@ -155,7 +155,7 @@ def request_from_facts(facts: Mapping[str, Any], machines: Sequence[Mapping[str,
 
 
 def plan_from_facts(facts: Mapping[str, Any], machines: Sequence[Mapping[str, Any]], *, keep: Optional[Mapping[str, Any]] = None,
-                    **options: Any) -> Dict[str, Any]:
+                    stay: bool = False, **options: Any) -> Dict[str, Any]:
     """The whole way from facts to facts, without asking llama.cpp."""
     request = request_from_facts(facts, machines, **options)
     try:
@@ -163,18 +163,18 @@ def plan_from_facts(facts: Mapping[str, Any], machines: Sequence[Mapping[str, An
     except MemoryModelError as exc:
         # a bound reads more of the header than the formulas do
         raise PlanError(str(exc)) from exc
-    return plan_as_dict(plan, keep_split(plan, keep or {}))
+    return plan_as_dict(plan, keep_split(plan, keep or {}, stay))
 
 
 def asked_plan_from_facts(facts: Mapping[str, Any], machines: Sequence[Mapping[str, Any]], ask: Ask, *, keep: Optional[Mapping[str, Any]] = None,
-                          **options: Any) -> Dict[str, Any]:
+                          stay: bool = False, **options: Any) -> Dict[str, Any]:
     """The same by llama.cpp's own figures; ``ask`` is Asker.ask. Raises PlanError and AskError."""
     request = request_from_facts(facts, machines, **options)
     try:
         plan, asked = plan_by_asking(request, ask, keep)
     except MemoryModelError as exc:
         raise PlanError(str(exc)) from exc
-    kept = keep_split(plan, keep or {})
+    kept = keep_split(plan, keep or {}, stay)
     result = plan_as_dict(plan, kept)
     return with_answer(result, plan, asked)
 
@@ -216,8 +216,8 @@ def plan_as_dict(plan: Plan, kept: bool = False) -> Dict[str, Any]:
             "llama_device": llama_name, "n_layers": layers, "first_layer": memory.first_slot if layers else None,
             "last_layer": memory.first_slot + layers - 1 if layers else None, "output": memory.end_slot == model.n_slots,
             "tensor_split": placed.n_slots, "weights_mib": mib_up(memory.weight_bytes), "kv_mib": mib_up(memory.context_bytes),
-            "compute_mib": mib_up(memory.compute_bytes), "beside_mib": mib_up(memory.beside_bytes), "needed_mib": mib_up(memory.total_bytes), "reserve_mib": device.reserve_mib,
-            "free_mib": device.free_mib, "total_mib": device.total_mib, "headroom_mib": placed.headroom_mib,
+            "compute_mib": mib_up(memory.compute_bytes), "beside_mib": mib_up(memory.beside_bytes), "needed_mib": mib_up(memory.total_bytes),
+            "reserve_mib": device.reserve_mib, "free_mib": device.free_mib, "total_mib": device.total_mib, "headroom_mib": placed.headroom_mib,
             "shared_memory": device.shared_memory, "host_mib": device.host_mib,
         })
     serving = {request.head} | {d["machine"] for d in devices}

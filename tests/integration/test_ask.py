@@ -151,7 +151,7 @@ def test_every_shape_of_real_size_is_planned_by_asking(llama_cpp_bin: Path, file
     assert told is not None, "the split was not asked about"
     assert agreed and questions == 1
     assert planned == pytest.approx(told, abs=0.01)
-    assert took < 5, "%.1f s" % took
+    assert took < 10, "%.1f s" % took
 
 
 def test_a_version_newer_than_the_formulas_is_planned_as_well(llama_cpp_bin: Path, smollm2: Path) -> None:
@@ -214,12 +214,15 @@ def test_stand_ins_are_nobody_whom_nobody_reaches(asking_for_long: Any) -> None:
 
 
 def test_nothing_is_left_when_it_is_killed(asking_for_long: Any) -> None:
-    process, pid, _directory = asking_for_long
+    process, pid, directory = asking_for_long
     process.send_signal(signal.SIGKILL)
     process.wait()
     until = time.monotonic() + 10
     while Path("/proc/%d" % pid).exists() and Path("/proc/%d/stat" % pid).read_text().split()[2] != "Z":
         assert time.monotonic() < until, "the stand-in outlives the module"
+        time.sleep(0.05)
+    while directory.exists():
+        assert time.monotonic() < until, "the copy of the header outlives the module"
         time.sleep(0.05)
 
 

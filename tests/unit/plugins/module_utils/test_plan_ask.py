@@ -244,3 +244,17 @@ def test_settings_that_llama_cpp_refuses_are_not_asked_about(wrong: Dict[str, An
     with pytest.raises(_plan.PlanError, match=said):
         _plan_ask.plan_by_asking(replace(request(model, [900, 900]), settings=replace(RUN, **wrong)), table.ask)
     assert not table.asked
+
+
+@pytest.mark.parametrize(("stay", "cuts"), [(False, (31,)), (True, (20, 11))])
+def test_a_running_split_stays_wherever_it_fits_if_that_is_asked_for(stay: bool, cuts: Tuple[int, ...]) -> None:
+    """One worker would do by now, and an upgrade changes nothing but the version."""
+    from ansible_collections.herd.llama_cpp.plugins.module_utils._plan_keep import keep_split
+
+    model, frees = described("smollm2-135m"), [2000, 2000]
+    table = Table(model, RUN)
+    earlier = earlier_plan(model, frees, (20, 11), table)
+    plan, _asked = _plan_ask.plan_by_asking(request(model, frees), table.ask, earlier)
+    assert keep_split(plan, earlier, stay) == stay and counts_of(plan) == cuts
+    crowded, _asked = _plan_ask.plan_by_asking(request(model, [2000, 520]), table.ask, earlier)
+    assert not keep_split(crowded, earlier, stay)
