@@ -53,8 +53,12 @@ _NOT_ASKED: Mapping[str, int] = {
     "-lv": 1, "--verbosity": 1, "--log-verbosity": 1, "-v": 0, "--verbose": 0, "--log-verbose": 0, "--log-file": 1, "--log-disable": 0, "--log-jsonl": 0,
     "--api-key": 1, "--api-key-file": 1, "--ssl-key-file": 1, "--ssl-cert-file": 1, "--slot-save-path": 1, "--path": 1, "--alias": 1, "-a": 1,
     "--lora": 1, "--lora-scaled": 1, "--chat-template-file": 1, "--warmup": 0, "--no-warmup": 0, "--mmproj": 1, "-mm": 1, "--mmproj-device": 1,
-    "--no-mmproj-offload": 0, "--mmproj-offload": 0, "--device-draft": 1, "-devd": 1,
+    "--no-mmproj-offload": 0, "--mmproj-offload": 0, "--device-draft": 1, "-devd": 1, "--hf-token": 1, "-hft": 1,
+    # files that its own user may read, and perhaps no other
+    "--media-path": 1, "--grammar-file": 1, "--json-schema-file": 1, "-jf": 1, "--ui-config-file": 1, "--webui-config-file": 1,
 }
+# Variables whose values, or the files they name, are for llama-server's own user alone: LLAMA_API_KEY, HF_TOKEN, LLAMA_ARG_SSL_KEY_FILE.
+_SECRET = re.compile(r"(?:KEY|TOKEN|SECRET|PASSWORD)(?:_FILE)?$")
 # A draft model decides how many outputs the model has; where it lies itself is asked about no device.
 _DRAFT = ("-md", "--model-draft", "--spec-draft-model")
 
@@ -70,6 +74,9 @@ _MEASURED = re.compile(r"fitting params to free memory took")
 _FAILED = re.compile(r"encountered an error while trying to fit params to free device memory: (.*)")
 # common/arg.cpp, common_params_parse
 _NO_FIT = re.compile(r"invalid argument: --fit\b")
+_REFUSED = re.compile(r"^error(?:: | while handling argument )(.*(?:argument|\").*)")
+# roles/llama_cpp/files/measure.c
+_NO_MEASURE = re.compile(r"^E measure: ")
 # common/common.cpp, common_params_print_info
 _BUILD = re.compile(r"\bbuild[: ]+(\d+) \(")
 _LEVEL = re.compile(r"^[0-9.]+ ([EWID]) (?:\S+ +)?\S+: (?:\S+: )?(.*)$")
@@ -119,12 +126,16 @@ def parse(lines: Iterable[str], n_devices: int) -> Answer:
     build = ""
     done: List[Tuple[List[Tuple[str, Figures]], Figures, float]] = []
     now = _Measured()
+    in_table = False
     for line in lines:
         if not build:
             found = _BUILD.search(line)
             build = "b" + found.group(1) if found else ""
         if _TABLE.search(line):
+            if in_table:
+                break
             now.rows = []
+            in_table = True
             continue
         found = _COMPUTE.search(line)
         if found:
@@ -146,12 +157,14 @@ def parse(lines: Iterable[str], n_devices: int) -> Answer:
         if name != "Host":
             now.rows.append((name, figures))
             continue
-        # a draft model may lie on some of the devices only
-        if done or len(now.rows) == n_devices:
-            done.append((now.rows, figures, now.output_mib))
+        # a draft model lies on none of the devices; with a row lost, the next table would pass for this one
+        if len(now.rows) != (n_devices if now.rows or not done else 0):
+            raise AskError("llama-server's log has a table of memory for %d devices, not %d" % (len(now.rows), n_devices))
+        done.append((now.rows, figures, now.output_mib))
         now = _Measured()
-    if not done:
-        raise AskError("llama-server's log has no table of memory for %d devices" % n_devices)
+        in_table = False
+    if in_table or not done:
+        raise AskError("llama-server's log has no whole table of memory for %d devices" % n_devices)
     rows, host, output = done[0]
     devices = tuple(figures for _name, figures in rows)
     if len(done) > 1:
@@ -181,7 +194,7 @@ def sparse_copy(path: str, directory: Path) -> Path:
     parts = shard_names(path) if len(files) > 1 else [path]
     for part, header in zip(parts, files):
         with open(part, "rb") as source, open(str(directory / os.path.basename(part)), "wb") as copy:
-            copy.write(source.read(header.data_offset_bytes))
+            copy.write(source.read(header.header_size_bytes))
             copy.truncate(header.file_size_bytes)
     return directory / os.path.basename(parts[0])
 
@@ -228,19 +241,21 @@ class Asker:
     """
 
     def __init__(self, bin_dir: str, model: str, n_devices: int, arguments: Sequence[str], environment: Optional[Mapping[str, str]] = None,
-                 user_id: int = _NOBODY) -> None:
+                 user_id: int = _NOBODY, port: int = _PORT) -> None:
         self.bin_dir = Path(bin_dir)
         self.model = model
         self.n_devices = n_devices
         self.arguments = asked_arguments(arguments)
-        self.environment = dict(environment or {})
+        self.environment = {name: str(value) for name, value in (environment or {}).items() if not _SECRET.search(name)}
         self.user_id = user_id if os.geteuid() == 0 else None
+        self.port = port
         self.questions = 0
         self.directory: Optional[Path] = None
         self.worker: Optional[subprocess.Popen] = None
         self.copy = Path()
         # without it a device that is not the first is said to need more than it will: an input of the graph, four times
-        self.exact = os.path.exists(str(self.bin_dir / _MEASURE))
+        # (nor can LD_PRELOAD name a file whose path has what separates its files)
+        self.exact = os.path.exists(str(self.bin_dir / _MEASURE)) and not re.search(r"[\s:]", str(self.bin_dir))
 
     def __enter__(self) -> "Asker":
         try:
@@ -258,8 +273,9 @@ class Asker:
             shutil.rmtree(str(self.directory), ignore_errors=True)
 
     def _start(self) -> None:
-        self.directory = Path(tempfile.mkdtemp(prefix="herd-ask-"))
         try:
+            # root's own TMPDIR may be where nobody else may go (libpam-tmpdir)
+            self.directory = Path(tempfile.mkdtemp(prefix="herd-ask-", dir=None if self.user_id is None else "/tmp"))
             self.copy = sparse_copy(self.model, self.directory)
             for number, word in enumerate(self.arguments[:-1]):
                 if word in _DRAFT:
@@ -267,11 +283,14 @@ class Asker:
                     place.mkdir()
                     self.arguments[number + 1:number + 2] = [str(sparse_copy(self.arguments[number + 1], place)), "--device-draft", "none"]
                     break
-        except (GgufError, OSError) as error:
+            if self.user_id is not None:
+                # the directory last: from then on others of this user may put there what they like
+                for path in sorted(self.directory.rglob("*"), reverse=True) + [self.directory]:
+                    os.chown(str(path), self.user_id, self.user_id, follow_symlinks=False)
+        except GgufError as error:
             raise AskError("the model's header cannot be read: %s" % error) from error
-        if self.user_id is not None:
-            for path in [self.directory] + list(self.directory.rglob("*")):
-                os.chown(str(path), self.user_id, self.user_id)
+        except OSError as error:
+            raise CannotBeAsked("no copy of the model's header can be made: %s" % error) from error
         if self.n_devices:
             self._start_stand_ins()
 
@@ -286,25 +305,35 @@ class Asker:
         return dict(self.environment, PATH="/usr/bin:/bin", LC_ALL="C.UTF-8", HOME=str(self.directory), LLAMA_CACHE=str(self.directory),
                     GGML_NO_BACKTRACE="1", CUDA_VISIBLE_DEVICES="", GGML_VK_VISIBLE_DEVICES="")
 
+    def _run(self, command: Sequence[str], log: Any, environment: Mapping[str, str]) -> subprocess.Popen:
+        try:
+            # SIGPIPE stays ignored: a stand-in outlives the llama-server that is ended while it answers
+            return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd=str(self.directory),
+                                    env=environment, preexec_fn=_unprivileged(self.user_id), restore_signals=False)
+        except (OSError, subprocess.SubprocessError) as error:
+            raise CannotBeAsked("the user %s cannot run %s (%s)" % (
+                "nobody" if self.user_id else "of the module", command[0], getattr(error, "strerror", None) or error)) from error
+
     def _start_stand_ins(self) -> None:
-        command = [self._binary("ggml-rpc-server", "rpc-server"), "-H", _ADDRESS, "-p", str(_PORT), "-t", "1", "-d", ",".join(["CPU"] * self.n_devices)]
-        with open(str(self.directory / "stand-ins.log"), "wb") as log:
-            self.worker = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=str(self.directory), env=self._environment(),
-                                           preexec_fn=_unprivileged(self.user_id), restore_signals=False)
-        until = time.monotonic() + _WAIT_SECONDS
-        while not _listens():
-            if self.worker.poll() is not None:
-                said = (self.directory / "stand-ins.log").read_text(errors="replace").strip().splitlines()
-                raise AskError("a stand-in for the workers ended with %d: %s" % (self.worker.returncode, printable(said[-1] if said else "no reason given")))
-            if time.monotonic() > until:
-                raise AskError("a stand-in for the workers did not listen within %d s" % _WAIT_SECONDS)
-            time.sleep(0.01)
+        command = [self._binary("ggml-rpc-server", "rpc-server"), "-H", _ADDRESS, "-p", str(self.port), "-t", "1", "-d", ",".join(["CPU"] * self.n_devices)]
+        with tempfile.TemporaryFile() as log:
+            self.worker = self._run(command, log, self._environment())
+            until = time.monotonic() + _WAIT_SECONDS
+            while not _listens(self.port):
+                if self.worker.poll() is not None:
+                    log.seek(0)
+                    said = log.read().decode("utf-8", "replace").strip().splitlines()
+                    raise AskError("a stand-in for the workers ended with %d: %s" % (
+                        self.worker.returncode, printable(said[-1] if said else "no reason given")))
+                if time.monotonic() > until:
+                    raise AskError("a stand-in for the workers did not listen within %d s" % _WAIT_SECONDS)
+                time.sleep(0.01)
 
     def command(self, counts: Sequence[int], fit: bool = True) -> List[str]:
         """The question as a command line; ``counts`` are the slots of each device, in order."""
         out = [self._binary("llama-server"), "--model", str(self.copy), "--host", str(self.directory / "api.sock")]
         if self.n_devices:
-            out += ["--rpc", "%s:%d" % (_ADDRESS, _PORT)]
+            out += ["--rpc", "%s:%d" % (_ADDRESS, self.port)]
         out += self.arguments + ["--device", ",".join("RPC%d" % number for number in range(len(counts))) or "none"]
         if len(counts) > 1:
             out += ["--tensor-split", ",".join(str(count) for count in counts)]
@@ -322,8 +351,15 @@ class Asker:
             except AskError as error:
                 if any(_NO_FIT.search(line) for line in lines):
                     raise CannotBeAsked("this llama-server knows no --fit, by which it is asked") from error
-                if attempt + 1 == _ATTEMPTS or any(_FAILED.search(line) for line in lines):
+                if self.exact and any(_NO_MEASURE.search(line) for line in lines):
+                    # its allocations may be more than this machine has to promise: llama-server's own measurement makes none
+                    self.exact = False
+                    return self.ask(counts, context_size)
+                if any(_FAILED.search(line) for line in lines) or not any(_MEASURED.search(line) for line in lines):
                     raise AskError(self._why(lines, str(error))) from error
+                if attempt + 1 == _ATTEMPTS:
+                    # it measured, and says so otherwise than the versions that are known
+                    raise CannotBeAsked(str(error)) from error
                 continue
             self.questions += 1
             return replace(answer, seconds=round(time.monotonic() - began, 3))
@@ -334,8 +370,7 @@ class Asker:
         environment = self._environment()
         if self.exact:
             environment["LD_PRELOAD"] = str(self.bin_dir / _MEASURE)
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=str(self.directory),
-                                   env=environment, preexec_fn=_unprivileged(self.user_id))
+        process = self._run(command, subprocess.PIPE, environment)
         assert process.stdout is not None
         until = time.monotonic() + _WAIT_SECONDS
         lines: List[str] = []
@@ -343,7 +378,7 @@ class Asker:
         try:
             while True:
                 if not select.select([process.stdout], [], [], max(0.0, until - time.monotonic()))[0]:
-                    raise AskError("llama-server did not say within %d s what the model takes" % _WAIT_SECONDS)
+                    raise CannotBeAsked("llama-server did not say within %d s what the model takes" % _WAIT_SECONDS)
                 data = os.read(process.stdout.fileno(), 1 << 16)
                 parts = (rest + data).split(b"\n")
                 rest = parts.pop()
@@ -366,6 +401,9 @@ class Asker:
     def _why(lines: Sequence[str], otherwise: str) -> str:
         """The first error of a log as a sentence."""
         for line in lines:
+            found = _REFUSED.match(line)
+            if found:
+                return "llama-server does not take its arguments: %s" % printable(found.group(1).strip())
             found = _LEVEL.match(line)
             if found and found.group(1) == "E" and not _FAILED.search(line):
                 return "llama-server cannot load this model: %s" % printable(found.group(2).strip())
@@ -373,9 +411,9 @@ class Asker:
         return "%s; its last line is: %s" % (otherwise, printable(failed[-1].strip())) if failed else otherwise
 
 
-def _listens() -> bool:
+def _listens(port: int) -> bool:
     """Looked up instead of tried: a worker serves one client at a time."""
-    wanted = "%08X:%04X" % (struct.unpack("<I", socket.inet_aton(_ADDRESS))[0], _PORT)
+    wanted = "%08X:%04X" % (struct.unpack("<I", socket.inet_aton(_ADDRESS))[0], port)
     with open("/proc/net/tcp", encoding="ascii") as stream:
         return any(line.split()[1] == wanted and line.split()[3] == "0A" for line in list(stream)[1:])
 

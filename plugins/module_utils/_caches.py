@@ -32,11 +32,9 @@ class RunSettings:
     # Outputs of one batch. llama-server asks for one per slot (tools/server/server-context.cpp,
     # common_speculative_get_output_limits); llama-fit-params asks for one per token.
     outputs: Optional[int] = None
-    # Whose figures are computed. Neither: what a running llama-server allocates. ``as_measured``: what llama-server says
-    # before it allocates (--fit on), a graph in which the first norm of each device but the first still runs on the
-    # previous one (ggml/src/ggml-backend.cpp, ggml_backend_sched_reserve_size resets the assignments made while the graph
-    # was built). ``as_fit_params``: llama-fit-params measures the same way, with every token an output.
-    as_measured: bool = False
+    # What llama-fit-params says instead of what a running llama-server allocates: every token is an output, and the first norm
+    # of each device but the first still runs on the previous one (ggml/src/ggml-backend.cpp, ggml_backend_sched_reserve_size
+    # resets the assignments made while the graph was built).
     as_fit_params: bool = False
     # states that can be gone back to, one for each token drafted (common/common.h, need_n_rs_seq)
     rollback: int = 0
@@ -74,10 +72,6 @@ class RunSettings:
         if self.as_fit_params:
             return self._batch_tokens
         return min(self._batch_tokens, self.outputs if self.outputs is not None else self.parallel)
-
-    @property
-    def measured(self) -> bool:
-        return self.as_measured or self.as_fit_params
 
 
 def cache_cells(model: Model, settings: RunSettings, sliding: bool) -> int:

@@ -391,7 +391,7 @@ def compute_bytes(model: Model, settings: RunSettings, share: Share, device_kind
     if share.kinds:
         x = b.embeddings(share.on_head) if share.first else g.input(4 * width * t, copies, (width, t))
         # what the previous device normed is only weighted here
-        normed = g.input(4 * width * t, copies, (width, t)) if settings.measured and not share.first else x
+        normed = g.input(4 * width * t, copies, (width, t)) if settings.as_fit_params and not share.first else x
         b.inputs(share.kinds)
         if share.before is not None:
             b.borrowed(share.before)
@@ -416,7 +416,7 @@ def compute_bytes(model: Model, settings: RunSettings, share: Share, device_kind
             embedded = g.op([embedded], width, rows, kept=True)
         g.op([embedded], model.n_vocab, rows, kept=True)
     else:
-        if settings.measured:
+        if settings.as_fit_params:
             g.use(b.norm(x), x)
         g.use(x)
     return g.size_bytes()

@@ -154,6 +154,10 @@ class Accounts:
     def total(self, kind: str, first: int, end: int, alone: bool) -> int:
         return self.device(kind, first, end, alone).total_bytes
 
+    def most(self, kind: str) -> int:
+        """As much as any run takes that is not alone."""
+        return self.total(kind, 0, self.model.n_slots, False)
+
     def row(self, kind: str, first: int, room: Optional[int] = None) -> List[int]:
         """What ``total`` says of every run from ``first`` on, the shortest first, for several devices.
 

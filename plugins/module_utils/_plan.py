@@ -386,7 +386,7 @@ class Search:
         """Headrooms that surely work and surely do not, in MiB."""
         largest = max(g.capacity_mib for g in self.groups)
         smallest = min(g.capacity_mib for g in self.groups)
-        whole = max(mib_up(self.accounts.total(kind, 0, self.n_slots, False)) for kind in {g.kind for g in self.groups})
+        whole = max(mib_up(self.accounts.most(kind)) for kind in {g.kind for g in self.groups})
         return smallest - whole - 1, largest + 1
 
     def best(self, machines_limit: int = 0, full: bool = False, at_least: Optional[int] = None) -> Optional[Split]:
@@ -623,12 +623,7 @@ def make_plan(request: Request, accounts: Optional[Accounts] = None) -> Plan:
         least_bad = find_split(wide, accounts, machines, None)
         if least_bad is not None:
             plan.split = exactly(request, accounts, least_bad)
-            worst = min(plan.split.placed, key=lambda p: p.headroom_mib)
-            plan.shortfall = {
-                "machine": worst.device.machine, "device": worst.device.name,
-                "missing_mib": request.headroom_mib - worst.headroom_mib,
-                "total_missing_mib": sum(max(0, request.headroom_mib - p.headroom_mib) for p in plan.split.placed),
-            }
+            plan.shortfall = _shortfall(request, plan.split)
         plan.ways_out = ways_out(request, machines)
     else:
         used = {p.device.label for p in split.placed}
@@ -637,6 +632,26 @@ def make_plan(request: Request, accounts: Optional[Accounts] = None) -> Plan:
     plan.problems = host_problems(plan)
     plan.may_fit = (not plan.fits or bool(plan.problems)) and _may_fit(plan, machines)
     return plan
+
+
+def _shortfall(request: Request, split: Split) -> Dict[str, Any]:
+    worst = min(split.placed, key=lambda p: p.headroom_mib)
+    return {
+        "machine": worst.device.machine, "device": worst.device.name, "missing_mib": request.headroom_mib - worst.headroom_mib,
+        "total_missing_mib": sum(max(0, request.headroom_mib - p.headroom_mib) for p in split.placed),
+    }
+
+
+def settle(plan: Plan, split: Split) -> None:
+    """Give a plan a split whose figures are known, and what they say of it, whatever was estimated."""
+    request = plan.request
+    plan.split, fits = split, split.headroom_mib >= request.headroom_mib
+    if fits and not plan.fits:
+        plan.shortfall, plan.ways_out, plan.largest_context = None, [], request.settings.context_size
+    elif not fits:
+        plan.shortfall, plan.largest_context = _shortfall(request, split), 0
+        plan.ways_out = plan.ways_out or ways_out(request, candidates(request))
+    plan.fits, plan.problems = fits, host_problems(plan)
 
 
 def _least(plan: Plan) -> Optional[Accounts]:

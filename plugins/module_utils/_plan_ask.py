@@ -20,7 +20,8 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._ask import Answer,
 from ansible_collections.herd.llama_cpp.plugins.module_utils._model import MIB
 from ansible_collections.herd.llama_cpp.plugins.module_utils._placement import MAX_DEVICES, Accounts, DeviceMemory, HostMemory
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import (
-    CONTEXT_STEP, Machine, Plan, Request, Split, accounts_of, candidates, exactly, find_split, largest, make_plan, unsure_of,
+    CONTEXT_STEP, Machine, Plan, Request, Split, accounts_of, candidates, check_settings, exactly, find_split, largest, make_plan, settle,
+    unsure_of,
 )
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan_keep import earlier_devices
 
@@ -106,6 +107,8 @@ class AskedAccounts(Accounts):
         self._layer_kv, self._layer_compute = kv, compute
         for counts, answer in told:
             self.learn(counts, answer)
+        # one device that holds them all has no copies of what goes in
+        self.learn((n,), ask((n,)))
 
     def agrees(self, counts: Sequence[int], answer: Answer) -> bool:
         """Whether the base says of a split what llama.cpp says, compute buffers to 0.1 MiB."""
@@ -179,6 +182,10 @@ class AskedAccounts(Accounts):
         shared = self.model.shared_bytes[kind] if first < len(self.model.layers) else 0
         return weights[end] - weights[first] + shared, contexts[end] - contexts[first]
 
+    def most(self, kind: str) -> int:
+        """Corrected by its place, a run may take more than one that it is part of."""
+        return max(self.row(kind, first)[-1] for first in range(self.model.n_slots))
+
     def row(self, kind: str, first: int, room: Optional[int] = None) -> List[int]:
         """Never shrinks from one run to the next, which the search relies on."""
         key = (kind, first)
@@ -223,6 +230,7 @@ class Asked(NamedTuple):
 
 def plan_by_asking(request: Request, ask: Ask, earlier: Optional[Mapping[str, Any]] = None) -> Tuple[Plan, Asked]:
     """The best plan by llama.cpp's own figures. Raises PlanError as make_plan does, and AskError where llama.cpp gives no answer."""
+    check_settings(request.model, request.settings)
     accounts = AskedAccounts(accounts_of(request.model, request.settings))
     machines = candidates(request)
     n_devices = sum(len(machine.devices) for machine in machines)
@@ -254,8 +262,15 @@ def plan_by_asking(request: Request, ask: Ask, earlier: Optional[Mapping[str, An
         if not surveyed and not accounts.holds(counts, answer):
             accounts.survey(ask, MAX_DEVICES)
     plan = make_plan(request, accounts)
-    if plan.split is not None and _counts(plan.split) not in accounts.answers:
-        plan.split = _best_of(request, accounts, list(asked.values()))
+    if plan.split is not None and _counts(plan.split) in accounts.answers:
+        asked[_counts(plan.split)] = plan.split
+    told = {counts: _told(request, accounts, split) for counts, split in asked.items()}
+    if told:
+        # whatever the estimates of other splits say
+        best = told.get(_counts(plan.split)) if plan.fits and plan.split is not None else None
+        if best is None or best.headroom_mib < request.headroom_mib:
+            best = _best_of(request, list(told.values()))
+        settle(plan, _told(request, accounts, best))
     if plan.fits and plan.split is not None and not agreed:
         plan.largest_context = _largest_context(request, plan.split, ask)
     return plan, Asked(rounds, agreed)
@@ -305,9 +320,14 @@ def _best(request: Request, accounts: Accounts, machines: Sequence[Machine]) -> 
     return find_split(wide, accounts, machines, None)
 
 
-def _best_of(request: Request, accounts: Accounts, splits: Sequence[Split]) -> Split:
+def _told(request: Request, accounts: AskedAccounts, split: Split) -> Split:
+    """A split that was asked about with what was said of it, which of the same run in another split may differ."""
+    accounts.learn(_counts(split), accounts.answers[_counts(split)])
+    return exactly(request, accounts, split)
+
+
+def _best_of(request: Request, told: Sequence[Split]) -> Split:
     """Of splits that were asked about the best for the policy, by what was said of them."""
-    told = [exactly(request, accounts, split) for split in splits]
     fitting = [split for split in told if split.headroom_mib >= request.headroom_mib]
     if fitting and request.policy == "fewest_machines":
         return min(fitting, key=lambda s: (s.machines, -s.headroom_mib))

@@ -863,6 +863,8 @@ _PROJECTS = re.compile(r"clip_ctx: CLIP using (\S+) backend")
 _PROJECTOR_SIZE = re.compile(r"load_hparams: model size:\s+(\d+(?:\.\d+)?) MiB")
 _CACHE_SIZE = re.compile(r":\s+size\s*=\s*\d+(?:\.\d+)? MiB \(\s*\d+ cells,\s*(\d+) layers,")
 _CACHE_SIZE_OLD = re.compile(r"KV self size\s*=")
+# src/llama-kv-cache-dsa.cpp, -dsv4.cpp, -msa.cpp, llama-memory-hybrid-idx.cpp: of layers that have another cache already
+_INDEXER_CACHE = re.compile(r"creating (?:\S+ )*\S*indexer KV cache")
 _ASSIGNED = re.compile(r"load_tensors: layer\s+(\d+) assigned to device ([^\s,]+)")
 _OFFLOADED = re.compile(r"offloaded (\d+)/(\d+) layers to GPU")
 _RPC_BUFFER = re.compile(r"^RPC(\d*)\[(.+)\]$")
@@ -896,6 +898,7 @@ class _Cache:
     """One cache (of several in some models) as printed: a size per buffer, then how many layers they are."""
 
     recurrent: bool
+    indexer: bool = False
     sizes: t.List[t.Tuple[str, float]] = field(default_factory=list)
     n_layers: t.Optional[int] = None
     closed: bool = False
@@ -910,6 +913,7 @@ class _Head:
         self.output: t.List[t.Tuple[str, float]] = []
         self.compute: t.Dict[str, float] = {}
         self.caches: t.List[_Cache] = []
+        self.indexer_follows = False
         # of what stands beside the model, by buffer and kind; what is read belongs to ``part``, the model where it is empty
         self.beside: t.Dict[t.Tuple[str, str], float] = {}
         self.part = ""
@@ -1029,8 +1033,12 @@ class _Head:
             else:
                 recurrent = what != "KV"
                 if not self.caches or self.caches[-1].closed or self.caches[-1].recurrent != recurrent:
-                    self.caches.append(_Cache(recurrent))
+                    self.caches.append(_Cache(recurrent, self.indexer_follows and not recurrent))
+                    self.indexer_follows = self.indexer_follows and recurrent
                 self.caches[-1].sizes.append((name, size))
+            return True
+        if _INDEXER_CACHE.search(words):
+            self.indexer_follows = True
             return True
         size_line = _CACHE_SIZE.search(words)
         if (size_line or _CACHE_SIZE_OLD.search(words)) and self.caches:
@@ -1147,7 +1155,7 @@ class _Head:
         totals = {value for value in (self.log.n_layer, self.n_layer_all) if value}
         if not totals or not self.caches:
             return None
-        own = [cache for cache in self.caches if not cache.recurrent]
+        own = [cache for cache in self.caches if not cache.recurrent and not cache.indexer]
         state = [cache for cache in self.caches if cache.recurrent]
         if len(own) == 1 and not state and own[0].n_layers is None:
             own[0].n_layers = self.log.n_layer  # builds that print "KV self size" do not say how many

@@ -8,19 +8,16 @@ The compared architectures are exact, of all others and of all without flash att
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from queue import Queue
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import architectures
-import asked
-import oracle
+import asking
 import pytest
 import sparse_gguf
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils import _caches, _model, _placement
+from ansible_collections.herd.llama_cpp.plugins.module_utils import _ask, _caches, _model, _placement
 from ansible_collections.herd.llama_cpp.plugins.module_utils._bound import BoundAccounts
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan_report import model_from_facts
 
@@ -32,7 +29,7 @@ SETTINGS: Tuple[Dict[str, Any], ...] = (
     {"context_size": 8192, "parallel": 4, "kv_unified": False, "ubatch": 256},
 )
 MORE: Tuple[Dict[str, Any], ...] = ({"context_size": 65536, "parallel": 1}, {"context_size": 16384, "parallel": 16, "ubatch": 128})
-WITHOUT_FLASH = {"context_size": 16384, "parallel": 4, "flash_attention": "off"}
+WITHOUT_FLASH = {"context_size": 16384, "parallel": 4, "flash_attention": False}
 # What llama.cpp itself does not load with a quantised cache, and what it says then.
 REFUSED = {"grok-moe": "flash_attn", "laguna-moe": "does not divide n_embd_head_k=80"}
 # llama.cpp prints hundredths of a MiB, rounded.
@@ -62,62 +59,36 @@ def splits(n_slots: int, n_devices: int) -> List[Tuple[int, ...]]:
     return sorted({even, (most,) + (1,) * (n_devices - 1), (1,) * (n_devices - 1) + (most,)})
 
 
-@pytest.fixture(scope="module")
-def clusters(llama_cpp_bin: Path) -> Iterator["Queue[oracle.Workers]"]:
-    """Workers of five devices each, one for each question that is asked at a time."""
-    free: "Queue[oracle.Workers]" = Queue()
-    with oracle.Workers(llama_cpp_bin, (5,), 50510) as one, oracle.Workers(llama_cpp_bin, (5,), 50520) as other:
-        free.put(one)
-        free.put(other)
-        yield free
-
-
-def answers(clusters: "Queue[oracle.Workers]", path: Path, questions: Sequence[Tuple[Dict[str, Any], Tuple[int, ...]]]) -> List[Any]:
-    """What llama.cpp says of each question, or why it does not load the model then."""
-    def answer(question: Tuple[Dict[str, Any], Tuple[int, ...]]) -> Any:
-        settings, split = question
-        workers = clusters.get()
-        try:
-            return asked.ask(workers.bin_dir, path, workers.endpoints, split, **settings)
-        except asked.Refused as reason:
-            return str(reason)
-        finally:
-            clusters.put(workers)
-
-    with ThreadPoolExecutor(2) as pool:
-        return list(pool.map(answer, questions))
-
-
 def run_settings(settings: Dict[str, Any]) -> _caches.RunSettings:
-    own = dict({"kv_unified": True}, **settings)
-    return _caches.RunSettings(**dict(own, flash_attention=own.get("flash_attention") != "off", as_measured=True))
+    return _caches.RunSettings(**dict({"kv_unified": True}, **settings))
 
 
-def compare(name: str, accounts: _placement.Accounts, split: Tuple[int, ...], real: Any, exact: bool) -> List[str]:
+def compare(name: str, accounts: _placement.Accounts, split: Tuple[int, ...], real: _ask.Answer, exact: bool) -> List[str]:
     devices, host = _placement.split_memory(accounts, split, ["cpu"] * len(split))
     rows = [(d.weight_bytes, d.context_bytes, d.compute_bytes) for d in devices] + [(0, 0, host.compute_bytes)]
     wrong = []
-    for number, (planned, told) in enumerate(zip(rows, real[0] + [real[1]])):
+    for number, (planned, told) in enumerate(zip(rows, real.devices + (real.host,))):
         where = "%s, device %d of %s with %s" % (name, number, split, accounts.settings)
         weights, kv, compute = (figure / MIB for figure in planned)
-        if number < len(split) and int(weights) != told.weights:
-            wrong.append("%s: weights %.2f MiB, llama.cpp says %d" % (where, weights, told.weights))
-        if int(kv) < told.context or exact and int(kv) != told.context:
-            wrong.append("%s: KV cache %.2f MiB, llama.cpp says %d" % (where, kv, told.context))
-        if compute + ROUNDING < told.compute or exact and compute - ROUNDING > told.compute:
-            wrong.append("%s: compute buffer %.2f MiB, llama.cpp says %.2f" % (where, compute, told.compute))
-        if number < len(split) and told.compute >= 1 and not exact:
-            times_kv = kv / told.context if told.context >= 1 else 0
-            OVER.setdefault(name, []).append(Over(times_kv, compute / told.compute, sum(planned) / MIB / sum(told)))
+        if number < len(split) and int(weights) != told.weights_mib:
+            wrong.append("%s: weights %.2f MiB, llama.cpp says %d" % (where, weights, told.weights_mib))
+        if int(kv) < told.kv_mib or exact and int(kv) != told.kv_mib:
+            wrong.append("%s: KV cache %.2f MiB, llama.cpp says %d" % (where, kv, told.kv_mib))
+        if compute + ROUNDING < told.compute_mib or exact and compute - ROUNDING > told.compute_mib:
+            wrong.append("%s: compute buffer %.2f MiB, llama.cpp says %.2f" % (where, compute, told.compute_mib))
+        if number < len(split) and told.compute_mib >= 1 and not exact:
+            times_kv = kv / told.kv_mib if told.kv_mib >= 1 else 0
+            held = told.weights_mib + told.kv_mib + told.compute_mib
+            OVER.setdefault(name, []).append(Over(times_kv, compute / told.compute_mib, sum(planned) / MIB / held))
     return wrong
 
 
-def compared(name: str, model: _model.Model, clusters: "Queue[oracle.Workers]", path: Path, questions: Sequence[Tuple[Dict[str, Any], Any]],
+def compared(name: str, model: _model.Model, bin_dir: Path, path: Path, questions: Sequence[Tuple[Dict[str, Any], Any]],
              exact: bool) -> List[str]:
     """What is wrong, for every question: with the bound, and where there are formulas with them."""
     wrong: List[str] = []
     kept: Dict[Any, List[Tuple[bool, _placement.Accounts]]] = {}
-    for (settings, split), real in zip(questions, answers(clusters, path, questions)):
+    for (settings, split), real in zip(questions, asking.answers(bin_dir, path, questions, 5)):
         if isinstance(real, str):
             if "type_v" not in settings or REFUSED.get(name, "?") not in real:
                 wrong.append("%s with %s is not loaded: %s" % (name, settings, real[-300:]))
@@ -133,28 +104,28 @@ def compared(name: str, model: _model.Model, clusters: "Queue[oracle.Workers]", 
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_every_architecture(clusters: "Queue[oracle.Workers]", tmp_path: Path, name: str) -> None:
+def test_every_architecture(llama_cpp_bin: Path, tmp_path: Path, name: str) -> None:
     model = model_from_facts(architectures.facts(name))
     path = architectures.write(name, tmp_path / (name + ".gguf"))
     questions = [(settings, split) for devices in (2, 5) for settings in SETTINGS for split in splits(model.n_slots, devices)]
     questions.append((WITHOUT_FLASH, splits(model.n_slots, 2)[0]))
-    wrong = compared(name, model, clusters, path, questions, not model.unknown)
+    wrong = compared(name, model, llama_cpp_bin, path, questions, not model.unknown)
     assert not wrong, "\n".join(wrong[:20])
 
 
 @pytest.mark.parametrize("name", INDEXED)
-def test_indexers_that_choose_as_few_cells_as_real_ones(clusters: "Queue[oracle.Workers]", tmp_path: Path, name: str) -> None:
+def test_indexers_that_choose_as_few_cells_as_real_ones(llama_cpp_bin: Path, tmp_path: Path, name: str) -> None:
     """The test program's let the indexer choose every cell, which hides what the choice itself needs."""
-    changed(clusters, tmp_path, name, "attention.indexer.top_k", 2048)
+    changed(llama_cpp_bin, tmp_path, name, "attention.indexer.top_k", 2048)
 
 
 @pytest.mark.parametrize(("name", "window"), [("smallthinker-moe", 32), ("llama4-moe", 32), ("llama4-moe", None), ("exaone4-dense", None)])
-def test_windows_that_llama_cpp_sets_itself(clusters: "Queue[oracle.Workers]", tmp_path: Path, name: str, window: Optional[int]) -> None:
+def test_windows_that_llama_cpp_sets_itself(llama_cpp_bin: Path, tmp_path: Path, name: str, window: Optional[int]) -> None:
     """Whatever the header says, and where it says nothing."""
-    changed(clusters, tmp_path, name, "attention.sliding_window", window)
+    changed(llama_cpp_bin, tmp_path, name, "attention.sliding_window", window)
 
 
-def changed(clusters: "Queue[oracle.Workers]", tmp_path: Path, name: str, suffix: str, value: Optional[int]) -> None:
+def changed(llama_cpp_bin: Path, tmp_path: Path, name: str, suffix: str, value: Optional[int]) -> None:
     """Compare a model of which one number of the header is another, or is not there."""
     made, facts = architectures.model(name), architectures.facts(name)
     key = made.key(suffix)
@@ -165,17 +136,17 @@ def changed(clusters: "Queue[oracle.Workers]", tmp_path: Path, name: str, suffix
     path = sparse_gguf.write(made, tmp_path / (name + ".gguf"), metadata)
     model = model_from_facts(dict(facts, metadata=said))
     questions = [(settings, splits(model.n_slots, 2)[-1]) for settings in SETTINGS + MORE]
-    wrong = compared(name, model, clusters, path, questions, False)
+    wrong = compared(name, model, llama_cpp_bin, path, questions, False)
     assert not wrong, "\n".join(wrong[:20])
 
 
 @pytest.mark.parametrize("shape", sorted(sparse_gguf.SHAPES))
-def test_shapes_of_real_size_as_if_unknown(clusters: "Queue[oracle.Workers]", tmp_path: Path, shape: str) -> None:
+def test_shapes_of_real_size_as_if_unknown(llama_cpp_bin: Path, tmp_path: Path, shape: str) -> None:
     model = model_from_facts(sparse_gguf.facts(shape))
     path = sparse_gguf.write(sparse_gguf.SHAPES[shape](), tmp_path / (shape + ".gguf"))
     questions = [(settings, split) for settings in SETTINGS + (WITHOUT_FLASH,) for split in splits(model.n_slots, 2)]
     questions += [(settings, splits(model.n_slots, 5)[1]) for settings in SETTINGS[:2]]
-    wrong = compared(shape, model, clusters, path, questions, False)
+    wrong = compared(shape, model, llama_cpp_bin, path, questions, False)
     assert not wrong, "\n".join(wrong[:20])
 
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import resource
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,9 @@ import asking
 import pytest
 import sparse_gguf
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils import _ask, _caches, _gguf, _model, _plan, _plan_ask
+from ansible_collections.herd.llama_cpp.plugins.module_utils import (
+    _ask, _caches, _gguf, _model, _plan, _plan_ask, _plan_check, _plan_report, _startup_log,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN = _caches.RunSettings(context_size=8192, parallel=4, kv_unified=True)
@@ -72,16 +76,21 @@ def test_its_word_is_what_it_takes(llama_cpp_bin: Path, smollm2: Path, split: tu
 
 @pytest.mark.parametrize("name", architectures.names())
 def test_its_word_is_what_it_takes_of_every_architecture(llama_cpp_bin: Path, tmp_path: Path, name: str) -> None:
-    """Two devices, the second from the second layer on; real is a llama-server that loads the model, of which all weights are 0."""
+    """Planned over two devices by asking, started by the plan and held against it; all weights are 0."""
     model = architectures.write(name, tmp_path / (name + ".gguf"))
-    header = _gguf.read_gguf_model(str(model))
-    n_slots = _model.describe_model(header.metadata, header.tensors).n_slots
+    facts = _gguf.describe(_gguf.read_gguf_model(str(model)), include_tensors=True, include_metadata=True)
+    given = [{"name": "head", "ram_free_mib": 60000}] + [{"name": worker, "devices": [{"name": "CPU", "free_mib": 4000}]} for worker in ("w1", "w2")]
 
-    def both(asker: _ask.Asker) -> list[str]:
-        split = (1, n_slots - 1)
-        return asking.differences(asker.ask(split), asking.real(asker, split))
+    def work(asker: _ask.Asker) -> Any:
+        plan = _plan_report.asked_plan_from_facts(facts, given, asker.ask, host="head", policy="all_machines", context_size=8192, parallel=4)
+        log = asking.start(asker, plan["tensor_split"])
+        _counts, answer = _plan_ask.answer_from_dict(plan["answer"])
+        return [plan["fits"], plan["figures"]["source"], asking.differences(answer, asking.buffers(log)),
+                _plan_check.deviations(plan, asdict(_startup_log.parse_head(log)))]
 
-    assert asking.in_private(llama_cpp_bin, model, asking.ARGUMENTS, both, 2) == []
+    fits, source, differences, proof = asking.in_private(llama_cpp_bin, model, asking.ARGUMENTS, work)
+    assert fits and source == "asked" and differences == []
+    assert (proof["problems"], proof["warnings"], proof["unknown"]) == ([], [], [])
 
 
 def test_without_the_measuring_library_it_says_more_than_it_takes(llama_cpp_bin: Path, smollm2: Path) -> None:
@@ -118,6 +127,31 @@ def test_the_best_split_of_all_is_found(llama_cpp_bin: Path, smollm2: Path, as_u
     # what llama.cpp says in whole MiB is rounded: a layer's cache by half a MiB, weights and caches of a device by one each
     assert best - (4 if as_unknown else 3) <= headroom <= best
     assert counts in asked_about, "a split was chosen that llama.cpp was not asked about"
+
+
+@pytest.mark.parametrize("shape", sorted(sparse_gguf.SHAPES))
+def test_every_shape_of_real_size_is_planned_by_asking(llama_cpp_bin: Path, files: dict[str, Path], shape: str) -> None:
+    """On three devices of a third of the model each, about: the formulas say what llama.cpp says, so that one question is enough."""
+    model = request_for(files[shape], ()).model
+    third = sum(tensor.size_bytes for tensor in _gguf.read_gguf_model(str(files[shape])).tensors) // (3 * asking.MIB)
+    request = request_for(files[shape], (third * 9 // 8 + 3072,) * 3)
+
+    def search(asker: _ask.Asker) -> Any:
+        began = time.monotonic()
+        plan, asked = _plan_ask.plan_by_asking(request, asker.ask)
+        took = time.monotonic() - began
+        assert plan.split is not None
+        counts = tuple(placed.n_slots for placed in plan.split.placed)
+        told = plan.accounts.answers.get(counts)  # type: ignore[attr-defined]
+        return [plan.fits, asked.agreed, asker.questions, took, counts, [placed.memory.compute_bytes / asking.MIB for placed in plan.split.placed],
+                [figures.compute_mib for figures in told.devices] if told else None]
+
+    fits, agreed, questions, took, counts, planned, told = asking.in_private(llama_cpp_bin, files[shape], asking.ARGUMENTS, search, 3)
+    assert fits and len(counts) == 3 and sum(counts) == model.n_slots
+    assert told is not None, "the split was not asked about"
+    assert agreed and questions == 1
+    assert planned == pytest.approx(told, abs=0.01)
+    assert took < 5, "%.1f s" % took
 
 
 def test_a_version_newer_than_the_formulas_is_planned_as_well(llama_cpp_bin: Path, smollm2: Path) -> None:
@@ -237,3 +271,132 @@ def test_a_draft_model_makes_it_compute_more_outputs(llama_cpp_bin: Path, smollm
     # 64 outputs instead of 4, of 49,152 numbers each
     assert drafted["devices"][1]["compute_mib"] - plain["devices"][1]["compute_mib"] == pytest.approx(60 * 49152 * 4 / asking.MIB, rel=0.1)
     assert drafted["beside"] and drafted["devices"][0]["weights_mib"] == plain["devices"][0]["weights_mib"]
+
+
+def test_numbers_in_the_environment_are_words_and_secrets_stay_where_they_are(llama_cpp_bin: Path, smollm2: Path) -> None:
+    """Other processes of nobody may read it."""
+    def work(asker: _ask.Asker) -> Any:
+        asker.ask((31,))
+        assert asker.worker is not None
+        return Path("/proc/%d/environ" % asker.worker.pid).read_bytes().decode().split("\0")
+
+    def enter() -> Any:
+        given = {"OMP_NUM_THREADS": 1, "HF_TOKEN": "hidden", "LLAMA_API_KEY": "hidden", "LLAMA_ARG_API_KEY_FILE": "/hidden"}
+        with _ask.Asker(str(llama_cpp_bin), str(smollm2), 1, asking.ARGUMENTS, given) as asker:
+            return work(asker)
+
+    words = _ask.ask_in_private(enter)
+    assert "OMP_NUM_THREADS=1" in words and not [word for word in words if "hidden" in word]
+
+
+def test_root_writes_to_nothing_and_gives_away_nothing_where_nobody_may_write(
+        llama_cpp_bin: Path, smollm2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The directory becomes nobody's, and another process of nobody's may be quick: what it puts there leads nowhere."""
+    victim, given_away = tmp_path / "victim", tmp_path / "given away"
+    for path in (victim, given_away):
+        path.write_text("as it was")
+    chown = os.chown
+
+    def chown_and_be_quick(path: Any, user: int, group: int, **how: Any) -> None:
+        chown(path, user, group, **how)
+        if Path(path).name.startswith("herd-ask-"):
+            (Path(path) / "stand-ins.log").symlink_to(victim)
+            for copy in Path(path).glob("*.gguf"):
+                copy.rename(copy.with_suffix(".moved"))
+                copy.symlink_to(given_away)
+
+    monkeypatch.setattr(os, "chown", chown_and_be_quick)
+    with pytest.raises(_ask.AskError, match="cannot load this model"):
+        asking.in_private(llama_cpp_bin, smollm2, asking.ARGUMENTS, lambda asker: asking.plain(asker.ask((16, 15))), 2)
+    assert victim.read_text() == "as it was" and given_away.stat().st_uid == 0
+
+
+def test_it_is_asked_where_nobody_may_go(llama_cpp_bin: Path, smollm2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some machines give each user, root too, a TMPDIR of its own."""
+    tmp_path.chmod(0o700)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    answer = asking.in_private(llama_cpp_bin, smollm2, asking.ARGUMENTS, lambda asker: asking.plain(asker.ask((16, 15))), 2)
+    assert len(answer["devices"]) == 2
+
+
+def test_a_build_that_nobody_may_run_cannot_be_asked(llama_cpp_bin: Path, smollm2: Path, tmp_path: Path) -> None:
+    """Below somebody's home, say, where the service's own user may go."""
+    tmp_path.chmod(0o700)
+    own = tmp_path / "bin"
+    own.symlink_to(llama_cpp_bin)
+    with pytest.raises(_ask.CannotBeAsked, match="nobody.*cannot run .*/bin/ggml-rpc-server.*Permission denied"):
+        asking.in_private(own, smollm2, asking.ARGUMENTS, lambda asker: asking.plain(asker.ask((16, 15))), 2)
+    with pytest.raises(_ask.CannotBeAsked, match="nobody.*cannot run .*/bin/llama-server.*Permission denied"):
+        asking.in_private(own, smollm2, asking.ARGUMENTS, lambda asker: asking.plain(asker.ask(())), 0)
+
+
+@pytest.mark.parametrize(("more", "said"), [
+    (["--cache-type-k", "no-such-type"], "cache-type-k.*Unsupported cache type: no-such-type"),
+    (["--ctx-size", "many"], "--ctx-size"), (["--no-such-thing"], "invalid argument: --no-such-thing"),
+])
+def test_an_argument_it_does_not_take_is_the_reason_it_gives(llama_cpp_bin: Path, smollm2: Path, more: list[str], said: str) -> None:
+    with pytest.raises(_ask.AskError, match="^llama-server does not take its arguments: .*" + said):
+        asking.in_private(llama_cpp_bin, smollm2, [*asking.ARGUMENTS, *more], lambda asker: asking.plain(asker.ask((16, 15))), 2)
+
+
+def test_files_that_only_its_own_user_may_read_are_left_out(llama_cpp_bin: Path, smollm2: Path, tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    for name in ("grammar", "schema.json", "ui.json"):
+        (tmp_path / name).write_text("{}")
+    more = ["--media-path", str(tmp_path), "--grammar-file", str(tmp_path / "grammar"), "-jf", str(tmp_path / "schema.json"),
+            "--ui-config-file", str(tmp_path / "ui.json"), "--hf-token", "secret"]
+    answer = asking.in_private(llama_cpp_bin, smollm2, [*asking.ARGUMENTS, *more], lambda asker: asking.plain(asker.ask((16, 15))), 2)
+    assert len(answer["devices"]) == 2
+
+
+class Meagre(_ask.Asker):
+    """Its stand-ins get no more than 350 MiB of addresses."""
+
+    def _start_stand_ins(self) -> None:
+        _soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+        resource.setrlimit(resource.RLIMIT_AS, (350 << 20, hard))
+        try:
+            super()._start_stand_ins()
+        finally:
+            resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
+
+
+def test_compute_buffers_that_this_machine_cannot_promise_are_asked_about_without_them(llama_cpp_bin: Path, smollm2: Path) -> None:
+    """Workers may have more memory than the head, on which they are stood in for."""
+    def enter() -> Any:
+        with Meagre(str(llama_cpp_bin), str(smollm2), 2, asking.arguments(ubatch=4096)) as asker:
+            return [asking.plain(asker.ask((16, 15))), asker.exact]
+
+    answer, exact = _ask.ask_in_private(enter)
+    assert answer["devices"][0]["compute_mib"] > 200 and not exact
+
+
+def test_a_library_that_cannot_be_named_is_not_said_to_measure(llama_cpp_bin: Path, smollm2: Path, tmp_path: Path) -> None:
+    own = tmp_path / "with spaces"
+    own.symlink_to(llama_cpp_bin)
+    assert _ask.Asker(str(llama_cpp_bin), str(smollm2), 2, []).exact and not _ask.Asker(str(own), str(smollm2), 2, []).exact
+
+
+def test_no_more_than_the_header_is_copied(tmp_path: Path) -> None:
+    """A file may say that its weights begin at a multiple of 2 GiB."""
+    key = b"general.alignment"
+    header = struct.pack("<4sIQQ", b"GGUF", 3, 1, 2) + b"".join(
+        struct.pack("<Q", len(name)) + name + value for name, value in (
+            (key, struct.pack("<II", 4, 1 << 30)), (b"general.architecture", struct.pack("<IQ", 8, 5) + b"llama")))
+    header += struct.pack("<Q", 1) + b"w" + struct.pack("<IQIQ", 1, 32, 0, 0)
+    model = tmp_path / "far.gguf"
+    model.write_bytes(header)
+    os.truncate(str(model), (1 << 30) + 128)
+    (tmp_path / "copy").mkdir()
+    copy = _ask.sparse_copy(str(model), tmp_path / "copy")
+    assert copy.stat().st_size == model.stat().st_size and copy.stat().st_blocks * 512 < 1 << 20
+
+
+def test_a_machine_with_no_room_for_a_header_cannot_be_asked(llama_cpp_bin: Path, smollm2: Path) -> None:
+    def enter() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, 1 << 16))
+        with _ask.Asker(str(llama_cpp_bin), str(smollm2), 2, asking.ARGUMENTS):
+            pass
+
+    with pytest.raises(_ask.CannotBeAsked, match="no copy of the model's header can be made: .*File too large"):
+        _ask.ask_in_private(enter)

@@ -9,18 +9,23 @@ import os
 import re
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
+from queue import Queue
 from typing import Any, Callable, Sequence
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils import _ask
+from ansible_collections.herd.llama_cpp.plugins.module_utils import _ask, _plan_ask
 
 MIB = 1 << 20
+# Stand-ins serve one question at a time.
+PORTS = (50052, 50053)
 # What the lab and the tests start llama-server with, as far as memory depends on it.
 ARGUMENTS = ("--ctx-size", "8192", "--n-gpu-layers", "all", "--parallel", "4", "--kv-unified", "--flash-attn", "on")
 
 _BUFFER = re.compile(r": +(\S+?)(?:\[\S+)? +(model|compute|output|[\w ]+?) buffer size = +([0-9.]+) MiB")
-_LOADED = re.compile(r"listening on|model loaded")
+_LOADED = re.compile(r"server is listening on|llama_server: listening on|model loaded")
 
 
 def arguments(context_size: int = 8192, parallel: int = 4, ubatch: int = 512, kv_unified: bool = True, type_k: str = "f16", type_v: str = "f16",
@@ -39,29 +44,47 @@ def in_private(bin_dir: Path, model: Path, words: Sequence[str], work: Callable[
     return _ask.ask_in_private(enter)
 
 
+def answers(bin_dir: Path, model: Path, questions: Sequence[tuple[dict[str, Any], Sequence[int]]], n_devices: int) -> list[_ask.Answer | str]:
+    """What llama.cpp says of each question (settings by the names of ``arguments``, slots of each device), or why it does not; two at a time."""
+    def work() -> list[Any]:
+        free: Queue[_ask.Asker] = Queue()
+
+        def answer(question: tuple[dict[str, Any], Sequence[int]]) -> Any:
+            settings, counts = question
+            asker = free.get()
+            try:
+                asker.arguments = arguments(**settings)
+                return _plan_ask.answer_as_dict(counts, asker.ask(counts))
+            except _ask.AskError as reason:
+                return str(reason)
+            finally:
+                free.put(asker)
+
+        with ExitStack() as stack:
+            for port in PORTS:
+                free.put(stack.enter_context(_ask.Asker(str(bin_dir), str(model), n_devices, (), port=port)))
+            with ThreadPoolExecutor(len(PORTS)) as pool:
+                return list(pool.map(answer, questions))
+
+    return [said if isinstance(said, str) else _plan_ask.answer_from_dict(said)[1] for said in _ask.ask_in_private(work)]
+
+
 def plain(answer: _ask.Answer) -> dict[str, Any]:
     return asdict(answer)
 
 
-def real(asker: _ask.Asker, counts: Sequence[int], timeout_s: float = 120) -> dict[str, dict[str, float]]:
-    """{device: {model, compute, cache}} in MiB of a llama-server that loads the model on the stand-ins; its own CPU is ``CPU``."""
+def start(asker: _ask.Asker, counts: Sequence[int], timeout_s: float = 120) -> str:
+    """The log of a llama-server that loads the model on the stand-ins, until it has."""
     process = subprocess.Popen(asker.command(counts, fit=False), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
                                cwd=str(asker.directory), env=asker._environment(), preexec_fn=_ask._unprivileged(asker.user_id))
-    found: dict[str, dict[str, float]] = {}
     lines = []
     until = time.monotonic() + timeout_s
     try:
         assert process.stdout is not None
         for line in process.stdout:
             lines.append(line)
-            match = _BUFFER.search(line)
-            if match:
-                name = match.group(1) if match.group(1).startswith("RPC") else "CPU"
-                what = match.group(2) if match.group(2) in ("model", "compute", "output") else "cache"
-                sizes = found.setdefault(name, {})
-                sizes[what] = round(sizes.get(what, 0.0) + float(match.group(3)), 2)
-            if _LOADED.search(line) and "compute" in found.get("CPU", {}):
-                return found
+            if _LOADED.search(line):
+                return "".join(lines)
             assert time.monotonic() < until, "not loaded after %d s" % timeout_s
         raise AssertionError("llama-server ended: " + "".join(lines[-8:]))
     finally:
@@ -71,6 +94,22 @@ def real(asker: _ask.Asker, counts: Sequence[int], timeout_s: float = 120) -> di
         api = Path(str(asker.directory)) / "api.sock"
         if api.exists():
             os.unlink(api)
+
+
+def real(asker: _ask.Asker, counts: Sequence[int]) -> dict[str, dict[str, float]]:
+    """What it says of its buffers; see ``buffers``."""
+    return buffers(start(asker, counts))
+
+
+def buffers(log: str) -> dict[str, dict[str, float]]:
+    """{device: {model, compute, output, cache}} in MiB; llama-server's own CPU is ``CPU``."""
+    found: dict[str, dict[str, float]] = {}
+    for match in _BUFFER.finditer(log):
+        name = match.group(1) if match.group(1).startswith("RPC") else "CPU"
+        what = match.group(2) if match.group(2) in ("model", "compute", "output") else "cache"
+        sizes = found.setdefault(name, {})
+        sizes[what] = round(sizes.get(what, 0.0) + float(match.group(3)), 2)
+    return found
 
 
 def differences(word: _ask.Answer, told: dict[str, dict[str, float]]) -> list[str]:

@@ -21,7 +21,7 @@ import time
 import urllib.request
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 A, B, C = "127.0.0.2:50110", "127.0.0.3:50110", "127.0.0.4:50110"
 API_PORT = 50180
@@ -98,14 +98,14 @@ WORKERS: Dict[str, Tuple[str, ...]] = {
 }
 
 
-def cut(text: str, paths: Dict[str, str]) -> str:
+def cut(text: str, paths: Dict[str, str], is_cut: Callable[[str], Any] = _CUT.search) -> str:
     """The log as it is kept: our paths, no blanks at line ends, and a mark for the lines that were left out."""
     for path, name in paths.items():
         text = text.replace(path, name)
     lines: List[str] = []
     left_out = 0
     for line in [*text.splitlines(), None]:
-        if line is not None and _CUT.search(line):
+        if line is not None and is_cut(line):
             left_out += 1
             continue
         if left_out:

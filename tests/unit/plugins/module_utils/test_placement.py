@@ -50,7 +50,7 @@ def test_a_row_is_what_total_says_and_grows(shape: str, run: RunSettings) -> Non
 
 
 @pytest.mark.parametrize("shape", ["llama-8b", "gemma3-27b", "deepseek2-16b", "qwen3next-80b", "granite-hybrid-3b"])
-@pytest.mark.parametrize("run", [RunSettings(parallel=3, kv_unified=True), RunSettings(type_k="q8_0", type_v="q8_0", as_measured=True)],
+@pytest.mark.parametrize("run", [RunSettings(parallel=3, kv_unified=True), RunSettings(type_k="q8_0", type_v="q8_0", as_fit_params=True)],
                          ids=["unified", "quantised"])
 def test_the_search_never_counts_on_less_than_llama_cpp_takes(shape: str, run: RunSettings) -> None:
     accounts = Accounts(described(shape), run)

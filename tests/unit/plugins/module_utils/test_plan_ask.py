@@ -9,6 +9,8 @@ That the real one is asked rightly is shown by tests/integration/test_ask.py.
 from __future__ import annotations
 
 import json
+import math
+import random
 from dataclasses import replace
 from typing import Any, Dict, List, Sequence, Tuple
 
@@ -177,3 +179,68 @@ def test_what_layers_that_draft_take_besides_is_added() -> None:
     # 5 MiB are between 5 and 6
     assert [placed.memory.beside_bytes for placed in plan.split.placed] == [int(8.5 * MIB)] * 2
     assert [placed.memory.weight_bytes // MIB for placed in plan.split.placed] == [f.weights_mib for f in table.ask(counts_of(plan)).devices]
+
+
+def truth_mib(plan: _plan.Plan, table: Table) -> int:
+    assert plan.split is not None
+    return min(math.floor(p.device.free_mib - p.device.reserve_mib - f.weights_mib - f.kv_mib - f.compute_mib)
+               for p, f in zip(plan.split.placed, table.ask(counts_of(plan)).devices))
+
+
+class Uneven(Table):
+    """Says of each device up to so many MiB more than the formulas, by the split."""
+
+    def __init__(self, model: _model.Model, upto_mib: float, seed: int) -> None:
+        super().__init__(model, RUN)
+        self.upto, self.seed = upto_mib, seed
+
+    def ask(self, counts: Sequence[int], context_size: int = 0) -> _ask.Answer:
+        answer, rnd = super().ask(counts, context_size), random.Random(repr((self.seed, tuple(counts))))
+        return replace(answer, devices=tuple(replace(f, compute_mib=round(f.compute_mib + rnd.uniform(0, self.upto), 2)) for f in answer.devices))
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("unknown", [False, True])
+def test_whether_it_fits_is_said_of_the_split_that_is_planned(seed: int, unknown: bool) -> None:
+    """Whatever the estimates of other splits are: figures that follow no rule at all, on devices that are just large enough."""
+    known = described("smollm2-135m")
+    table, rnd = Uneven(known, 60.0, seed), random.Random(seed)
+    frees = [rnd.randint(640, 720) for _number in range(3)]
+    model = replace(known, unknown=("pretended",)) if unknown else known
+    for policy in ("fewest_machines", "all_machines", "most_headroom"):
+        plan, asked = _plan_ask.plan_by_asking(request(model, frees, policy), table.ask)
+        assert plan.split is not None and counts_of(plan) in plan.accounts.answers  # type: ignore[attr-defined]
+        assert plan.fits == (plan.split.headroom_mib >= 0) and plan.fits == (plan.shortfall is None)
+        assert truth_mib(plan, table) - 3 <= plan.split.headroom_mib <= truth_mib(plan, table)
+        assert plan.shortfall is None or plan.shortfall["missing_mib"] > 0
+        assert not plan.fits or plan.largest_context >= RUN.context_size
+
+
+def test_where_nothing_fits_it_is_said_what_is_missing_where() -> None:
+    """The devices in the middle take more than the whole model was estimated to take."""
+    class Middle(Table):
+        def ask(self, counts: Sequence[int], context_size: int = 0) -> _ask.Answer:
+            answer = super().ask(counts, context_size)
+            return replace(answer, devices=tuple(replace(f, compute_mib=f.compute_mib + 300.0) for f in answer.devices))
+
+    model = described("smollm2-135m")
+    plan, _asked = _plan_ask.plan_by_asking(request(model, [654, 1328, 1348, 641], "all_machines"), Middle(model, RUN).ask)
+    assert not plan.fits and plan.split is not None and plan.shortfall is not None
+
+
+def test_one_device_that_holds_it_all_is_not_overlooked() -> None:
+    """A layer by itself was asked about as one of several devices, where each takes more."""
+    known = described("llama-8b")
+    alone = Table(known, RUN).ask((known.n_slots,)).devices[0]
+    free = 512 + 3 + int(alone.weights_mib + alone.kv_mib + alone.compute_mib)
+    plan, _asked = _plan_ask.plan_by_asking(request(replace(known, unknown=("pretended",)), [free, free]), Table(known, RUN).ask)
+    assert plan.fits and counts_of(plan) == (known.n_slots,)
+
+
+@pytest.mark.parametrize(("wrong", "said"), [({"type_k": "no-such-type"}, "no type of a KV cache"), ({"parallel": 300}, "at most 256 slots")])
+def test_settings_that_llama_cpp_refuses_are_not_asked_about(wrong: Dict[str, Any], said: str) -> None:
+    model = described("smollm2-135m")
+    table = Table(model, RUN)
+    with pytest.raises(_plan.PlanError, match=said):
+        _plan_ask.plan_by_asking(replace(request(model, [900, 900]), settings=replace(RUN, **wrong)), table.ask)
+    assert not table.asked

@@ -1,0 +1,162 @@
+# Copyright: (c) 2026, herd.llama_cpp contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is read out of llama-server's log when it is asked (tests/fixtures/logs/ask), and what it is asked with and about.
+
+That the real one is asked rightly is shown by tests/integration/test_ask.py.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Dict, List, Sequence
+
+import pytest
+import sparse_gguf
+
+from ansible_collections.herd.llama_cpp.plugins.module_utils import _ask, _gguf
+from ansible_collections.herd.llama_cpp.plugins.module_utils._ask import Answer, Figures
+
+LOGS = Path(__file__).parents[3] / "fixtures" / "logs" / "ask"
+TWO = Answer((Figures(33, 96, 59.05), Figures(58, 84, 48.91)), Figures(28, 0, 43.32), 0.75, build="b11434")
+DRAFTED = Answer((Figures(33, 96, 59.05), Figures(58, 84, 48.92)), Figures(28, 0, 43.32), 0.75, (Figures(0, 0, 0.0),) * 2, Figures(92, 180, 22.64), "b11434")
+SAID: Dict[str, Answer] = {
+    "two_devices": TWO,
+    "one_device": Answer((Figures(92, 180, 21.51),), Figures(28, 0, 12.52), 0.75, build="b11434"),
+    "no_device": Answer((), Figures(92, 180, 22.64), 0.75, build="b11434"),
+    "draft": DRAFTED,
+    "mtp": Answer((Figures(0, 3, 34.68), Figures(0, 1, 32.91)), Figures(0, 0, 33.32), 0.0,
+                  (Figures(0, 0, 0.0), Figures(0, 1, 33.79)), Figures(0, 0, 32.67), "b11434"),
+}
+
+
+def lines_of(name: str) -> List[str]:
+    return (LOGS / (name + ".txt")).read_text(encoding="utf-8").splitlines()
+
+
+def without(lines: Sequence[str], *parts: str, number: int = 0) -> List[str]:
+    """The log without its ``number``-th line that has all of ``parts`` in it."""
+    found = [index for index, line in enumerate(lines) if all(part in line for part in parts)]
+    return [line for index, line in enumerate(lines) if index != found[number]]
+
+
+@pytest.mark.parametrize("name", sorted(SAID))
+def test_what_it_says(name: str) -> None:
+    assert _ask.parse(lines_of(name), len(SAID[name].devices)) == SAID[name]
+
+
+@pytest.mark.parametrize(("name", "said"), [
+    ("unknown_architecture", "llama-server cannot load this model: error loading model: unknown model architecture: 'lxyma'"),
+    ("missing_tensor", "llama-server cannot load this model: error loading model: check_tensor_dims: tensor 'blk.29.attn_q.weight' not found"),
+    ("unknown_argument", "llama-server does not take its arguments: invalid argument: --no-such-thing"),
+])
+def test_what_it_cannot_do(name: str, said: str) -> None:
+    with pytest.raises(_ask.AskError):
+        _ask.parse(lines_of(name), 2)
+    assert _ask.Asker._why(lines_of(name), "no table") == said  # noqa: SLF001
+
+
+@pytest.mark.parametrize("name", sorted(set(SAID) - {"no_device"}))
+@pytest.mark.parametrize("row", ["- RPC0 ", "- Host "])
+def test_a_row_that_got_lost_is_no_answer(name: str, row: str) -> None:
+    """Least of all with a second table after it, which is whole and about something else."""
+    with pytest.raises(_ask.AskError, match="table of memory"):
+        _ask.parse(without(lines_of(name), row), len(SAID[name].devices))
+
+
+@pytest.mark.parametrize("row", ["- RPC0 ", "- RPC1 ", "- Host "])
+def test_a_row_that_got_lost_of_what_drafts_is_no_answer(row: str) -> None:
+    with pytest.raises(_ask.AskError, match="table of memory"):
+        _ask.parse(without(lines_of("mtp"), row, number=1), 2)
+
+
+def test_without_a_device_a_draft_model_is_not_taken_for_the_model() -> None:
+    model, draft = lines_of("no_device"), [line for line in lines_of("draft") if "RPC" not in line]
+    assert _ask.parse(draft, 0).beside_host == DRAFTED.beside_host
+    with pytest.raises(_ask.AskError, match="table of memory"):
+        _ask.parse(without(draft, "- Host "), 0)
+    assert _ask.parse(model, 0).beside_host is None
+
+
+@pytest.mark.parametrize("name", sorted(SAID))
+def test_a_log_that_ends_before_the_head_is_no_answer(name: str) -> None:
+    lines = lines_of(name)
+    first = next(number for number, line in enumerate(lines) if "- Host " in line)
+    for end in range(first + 1):
+        with pytest.raises(_ask.AskError):
+            _ask.parse(lines[:end], len(SAID[name].devices))
+
+
+@pytest.mark.parametrize("asked", [1, 3, 15])
+def test_a_table_about_other_devices_is_no_answer(asked: int) -> None:
+    with pytest.raises(_ask.AskError, match="table of memory"):
+        _ask.parse(lines_of("two_devices"), asked)
+
+
+@pytest.mark.parametrize(("buffer", "where"), [("RPC0[", 0), ("RPC1[", 1), ("    CPU compute", 2)])
+def test_hundredths_that_are_not_those_of_the_table_give_way_to_its_next_whole_mib(buffer: str, where: int) -> None:
+    """A line that got lost, or that says something else: the table is rounded down, so one more is never too little."""
+    lines = lines_of("two_devices")
+    expected = [*TWO.devices, TWO.host]
+    figures = expected[where]
+    expected[where] = Figures(figures.weights_mib, figures.kv_mib, int(figures.compute_mib) + 1.0)
+    other = [line.replace("%.2f MiB" % figures.compute_mib, "7.31 MiB") if buffer in line else line for line in lines]
+    for damaged in (other, without(lines, buffer, "compute buffer size")):
+        assert damaged != lines
+        told = _ask.parse(damaged, 2)
+        assert [*told.devices, told.host] == expected
+
+
+def test_a_version_that_is_not_said_is_not_known() -> None:
+    assert _ask.parse(without(lines_of("two_devices"), "build 11434"), 2).build == ""
+
+
+@pytest.mark.parametrize(("words", "kept"), [
+    (["--ctx-size", "8192", "--parallel", "4", "--kv-unified"], ["--ctx-size", "8192", "--parallel", "4", "--kv-unified"]),
+    (["--model", "m.gguf", "--rpc", "10.0.0.2:50052", "--device", "RPC0", "-ts", "3,4", "-ub", "64"], ["-ub", "64"]),
+    (["--api-key-file=/etc/key", "--flash-attn=on", "--host=0.0.0.0", "--no-kv-unified", "--port", "1"], ["--flash-attn=on", "--no-kv-unified"]),
+    (["--no-warmup", "--ctx-size", "8192", "-v", "--kv-unified"], ["--ctx-size", "8192", "--kv-unified"]),
+    (["--fit", "off", "--log-verbosity", "2", "--mmproj", "p.gguf", "--no-mmproj-offload", "--lora", "a.gguf", "-c", "1"], ["-c", "1"]),
+    (["--spec-type", "draft-simple", "--model-draft", "d.gguf", "--device-draft", "RPC1"], ["--spec-type", "draft-simple", "--model-draft", "d.gguf"]),
+    (["--ctx-size", 8192, "--port"], ["--ctx-size", "8192"]),
+    ([], []),
+], ids=lambda words: " ".join(map(str, words)))
+def test_what_a_question_shares_with_the_service(words: Sequence[str], kept: Sequence[str]) -> None:
+    assert _ask.asked_arguments(words) == kept
+
+
+def blocks_of(path: Path) -> int:
+    return path.stat().st_blocks * 512
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+def test_a_copy_is_as_large_and_takes_no_room(tmp_path: Path, parts: int) -> None:
+    """Given any part: llama.cpp is told the first."""
+    place = tmp_path / "copy"
+    place.mkdir()
+    model = sparse_gguf.SHAPES["llama-8b"]()
+    originals = sparse_gguf.write_split(model, tmp_path, parts) if parts > 1 else [sparse_gguf.write(model, tmp_path / "whole.gguf")]
+    for original in originals:
+        offset = _gguf.read_gguf(str(original)).data_offset_bytes
+        with open(original, "r+b") as stream:
+            stream.seek(offset)
+            stream.write(b"weights!" * 4096)
+    copy = _ask.sparse_copy(str(originals[-1]), place)
+    assert copy == place / originals[0].name
+    assert sorted(path.name for path in place.iterdir()) == [path.name for path in originals]
+    for original in originals:
+        made, offset = place / original.name, _gguf.read_gguf(str(original)).data_offset_bytes
+        with open(made, "rb") as ours, open(original, "rb") as theirs:
+            assert ours.read(offset) == theirs.read(offset)
+            assert ours.read(1 << 16) == b"\0" * (1 << 16), "weights were copied"
+        assert made.stat().st_size == original.stat().st_size and blocks_of(made) < offset + 8192
+
+
+@pytest.mark.parametrize("content", [b"", b"This is no model.\n" * 100, b"GGUF\3\0\0\0\1\0\0\0"], ids=["empty", "text", "cut"])
+def test_what_is_no_model_is_not_copied(tmp_path: Path, content: bytes) -> None:
+    place, broken = tmp_path / "copy", tmp_path / "broken.gguf"
+    place.mkdir()
+    broken.write_bytes(content)
+    with pytest.raises(_gguf.GgufError):
+        _ask.sparse_copy(str(broken), place)
+    assert not list(place.iterdir())
