@@ -82,7 +82,9 @@ def build_architectures(source: Path, version: str) -> Path:
             run("tar", "--extract", "--gzip", f"--file={source}", f"--directory={work}")
             next(Path(work).glob("*/llama.cpp")).rename(folder / "source")
     run("cmake", "-G", "Ninja", "-S", folder / "source", "-B", folder / "build", "-DCMAKE_BUILD_TYPE=Release", "-DLLAMA_BUILD_TESTS=ON",
-        "-DLLAMA_BUILD_UI=OFF", "-DLLAMA_USE_PREBUILT_UI=OFF", "-DLLAMA_OPENSSL=OFF", f"-DLLAMA_BUILD_NUMBER={version[1:]}", "--log-level=WARNING")
+        "-DLLAMA_BUILD_UI=OFF", "-DLLAMA_USE_PREBUILT_UI=OFF", "-DLLAMA_OPENSSL=OFF", f"-DLLAMA_BUILD_NUMBER={version[1:]}",
+        # As the role calls a tree without history.
+        f"-DLLAMA_BUILD_COMMIT={hashlib.sha256(source.read_bytes()).hexdigest()[:8]}", "--log-level=WARNING")
     run("ninja", "-C", folder / "build", "test-llama-archs", "llama-server")
     return folder / "build" / "bin"
 
