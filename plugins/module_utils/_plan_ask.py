@@ -271,13 +271,11 @@ def plan_by_asking(request: Request, ask: Ask, earlier: Optional[Mapping[str, An
         if best is None or best.headroom_mib < request.headroom_mib:
             best = _best_of(request, list(told.values()))
         settle(plan, _told(request, accounts, best))
-    if plan.fits and plan.split is not None and not agreed:
-        plan.largest_context = _largest_context(request, plan.split, ask)
     return plan, Asked(rounds, agreed)
 
 
-def _largest_context(request: Request, split: Split, ask: Ask) -> int:
-    """The largest context with which the split still fits, up to what the model was trained for."""
+def largest_context_of(request: Request, split: Split, ask: Ask) -> int:
+    """The largest context with which the split still fits by llama.cpp's word, up to what the model was trained for."""
     settings, counts = request.settings, _counts(split)
     step = CONTEXT_STEP * (1 if settings.kv_unified else settings.parallel)
 

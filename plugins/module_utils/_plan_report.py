@@ -14,7 +14,9 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._model import COMPA
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import (
     Device, Machine, Plan, PlanError, Request, host_mib, make_plan, unsure_of,
 )
-from ansible_collections.herd.llama_cpp.plugins.module_utils._plan_ask import Ask, Asked, accounts_told, answer_as_dict, plan_by_asking
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan_ask import (
+    Ask, Asked, accounts_told, answer_as_dict, largest_context_of, plan_by_asking,
+)
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan_beside import beside_facts, stand_beside
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan_keep import basis, keep_split
 
@@ -175,6 +177,8 @@ def asked_plan_from_facts(facts: Mapping[str, Any], machines: Sequence[Mapping[s
     except MemoryModelError as exc:
         raise PlanError(str(exc)) from exc
     kept = keep_split(plan, keep or {}, stay)
+    if plan.fits and plan.split is not None and not asked.agreed:
+        plan.largest_context = largest_context_of(request, plan.split, ask)
     result = plan_as_dict(plan, kept)
     return with_answer(result, plan, asked)
 
