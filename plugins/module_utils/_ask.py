@@ -371,15 +371,15 @@ class Asker:
         if self.exact:
             environment["LD_PRELOAD"] = str(self.bin_dir / _MEASURE)
         process = self._run(command, subprocess.PIPE, environment)
-        assert process.stdout is not None
+        stream: Any = process.stdout
         until = time.monotonic() + _WAIT_SECONDS
         lines: List[str] = []
         rest = b""
         try:
             while True:
-                if not select.select([process.stdout], [], [], max(0.0, until - time.monotonic()))[0]:
+                if not select.select([stream], [], [], max(0.0, until - time.monotonic()))[0]:
                     raise CannotBeAsked("llama-server did not say within %d s what the model takes" % _WAIT_SECONDS)
-                data = os.read(process.stdout.fileno(), 1 << 16)
+                data = os.read(stream.fileno(), 1 << 16)
                 parts = (rest + data).split(b"\n")
                 rest = parts.pop()
                 for part in parts:
@@ -391,7 +391,7 @@ class Asker:
                     return lines
         finally:
             process.kill()
-            process.stdout.close()
+            stream.close()
             process.wait()
             api = self.directory / "api.sock" if self.directory else None
             if api is not None and api.exists():

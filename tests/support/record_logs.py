@@ -133,7 +133,7 @@ class Recorder:
 
     @contextmanager
     def worker(self, endpoint: str, arguments: Sequence[str], memory_mib: int, log: Path, buffered: bool = False) -> Iterator[subprocess.Popen]:
-        host, _, port = endpoint.rpartition(":")
+        host, port = endpoint.rsplit(":", 1) if endpoint else ("", "")
         command = [*limited(memory_mib), *([] if buffered else ["stdbuf", "-oL"]), str(self.bin_dir / "ggml-rpc-server"),
                    *(arguments if "-H" in arguments or not endpoint else ("-H", host, "-p", port, "-t", "1", *arguments))]
         with open(log, "wb") as stream, subprocess.Popen(command, stdout=stream, stderr=stream, env=ENVIRONMENT) as process:

@@ -298,7 +298,8 @@ WORKER_FAILURES = {
 
 def names(kind):
     """The logs of the pinned build and of the older version; those that no version wrote are beside the former."""
-    return sorted(path.stem for path in (LOGS / kind).glob("*.txt")) + [f"../{OLDER}/{kind}/{path.stem}" for path in sorted((LOGS / OLDER / kind).glob("*.txt"))]
+    older = [f"../{OLDER}/{kind}/{path.stem}" for path in sorted((LOGS / OLDER / kind).glob("*.txt"))]
+    return sorted(path.stem for path in (LOGS / kind).glob("*.txt")) + older
 
 
 @pytest.mark.parametrize("name", names("head"))
