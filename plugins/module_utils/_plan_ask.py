@@ -105,7 +105,9 @@ class AskedAccounts(Accounts):
         kv[0], compute[0] = head.kv_mib + (0.5 if head.kv_mib else 0.0), compute[1]
         kv[n - 1], compute[n - 1] = float(tail.kv_mib), 0.0
         self._layer_kv, self._layer_compute = kv, compute
-        for counts, answer in told:
+        # what was learnt before was held against other estimates
+        self._more.clear()
+        for counts, answer in list(self.answers.items()) + told:
             self.learn(counts, answer)
         # one device that holds them all has no copies of what goes in
         self.learn((n,), ask((n,)))
