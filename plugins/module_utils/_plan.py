@@ -592,6 +592,12 @@ def find_split(request: Request, accounts: Accounts, machines: Sequence[Machine]
     return search.best(at_least=at_least)
 
 
+def least_bad_split(request: Request, accounts: Accounts, machines: Sequence[Machine]) -> Optional[Split]:
+    """The split that comes nearest to fitting, on whatever machines the policy allows."""
+    wide = request if request.policy in ("all_machines", "named_machines") else replace(request, policy="most_headroom")
+    return find_split(wide, accounts, machines, None)
+
+
 def accounts_of(model: Model, settings: RunSettings) -> Accounts:
     """What is known of a model without asking llama.cpp."""
     return BoundAccounts(model, settings) if unsure_of(model, settings) else Accounts(model, settings)
@@ -618,9 +624,8 @@ def make_plan(request: Request, accounts: Optional[Accounts] = None) -> Plan:
     split = find_split(request, accounts, machines, request.headroom_mib)
     plan = Plan(request, split and exactly(request, accounts, split), split is not None, accounts)
     if split is None:
-        # the least bad split says where the memory is missing
-        wide = request if request.policy in ("all_machines", "named_machines") else replace(request, policy="most_headroom")
-        least_bad = find_split(wide, accounts, machines, None)
+        # it says where the memory is missing
+        least_bad = least_bad_split(request, accounts, machines)
         if least_bad is not None:
             plan.split = exactly(request, accounts, least_bad)
             plan.shortfall = _shortfall(request, plan.split)

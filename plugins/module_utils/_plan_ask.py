@@ -20,7 +20,7 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._ask import Answer,
 from ansible_collections.herd.llama_cpp.plugins.module_utils._model import MIB
 from ansible_collections.herd.llama_cpp.plugins.module_utils._placement import MAX_DEVICES, Accounts, DeviceMemory, HostMemory
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import (
-    CONTEXT_STEP, Machine, Plan, Request, Split, accounts_of, candidates, check_settings, exactly, find_split, largest, make_plan, settle,
+    CONTEXT_STEP, Machine, Plan, Request, Split, accounts_of, candidates, check_settings, exactly, find_split, largest, least_bad_split, make_plan, settle,
     unsure_of,
 )
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan_keep import earlier_devices
@@ -114,17 +114,12 @@ class AskedAccounts(Accounts):
 
     def agrees(self, counts: Sequence[int], answer: Answer) -> bool:
         """Whether the base says of a split what llama.cpp says, compute buffers to 0.1 MiB."""
-        if answer.beside:
+        if answer.beside or not self.holds(counts, answer):
             return False
         at = 0
-        for number, count in enumerate(counts):
-            figures = answer.devices[number]
-            if count:
-                ours = self.base.exact("cpu", at, at + count, len(counts) == 1)
-                if (ours.weight_bytes // MIB, ours.context_bytes // MIB) != (figures.weights_mib, figures.kv_mib):
-                    return False
-                if abs(ours.compute_bytes / MIB - figures.compute_mib) > 0.1:
-                    return False
+        for count, figures in zip(counts, answer.devices):
+            if count and abs(self.base.exact("cpu", at, at + count, len(counts) == 1).compute_bytes / MIB - figures.compute_mib) > 0.1:
+                return False
             at += count
         return True
 
@@ -313,11 +308,7 @@ def _counts(split: Split) -> Counts:
 
 def _best(request: Request, accounts: Accounts, machines: Sequence[Machine]) -> Optional[Split]:
     """The split that make_plan would take, the least bad one where none fits."""
-    split = find_split(request, accounts, machines, request.headroom_mib)
-    if split is not None:
-        return split
-    wide = request if request.policy in ("all_machines", "named_machines") else replace(request, policy="most_headroom")
-    return find_split(wide, accounts, machines, None)
+    return find_split(request, accounts, machines, request.headroom_mib) or least_bad_split(request, accounts, machines)
 
 
 def _told(request: Request, accounts: AskedAccounts, split: Split) -> Split:
