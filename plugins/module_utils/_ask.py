@@ -9,7 +9,7 @@ it is ended. Unlike llama-fit-params it counts with its own number of outputs an
 when it serves is the same to the hundredth, because libllama-measure.so lets it reserve as if it loaded the model.
 
 It sees a sparse copy of the model's header, and for each device a stand-in: a device of an rpc-server of the same build on the CPU. All
-of it runs in a network namespace of its own, where nobody else reaches it, as an unprivileged user, and ends with the caller.
+of it runs in a network namespace of its own, where nobody else reaches it, as a user that nothing else runs as, and ends with the caller.
 Source of all log lines: llama.cpp b11434.
 """
 
@@ -34,8 +34,8 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf import GgufError, printable, read_gguf_model, shard_names
+from ansible_collections.herd.llama_cpp.plugins.module_utils._unprivileged import NoUserError, libc, own_user_id, unprivileged
 
-_NOBODY = 65534
 _ADDRESS, _PORT = "127.0.0.1", 50052
 # Built with the head's component: roles/llama_cpp/files/measure.c says what for.
 _MEASURE = "libllama-measure.so"
@@ -44,7 +44,7 @@ _WAIT_SECONDS = 60.0
 _ATTEMPTS = 3
 
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
-_PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
+_PR_SET_PDEATHSIG = 1
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 0x1
 
 # Arguments that a question has of its own, and what says who may talk to the server; the value is how many words follow.
@@ -201,37 +201,16 @@ def sparse_copy(path: str, directory: Path) -> Path:
 
 # -- shut in ----------------------------------------------------------------------------------------------------------
 
-def _libc() -> Any:
-    return ctypes.CDLL(None, use_errno=True)
-
-
 def _own_network() -> None:
     """Leave the machine's network for one of this process and its children alone, with nothing but a loopback interface."""
     flags = _CLONE_NEWNET | (0 if os.geteuid() == 0 else _CLONE_NEWUSER)
-    if _libc().unshare(flags):
+    if libc().unshare(flags):
         raise CannotBeAsked("the kernel gives no network namespace (%s), and stand-ins for the workers are started in nothing less" % (
             os.strerror(ctypes.get_errno())))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         request = struct.pack("16sh14x", b"lo", 0)
         current = struct.unpack("16sh14x", fcntl.ioctl(any_socket, _SIOCGIFFLAGS, request))[1]
         fcntl.ioctl(any_socket, _SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", current | _IFF_UP))
-
-
-def _unprivileged(user_id: Optional[int]) -> Callable[[], None]:
-    """What a child does before it becomes another program: it gives up what it may do, and ends with its parent."""
-    libc = _libc()
-
-    def give_up() -> None:
-        if user_id is not None:
-            os.setgroups([])
-            os.setgid(user_id)
-            os.setuid(user_id)
-        # after the change of user, which takes it back (prctl(2))
-        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-    return give_up
 
 
 class Asker:
@@ -241,13 +220,16 @@ class Asker:
     """
 
     def __init__(self, bin_dir: str, model: str, n_devices: int, arguments: Sequence[str], environment: Optional[Mapping[str, str]] = None,
-                 user_id: int = _NOBODY, port: int = _PORT) -> None:
+                 port: int = _PORT) -> None:
         self.bin_dir = Path(bin_dir)
         self.model = model
         self.n_devices = n_devices
         self.arguments = asked_arguments(arguments)
         self.environment = {name: str(value) for name, value in (environment or {}).items() if not _SECRET.search(name)}
-        self.user_id = user_id if os.geteuid() == 0 else None
+        try:
+            self.user_id = own_user_id()
+        except NoUserError as error:
+            raise CannotBeAsked(str(error)) from error
         self.port = port
         self.questions = 0
         self.directory: Optional[Path] = None
@@ -284,7 +266,7 @@ class Asker:
                     self.arguments[number + 1:number + 2] = [str(sparse_copy(self.arguments[number + 1], place)), "--device-draft", "none"]
                     break
             if self.user_id is not None:
-                # the directory last: from then on others of this user may put there what they like
+                # the directory last: from then on whoever has this ID may put there what he likes
                 for path in sorted(self.directory.rglob("*"), reverse=True) + [self.directory]:
                     os.chown(str(path), self.user_id, self.user_id, follow_symlinks=False)
         except GgufError as error:
@@ -309,10 +291,10 @@ class Asker:
         try:
             # SIGPIPE stays ignored: a stand-in outlives the llama-server that is ended while it answers
             return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd=str(self.directory),
-                                    env=environment, preexec_fn=_unprivileged(self.user_id), restore_signals=False)
+                                    env=environment, preexec_fn=unprivileged(self.user_id), restore_signals=False)
         except (OSError, subprocess.SubprocessError) as error:
-            raise CannotBeAsked("the user %s cannot run %s (%s)" % (
-                "nobody" if self.user_id else "of the module", command[0], getattr(error, "strerror", None) or error)) from error
+            raise CannotBeAsked("%s cannot run %s (%s)" % (
+                "a user without privileges" if self.user_id else "the user of the module", command[0], getattr(error, "strerror", None) or error)) from error
 
     def _start_stand_ins(self) -> None:
         command = [self._binary("ggml-rpc-server", "rpc-server"), "-H", _ADDRESS, "-p", str(self.port), "-t", "1", "-d", ",".join(["CPU"] * self.n_devices)]
@@ -432,7 +414,7 @@ def ask_in_private(work: Callable[[], Any]) -> Any:
         try:
             # where the module is ended, this one still removes what it made
             signal.signal(signal.SIGTERM, _end)
-            _libc().prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+            libc().prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
             try:
                 _own_network()
                 said: Dict[str, Any] = {"result": work()}

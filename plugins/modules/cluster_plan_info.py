@@ -17,8 +17,9 @@ description:
     found, llama-server is asked what each device takes with it, the estimates are corrected, until a split is found that was asked about.
     Every figure of the plan is then llama.cpp's own.
   - llama-server is run for a moment with the arguments it will serve with and C(--fit on), on a copy of the model's header and with stand-ins
-    for the workers' devices, in a network namespace of its own and, where the module runs as root, as the user C(nobody), whom the build
-    must be readable for. No weight is read, no worker is spoken to, and no GPU is touched. Everything of it ends with the module.
+    for the workers' devices, in a network namespace of its own and, where the module runs as root, with a user ID that nothing else has, so
+    that everybody must be allowed to read the build. No weight is read, no worker is spoken to, and no GPU is touched. Everything of it ends
+    with the module.
   - A stand-in is a CPU. What a GPU takes besides, by alignment, padded rows and copies of a quantised cache, is added by formula.
 options:
   model:

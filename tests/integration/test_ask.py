@@ -25,7 +25,7 @@ import pytest
 import sparse_gguf
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils import (
-    _ask, _caches, _gguf, _model, _plan, _plan_ask, _plan_check, _plan_report, _startup_log,
+    _ask, _caches, _gguf, _model, _plan, _plan_ask, _plan_check, _plan_report, _startup_log, _unprivileged,
 )
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -199,10 +199,12 @@ def asking_for_long(llama_cpp_bin: Path, smollm2: Path) -> Any:
     process.wait()
 
 
-def test_stand_ins_are_nobody_whom_nobody_reaches(asking_for_long: Any) -> None:
+def test_stand_ins_are_nobody_else_whom_nobody_reaches(asking_for_long: Any) -> None:
     _process, pid, directory = asking_for_long
     status = dict(line.split(":\t", 1) for line in Path("/proc/%d/status" % pid).read_text().splitlines() if ":\t" in line)
-    assert status["Uid"].split() == ["65534"] * 4 and status["Gid"].split() == ["65534"] * 4
+    assert len(set(status["Uid"].split() + status["Gid"].split())) == 1
+    # not nobody's, with whose processes it could do what it likes
+    assert _unprivileged.FIRST_ID <= int(status["Uid"].split()[0]) <= _unprivileged.LAST_ID
     assert status["Groups"].strip() == "" and status["NoNewPrivs"] == "1" and int(status["CapEff"], 16) == 0
     assert os.readlink("/proc/%d/ns/net" % pid) != os.readlink("/proc/self/ns/net")
     with pytest.raises(ConnectionRefusedError):
@@ -277,7 +279,7 @@ def test_a_draft_model_makes_it_compute_more_outputs(llama_cpp_bin: Path, smollm
 
 
 def test_numbers_in_the_environment_are_words_and_secrets_stay_where_they_are(llama_cpp_bin: Path, smollm2: Path) -> None:
-    """Other processes of nobody may read it."""
+    """Other processes of its user could read it."""
     def work(asker: _ask.Asker) -> Any:
         asker.ask((31,))
         assert asker.worker is not None
@@ -292,9 +294,9 @@ def test_numbers_in_the_environment_are_words_and_secrets_stay_where_they_are(ll
     assert "OMP_NUM_THREADS=1" in words and not [word for word in words if "hidden" in word]
 
 
-def test_root_writes_to_nothing_and_gives_away_nothing_where_nobody_may_write(
+def test_root_writes_to_nothing_and_gives_away_nothing_where_another_may_write(
         llama_cpp_bin: Path, smollm2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The directory becomes nobody's, and another process of nobody's may be quick: what it puts there leads nowhere."""
+    """The directory becomes another user's, and a process of his may be quick: what it puts there leads nowhere."""
     victim, given_away = tmp_path / "victim", tmp_path / "given away"
     for path in (victim, given_away):
         path.write_text("as it was")
@@ -314,7 +316,7 @@ def test_root_writes_to_nothing_and_gives_away_nothing_where_nobody_may_write(
     assert victim.read_text() == "as it was" and given_away.stat().st_uid == 0
 
 
-def test_it_is_asked_where_nobody_may_go(llama_cpp_bin: Path, smollm2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_asked_where_only_root_may_go(llama_cpp_bin: Path, smollm2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Some machines give each user, root too, a TMPDIR of its own."""
     tmp_path.chmod(0o700)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
@@ -322,14 +324,14 @@ def test_it_is_asked_where_nobody_may_go(llama_cpp_bin: Path, smollm2: Path, tmp
     assert len(answer["devices"]) == 2
 
 
-def test_a_build_that_nobody_may_run_cannot_be_asked(llama_cpp_bin: Path, smollm2: Path, tmp_path: Path) -> None:
+def test_a_build_that_not_everybody_may_run_cannot_be_asked(llama_cpp_bin: Path, smollm2: Path, tmp_path: Path) -> None:
     """Below somebody's home, say, where the service's own user may go."""
     tmp_path.chmod(0o700)
     own = tmp_path / "bin"
     own.symlink_to(llama_cpp_bin)
-    with pytest.raises(_ask.CannotBeAsked, match="nobody.*cannot run .*/bin/ggml-rpc-server.*Permission denied"):
+    with pytest.raises(_ask.CannotBeAsked, match="a user without privileges cannot run .*/bin/ggml-rpc-server.*Permission denied"):
         asking.in_private(own, smollm2, asking.ARGUMENTS, lambda asker: asking.plain(asker.ask((16, 15))), 2)
-    with pytest.raises(_ask.CannotBeAsked, match="nobody.*cannot run .*/bin/llama-server.*Permission denied"):
+    with pytest.raises(_ask.CannotBeAsked, match="a user without privileges cannot run .*/bin/llama-server.*Permission denied"):
         asking.in_private(own, smollm2, asking.ARGUMENTS, lambda asker: asking.plain(asker.ask(())), 0)
 
 

@@ -76,7 +76,7 @@ def plain(answer: _ask.Answer) -> dict[str, Any]:
 def start(asker: _ask.Asker, counts: Sequence[int], timeout_s: float = 120) -> str:
     """The log of a llama-server that loads the model on the stand-ins, until it has."""
     process = subprocess.Popen(asker.command(counts, fit=False), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
-                               cwd=str(asker.directory), env=asker._environment(), preexec_fn=_ask._unprivileged(asker.user_id))
+                               cwd=str(asker.directory), env=asker._environment(), preexec_fn=_ask.unprivileged(asker.user_id))
     lines = []
     until = time.monotonic() + timeout_s
     try:
