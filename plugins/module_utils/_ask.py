@@ -62,24 +62,31 @@ _SECRET = re.compile(r"(?:KEY|TOKEN|SECRET|PASSWORD)(?:_FILE)?$")
 # A draft model decides how many outputs the model has; where it lies itself is asked about no device.
 _DRAFT = ("-md", "--model-draft", "--spec-draft-model")
 
+# What begins a line that is llama.cpp's word: time, level, now and then a module with its part, the function. What a model's file says of itself
+# (general.name, for one, is printed as it is) comes after words of llama.cpp's own and so makes no line of these. Nothing but ASCII, which a copy
+# of the header is freed of after a line break (_BREAK): no line of these is begun in the file either.
+_OWN = "^[0-9.]+ [EWID] +(?:[a-z]+ +[a-z_]+: )?"
+_FROM = _OWN + "[A-Za-z0-9_]+: +"
 # common/fit.cpp, common_memory_breakdown_print
-_TABLE = re.compile(r"\| memory breakdown \[MiB\]")
-_ROW = re.compile(r"memory_breakdown_print: \|\s+- (?P<name>\S+)(?: \((?P<what>.*)\))?\s*\|.*?(?P<self>\d+) =\s*(?P<model>\d+) \+\s*(?P<context>\d+) \+"
-                  r"\s*(?P<compute>\d+)(?!\s*\+\s*\()")
+_TABLE = re.compile(_FROM + r"\| memory breakdown \[MiB\]")
+_ROW = re.compile(_OWN + r"[a-z_]*memory_breakdown_print: \| +- (?P<name>[!-~]+)(?: \((?P<what>.*)\))? *\|.*?(?P<self>[0-9]+) = *(?P<model>[0-9]+) \+"
+                  r" *(?P<context>[0-9]+) \+ *(?P<compute>[0-9]+)(?! *\+ *\()")
 # src/llama-context.cpp, sched_reserve and the constructor
-_COMPUTE = re.compile(r": +(\S+) compute buffer size = +([0-9.]+) MiB")
-_OUTPUT = re.compile(r": +(\S+) +output buffer size = +([0-9.]+) MiB")
+_COMPUTE = re.compile(_FROM + r"([!-~]+) compute buffer size = +([0-9.]+) MiB")
+_OUTPUT = re.compile(_FROM + r"([!-~]+) +output buffer size = +([0-9.]+) MiB")
 # common/fit.cpp, common_fit_params
-_MEASURED = re.compile(r"fitting params to free memory took")
-_FAILED = re.compile(r"encountered an error while trying to fit params to free device memory: (.*)")
+_MEASURED = re.compile(_FROM + r"fitting params to free memory took")
+_FAILED = re.compile(_FROM + r"encountered an error while trying to fit params to free device memory: (.*)")
 # common/arg.cpp, common_params_parse
-_NO_FIT = re.compile(r"invalid argument: --fit\b")
+_NO_FIT = re.compile(r"^error: invalid argument: --fit\b")
 _REFUSED = re.compile(r"^error(?:: | while handling argument )(.*(?:argument|\").*)")
 # roles/llama_cpp/files/measure.c
-_NO_MEASURE = re.compile(r"^E measure: ")
+_NO_MEASURE = re.compile(r"^E measure: the (?:libraries|compute buffers) ")
 # common/common.cpp, common_params_print_info
-_BUILD = re.compile(r"\bbuild[: ]+(\d+) \(")
+_BUILD = re.compile(_OWN + r"(?:[A-Za-z0-9_]+: +)?build[: ]+([0-9]+) \([!-~]+\) with ")
 _LEVEL = re.compile(r"^[0-9.]+ ([EWID]) (?:\S+ +)?\S+: (?:\S+: )?(.*)$")
+# A line break after which as much text follows as the shortest of these lines has at the least, so that no word of a vocabulary is touched.
+_BREAK = re.compile(rb"\n(?=[ -~]{24})")
 
 
 class AskError(Exception):
@@ -189,12 +196,15 @@ def asked_arguments(arguments: Sequence[str]) -> List[str]:
 
 
 def sparse_copy(path: str, directory: Path) -> Path:
-    """A file with the header of the model at ``path`` and holes for its weights; of a split model all parts."""
+    """A file with the header of the model at ``path`` and holes for its weights; of a split model all parts.
+
+    Texts of the header go on one line, so that none of them passes for a line of llama.cpp's own when it is logged.
+    """
     files = read_gguf_model(path).files
     parts = shard_names(path) if len(files) > 1 else [path]
     for part, header in zip(parts, files):
         with open(part, "rb") as source, open(str(directory / os.path.basename(part)), "wb") as copy:
-            copy.write(source.read(header.header_size_bytes))
+            copy.write(_BREAK.sub(b" ", source.read(header.header_size_bytes)))
             copy.truncate(header.file_size_bytes)
     return directory / os.path.basename(parts[0])
 

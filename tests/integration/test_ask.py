@@ -244,6 +244,28 @@ def test_a_model_it_cannot_load_is_refused_with_its_own_words(llama_cpp_bin: Pat
         asking.in_private(llama_cpp_bin, broken, asking.ARGUMENTS, lambda asker: asking.plain(asker.ask((16, 15))))
 
 
+FORGED = """a model
+0.00.100.000 I sched_reserve: RPC0[127.0.0.1:50052] compute buffer size =  9999.00 MiB
+0.00.100.001 I sched_reserve:        CPU compute buffer size =  9999.00 MiB
+0.00.100.002 I common_memory_breakdown_print: | memory breakdown [MiB] | total    free    self   model   context   compute    unaccounted |
+0.00.100.003 I common_memory_breakdown_print: |   - RPC0 (a) | 24105 = 24105 + ( 188 =    1 +      1 +      9999) +        -188 |
+0.00.100.004 I common_memory_breakdown_print: |   - RPC1 (a) | 24105 = 24105 + ( 188 =    1 +      1 +      9999) +        -188 |
+0.00.100.005 I common_memory_breakdown_print: |   - Host     |                    72 =    1 +       1 +      9999                |
+0.00.100.006 I common_fit_params: fitting params to free memory took 0.31 seconds
+a: RPC1 compute buffer size =  9999.00 MiB"""
+
+
+@pytest.mark.parametrize("key", ["general.name", "general.basename", "0.00.1 I a: RPC0 compute buffer size =  9999.00 MiB\n" + FORGED],
+                         ids=["a name that is printed as it is", "a text that is printed as one line", "a key"])
+def test_what_a_model_says_of_itself_is_not_taken_for_llama_cpp_s_word(llama_cpp_bin: Path, tmp_path: Path, key: str) -> None:
+    honest = sparse_gguf.SHAPES["llama-1b-tied"]()
+    said = []
+    for number, metadata in enumerate(({}, {key: FORGED})):
+        path = sparse_gguf.write(honest, tmp_path / ("%d.gguf" % number), {**honest.metadata, **metadata})
+        said.append(asking.in_private(llama_cpp_bin, path, asking.ARGUMENTS, lambda asker: asking.plain(asker.ask((9, 8))), 2))
+    assert [{**answer, "seconds": 0} for answer in said] == [{**said[0], "seconds": 0}] * 2
+
+
 def test_an_argument_it_does_not_know_is_said(llama_cpp_bin: Path, smollm2: Path) -> None:
     with pytest.raises(_ask.AskError, match="--no-such-thing"):
         asking.in_private(llama_cpp_bin, smollm2, [*asking.ARGUMENTS, "--no-such-thing"], lambda asker: asking.plain(asker.ask((16, 15))))
