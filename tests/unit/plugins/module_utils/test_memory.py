@@ -37,6 +37,19 @@ def test_every_device_as_llama_cpp_says(shape: str) -> None:
     assert not found, "\n".join(found[:20])
 
 
+def test_what_is_compared_live_has_every_shape_setting_and_sort_of_split(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("EVERY_CASE", raising=False)
+    for cluster in memory_cases.CLUSTERS:
+        every, live = list(memory_cases.cases(cluster)), [case for shape in sparse_gguf.SHAPES for case in memory_cases.live(cluster, shape)]
+        assert len(live) == len(sparse_gguf.SHAPES) <= len(every) / 10
+        assert {case.shape for case in live} == set(sparse_gguf.SHAPES)
+        assert {str(case.settings) for case in live} == {str(case.settings) for case in every}
+        # the even split, the two most lopsided ones, and others
+        assert {every.index(case) % 5 for case in live} == set(range(5))
+    monkeypatch.setenv("EVERY_CASE", "1")
+    assert [case for shape in sparse_gguf.SHAPES for case in memory_cases.live((1, 1), shape)] == list(memory_cases.cases((1, 1)))
+
+
 def test_at_least_twelve_shapes_and_all_kinds_are_compared() -> None:
     kinds = {described(s).architecture for s in sparse_gguf.SHAPES}
     assert kinds == set(_model.EXACT), "every architecture called exact must have a recorded shape"
