@@ -40,6 +40,8 @@ _ADDRESS, _PORT = "127.0.0.1", 50052
 # Built with the head's component: roles/llama_cpp/files/measure.c says what for.
 _MEASURE = "libllama-measure.so"
 _WAIT_SECONDS = 60.0
+# For all questions of a plan together, the stand-ins' start included.
+TIMEOUT_SECONDS = 300.0
 # Now and then a line of the log is lost, and once in some hundred times one measurement failed that the next did not.
 _ATTEMPTS = 3
 
@@ -95,6 +97,10 @@ class AskError(Exception):
 
 class CannotBeAsked(AskError):
     """This llama.cpp, or this machine, has no way to give an answer; it may serve the model all the same."""
+
+
+class OutOfTime(CannotBeAsked):
+    """The time for all questions together is over."""
 
 
 @dataclass(frozen=True)
@@ -230,7 +236,7 @@ class Asker:
     """
 
     def __init__(self, bin_dir: str, model: str, n_devices: int, arguments: Sequence[str], environment: Optional[Mapping[str, str]] = None,
-                 port: int = _PORT) -> None:
+                 port: int = _PORT, timeout_s: float = TIMEOUT_SECONDS) -> None:
         self.bin_dir = Path(bin_dir)
         self.model = model
         self.n_devices = n_devices
@@ -241,6 +247,8 @@ class Asker:
         except NoUserError as error:
             raise CannotBeAsked(str(error)) from error
         self.port = port
+        self.timeout_s = timeout_s
+        self.until = 0.0
         self.questions = 0
         self.directory: Optional[Path] = None
         self.worker: Optional[subprocess.Popen] = None
@@ -264,7 +272,15 @@ class Asker:
         if self.directory is not None:
             shutil.rmtree(str(self.directory), ignore_errors=True)
 
+    def _wait_until(self) -> float:
+        """Until when a program may take, by the monotonic clock; raises OutOfTime."""
+        now = time.monotonic()
+        if now >= self.until:
+            raise OutOfTime("there were %g s to ask llama-server, and they were not enough after %d answers" % (self.timeout_s, self.questions))
+        return min(self.until, now + _WAIT_SECONDS)
+
     def _start(self) -> None:
+        self.until = time.monotonic() + self.timeout_s
         try:
             # root's own TMPDIR may be where nobody else may go (libpam-tmpdir)
             self.directory = Path(tempfile.mkdtemp(prefix="herd-ask-", dir=None if self.user_id is None else "/tmp"))
@@ -309,8 +325,8 @@ class Asker:
     def _start_stand_ins(self) -> None:
         command = [self._binary("ggml-rpc-server", "rpc-server"), "-H", _ADDRESS, "-p", str(self.port), "-t", "1", "-d", ",".join(["CPU"] * self.n_devices)]
         with tempfile.TemporaryFile() as log:
+            until = self._wait_until()
             self.worker = self._run(command, log, self._environment())
-            until = time.monotonic() + _WAIT_SECONDS
             while not _listens(self.port):
                 if self.worker.poll() is not None:
                     log.seek(0)
@@ -318,6 +334,7 @@ class Asker:
                     raise AskError("a stand-in for the workers ended with %d: %s" % (
                         self.worker.returncode, printable(said[-1] if said else "no reason given")))
                 if time.monotonic() > until:
+                    self._wait_until()
                     raise AskError("a stand-in for the workers did not listen within %d s" % _WAIT_SECONDS)
                 time.sleep(0.01)
 
@@ -362,14 +379,15 @@ class Asker:
         environment = self._environment()
         if self.exact:
             environment["LD_PRELOAD"] = str(self.bin_dir / _MEASURE)
+        until = self._wait_until()
         process = self._run(command, subprocess.PIPE, environment)
         stream: Any = process.stdout
-        until = time.monotonic() + _WAIT_SECONDS
         lines: List[str] = []
         rest = b""
         try:
             while True:
                 if not select.select([stream], [], [], max(0.0, until - time.monotonic()))[0]:
+                    self._wait_until()
                     raise CannotBeAsked("llama-server did not say within %d s what the model takes" % _WAIT_SECONDS)
                 data = os.read(stream.fileno(), 1 << 16)
                 parts = (rest + data).split(b"\n")

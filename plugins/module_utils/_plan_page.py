@@ -398,9 +398,10 @@ def figures_lines(plan: Mapping) -> t.List[str]:
     """Whose the figures are: llama.cpp's own, formulas compared with one version of it, or a bound and what will become of it."""
     sure, figures = plan["confidence"], plan.get("figures") or {}
     if figures.get("source") == "asked":
-        asked = "%d times" % figures["questions"] if figures.get("questions", 1) > 1 else "once"
-        return ["Every figure is what llama.cpp %s itself says, which was asked %s%s." % (
+        asked = "%d times" % figures["questions"] if figures.get("questions", 1) > 1 else "once" if figures["rounds"] else "for the running plan"
+        return ["Every figure is what llama.cpp %s itself says, which was asked %s%s%s." % (
             figures["build"] or "of this build", asked,
+            "" if figures.get("complete", True) else "; there was no time to ask about further splits, of which one may be better",
             "" if figures.get("exact", True) else "; without libllama-measure.so it says a little more than it takes")]
     if not sure.get("bound"):
         return ["The figures are formulas, compared with llama.cpp %s. Once llama.cpp is built it is asked itself." % sure["llama_cpp_version"]]

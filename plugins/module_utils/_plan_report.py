@@ -15,7 +15,7 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import (
     Device, Machine, Plan, PlanError, Request, host_mib, make_plan, unsure_of,
 )
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan_ask import (
-    Ask, Asked, accounts_told, answer_as_dict, largest_context_of, plan_by_asking,
+    Ask, Asked, accounts_told, answer_as_dict, asked_context, plan_by_asking,
 )
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan_beside import beside_facts, stand_beside
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan_keep import basis, keep_split
@@ -165,7 +165,9 @@ def plan_from_facts(facts: Mapping[str, Any], machines: Sequence[Mapping[str, An
     except MemoryModelError as exc:
         # a bound reads more of the header than the formulas do
         raise PlanError(str(exc)) from exc
-    return plan_as_dict(plan, keep_split(plan, keep or {}, stay))
+    kept = keep_split(plan, keep or {}, stay)
+    # of the split of a running cluster llama.cpp's word is known
+    return with_answer(plan_as_dict(plan, kept), plan, Asked(0, False))
 
 
 def asked_plan_from_facts(facts: Mapping[str, Any], machines: Sequence[Mapping[str, Any]], ask: Ask, *, keep: Optional[Mapping[str, Any]] = None,
@@ -177,23 +179,22 @@ def asked_plan_from_facts(facts: Mapping[str, Any], machines: Sequence[Mapping[s
     except MemoryModelError as exc:
         raise PlanError(str(exc)) from exc
     kept = keep_split(plan, keep or {}, stay)
-    if plan.fits and plan.split is not None and not asked.agreed:
-        plan.largest_context = largest_context_of(request, plan.split, ask)
-    result = plan_as_dict(plan, kept)
-    return with_answer(result, plan, asked)
+    plan.largest_context = asked_context(plan, asked, ask)
+    return with_answer(plan_as_dict(plan, kept), plan, asked)
 
 
 def with_answer(result: Dict[str, Any], plan: Plan, asked: Asked) -> Dict[str, Any]:
     """A plan as facts with what llama.cpp said of its split."""
     counts = tuple(placed.n_slots for placed in plan.split.placed) if plan.split is not None else ()
-    answer = plan.accounts.answers.get(counts)
+    answer = getattr(plan.accounts, "answers", {}).get(counts)
     if answer is None:
-        # no division of the layers is possible, so none was asked about
+        # it was not asked about: no division of the layers is possible, or it is not the one that runs
         return result
     for entry, figures in zip(result["devices"], answer.devices):
         entry["asked"] = {"weights_mib": figures.weights_mib, "kv_mib": figures.kv_mib, "compute_mib": figures.compute_mib}
     result["host"]["asked"] = {"weights_mib": answer.host.weights_mib, "kv_mib": answer.host.kv_mib, "compute_mib": answer.host.compute_mib}
-    result["figures"] = {"source": "asked", "build": answer.build, "rounds": asked.rounds, "as_formulas": asked.agreed}
+    result["figures"] = {"source": "asked", "build": answer.build, "rounds": asked.rounds, "as_formulas": asked.agreed,
+                         "complete": asked.complete}
     result["answer"] = answer_as_dict(counts, answer)
     result["confidence"].update(weights="asked", kv="asked", compute="asked", llama_cpp_version=answer.build, compute_tolerance_factor=1.25, bound=False)
     return result
