@@ -5,10 +5,12 @@
 from __future__ import annotations
 
 import http.server
+import json
 import re
 import threading
 from pathlib import Path
 
+import beside_files
 import pytest
 import sparse_gguf
 from playbook_run import PlaybookRun, run_playbook
@@ -25,7 +27,7 @@ all:
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
-    for shape in ("llama-70b-q6", "llama-70b-q4", "llama-405b"):
+    for shape in ("llama-70b-q6", "llama-70b-q4", "llama-405b", "llama-8b"):
         sparse_gguf.write(sparse_gguf.SHAPES[shape](), folder / f"{shape}.gguf")
     return folder
 
@@ -101,9 +103,10 @@ class _Ranges(http.server.BaseHTTPRequestHandler):
 
     file: Path
     sent = 0
+    token: str | None = "s3cret"
 
     def do_GET(self) -> None:
-        if self.headers.get("Authorization") != "Bearer s3cret":
+        if self.token and self.headers.get("Authorization") != "Bearer " + self.token:
             self.send_response(401)
             self.send_header("Content-Length", "0")
             self.end_headers()
@@ -136,3 +139,28 @@ def test_a_model_on_a_web_server_is_planned_from_its_header(models: Path, tmp_pa
     assert 0 < handler.sent < 4 << 20, "more than a header was sent"
     assert "s3cret" not in run.output and "signature=abc" not in page.read_text() and "llama-70b-q6.gguf" in page.read_text()
     assert refused.rc != 0 and refused.says("refuses access (HTTP 401)"), refused.output
+
+
+def test_what_stands_beside_the_model_is_planned_as_far_as_it_can_be_read_from_here(models: Path, tmp_path: Path) -> None:
+    """A draft model on the head's device leaves less for layers there; one that only the head has is named."""
+    adapter = beside_files.lora(tmp_path / "lora.gguf")
+    beside = [{"for": "draft", "path": str(models / "llama-8b.gguf"), "path_on": "control"},
+              {"for": "lora", "path": str(adapter), "path_on": "control", "scale": 0.5}, {"for": "mmproj", "path": "/srv/on/the/head.gguf"}]
+    inventory = INVENTORY + "    cluster_plan_policy: all_machines\n    gguf_model_beside: %s\n" % json.dumps(beside)
+    run, _page = plan(tmp_path, models / "llama-70b-q4.gguf", inventory=inventory)
+    assert run.rc == 0, run.output
+    first, second, third = (int(n) for n in re.search(r"-ts (\d+),(\d+),(\d+)", run.output).groups())
+    assert first < second and first + second + third == 81
+    assert run.says("--model-draft /var/lib/llama.cpp/models/llama-8b.gguf") and run.says("--lora-scaled /var/lib/llama.cpp/models/lora.gguf:0.5"), run.output
+    assert run.says("Not planned for, because its header cannot be read from here: the projector. deploy.yml reads it.")
+
+
+def test_the_header_of_a_draft_model_on_a_web_server_is_read(models: Path, tmp_path: Path) -> None:
+    handler = type("Handler", (_Ranges,), {"file": models / "llama-8b.gguf", "token": None})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        entry = {"for": "draft", "source": "url", "url": f"http://127.0.0.1:{server.server_port}/small.gguf?signature=abc"}
+        run, _page = plan(tmp_path, models / "llama-70b-q4.gguf", inventory=INVENTORY + "    gguf_model_beside: %s\n" % json.dumps([entry]))
+        server.shutdown()
+    assert run.rc == 0 and run.says("--model-draft /var/lib/llama.cpp/models/small.gguf"), run.output
+    assert 0 < handler.sent < 4 << 20 and "signature=abc" not in _page.read_text()
