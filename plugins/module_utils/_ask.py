@@ -20,7 +20,6 @@ import fcntl
 import json
 import os
 import re
-import resource
 import select
 import shutil
 import signal

