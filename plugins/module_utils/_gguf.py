@@ -18,6 +18,8 @@ import struct
 import typing as t
 from dataclasses import dataclass, field
 
+from ansible_collections.herd.llama_cpp.plugins.module_utils._text import printable
+
 MAGIC = b"GGUF"
 NEWEST_VERSION = 3
 DEFAULT_ALIGNMENT = 32
@@ -438,12 +440,6 @@ class GgufFile:
             f"{self.label} is cut off: its header describes {self.needed_size_bytes} bytes,"
             f" but the file has only {self.file_size_bytes} ({self.needed_size_bytes - self.file_size_bytes} missing)"
         )
-
-
-def printable(name: str) -> str:
-    """A name from the file as it may stand in a message: one line, printable, not longer than a name should be."""
-    text = "".join(letter if letter.isprintable() else "?" for letter in name[:81])
-    return text if len(name) <= 80 else text[:77] + "..."
 
 
 def _is_int(value: t.Any) -> bool:
@@ -888,7 +884,7 @@ def describe(model: GgufModel, include_tensors: bool = False, include_metadata: 
         "path": first.label,
         "version": first.version,
         "architecture": model.architecture,
-        "name": _text(model.metadata.get("general.name")),
+        "name": printable(_text(model.metadata.get("general.name"))),
         "n_layers": n_layers if _is_int(n_layers) else None,
         "n_tensors": len(sizes),
         "n_parameters": n_parameters,

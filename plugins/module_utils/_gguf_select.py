@@ -7,9 +7,11 @@
 from __future__ import annotations
 
 import fnmatch
+import re
 import typing as t
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf import missing_shards_problem, shard_names
+from ansible_collections.herd.llama_cpp.plugins.module_utils._text import printable
 
 
 class SelectError(ValueError):
@@ -17,7 +19,7 @@ class SelectError(ValueError):
 
 
 def _listed(names: t.Sequence[str]) -> str:
-    shown = ", ".join(names[:5])
+    shown = ", ".join(map(printable, names[:5]))
     return shown if len(names) <= 5 else "%s and %d more" % (shown, len(names) - 5)
 
 
@@ -62,6 +64,11 @@ def select_model(names: t.Iterable[str], pattern: str, place: str) -> t.List[str
     return models[0]
 
 
+def leads_out(name: str) -> bool:
+    """Whether a relative name may lead out of the directory that it is meant to be in."""
+    return any(part in ("", ".", "..") for part in name.split("/"))
+
+
 def hub_files(description: t.Mapping[str, t.Any], pattern: str, place: str) -> t.List[t.Dict[str, t.Any]]:
     """Name, size and checksum of a model's files, from what the hub's API says of a repository (with blobs=true)."""
     listed = description.get("siblings")
@@ -71,15 +78,17 @@ def hub_files(description: t.Mapping[str, t.Any], pattern: str, place: str) -> t
             siblings[entry["rfilename"]] = entry
     files = []
     for name in select_model(siblings, pattern, place):
+        if leads_out(name) or "\\" in name or name != printable(name, None):
+            raise SelectError("%s has a file whose name is not safe (%s)" % (place, printable(name)))
         large = siblings[name].get("lfs")
         large = large if isinstance(large, t.Mapping) else {}
         size = siblings[name].get("size", large.get("size"))
         files.append(
             {
                 "name": name,
-                "size_bytes": size if isinstance(size, int) else 0,
+                "size_bytes": size if isinstance(size, int) and size > 0 else 0,
                 # Only large files have a SHA-256 there; a small one's blobId is git's own.
-                "sha256": str(large.get("sha256") or ""),
+                "sha256": large["sha256"].lower() if re.fullmatch("[0-9A-Fa-f]{64}", str(large.get("sha256"))) else "",
             }
         )
     return files
