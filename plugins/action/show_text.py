@@ -10,6 +10,8 @@ import typing as t
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
+from ansible_collections.herd.llama_cpp.plugins.module_utils._text import printable
+
 display = Display()
 
 
@@ -22,6 +24,7 @@ class ActionModule(ActionBase):
     def run(self, tmp: t.Optional[str] = None, task_vars: t.Optional[t.Dict[str, t.Any]] = None) -> t.Dict[str, t.Any]:
         result = super().run(tmp, task_vars)
         dummy, arguments = self.validate_argument_spec({"text": {"type": "str", "required": True}})
-        display.display(arguments["text"])
+        # Whoever made it has put names from files and answers of machines into it. Its lines and columns stay.
+        display.display("\n".join(printable(line, None) for line in arguments["text"].split("\n")))
         result.update(changed=False, text=arguments["text"])
         return result

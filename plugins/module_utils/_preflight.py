@@ -13,6 +13,8 @@ from __future__ import annotations
 import re
 import typing as t
 
+from ansible_collections.herd.llama_cpp.plugins.module_utils._text import printable
+
 Problem = t.Dict[str, str]
 Seen = t.Mapping[str, t.Any]
 
@@ -55,7 +57,7 @@ def clock_offset_s(asked: int, machine: int, now: int) -> int:
 def said(*texts: t.Any) -> str:
     """The first of the texts with words in it, on one line and without Ansible's own preamble."""
     for text in texts:
-        words = " ".join(str(text or "").split())
+        words = " ".join(printable(str(text or ""), 2000).split())
         if words:
             # "Failed to connect to the host via ssh: ssh: connect to host ..." says the same thing three times.
             words = re.sub(r"^.*?Failed to connect to the host via ssh: *(?:ssh: *)?", "", words)
@@ -203,6 +205,10 @@ def _identity(machine: Seen) -> t.List[str]:
     return [" ".join(parts)] if all(parts) else []
 
 
+# Files, units and rules are named after a machine, and an address of IPv6 may be its name.
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,199}")
+
+
 def cluster_problems(heads: t.Sequence[str], machines: t.Sequence[Seen]) -> t.List[Problem]:
     """What is wrong with the inventory's shape and with machines beside each other.
 
@@ -228,6 +234,12 @@ def cluster_problems(heads: t.Sequence[str], machines: t.Sequence[Seen]) -> t.Li
             "leave exactly one there and move the others to %s" % WORKER_GROUP,
         )
     for machine in machines:
+        if not _NAME.fullmatch(str(machine["machine"])):
+            add(
+                printable(str(machine["machine"])),
+                "its name has other letters than a to z, digits, ., _, - and :, or more than 200, or does not begin with one of the first three",
+                "give it another name in the inventory, and its address in ansible_host",
+            )
         if not machine["finished"]:
             add(str(machine["machine"]), "it could not be looked at to the end", "see its own message further up")
     twins = list(_shared(machines, _identity))

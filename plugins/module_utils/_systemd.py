@@ -9,11 +9,14 @@ Nothing here runs a command; callers pass the text that systemctl and journalctl
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
 import typing as t
 from dataclasses import dataclass
+
+from ansible_collections.herd.llama_cpp.plugins.module_utils._text import printable
 
 SHOW_PROPERTIES = (
     "Id",
@@ -286,6 +289,33 @@ def quote_exec(argument: str) -> str:
     if text and all(c.isalnum() or c in "_@%$+=:,./-" for c in text):
         return text
     return _double_quoted(text)
+
+
+def quote_path(path: str) -> str:
+    """The rest of a directive that is a path and nothing else, such as what follows ``LoadCredential=ID:``, where ``%`` alone is special.
+
+    systemd.syntax(7): a line ends with its line break, white space around a value is dropped, and a backslash at the end goes on.
+    """
+    if path != path.strip() or path.endswith("\\") or not path or any(letter in path for letter in "\0\n\r"):
+        raise SystemdError("a unit file cannot hold the path %s" % printable(path, 200))
+    return path.replace("%", "%%")
+
+
+def unit_name(text: str) -> str:
+    """A name for a file, a credential or an instance that stands for any text, and for that text alone.
+
+    Letters, digits, ``.``, ``_`` and ``-`` stay, so that an ordinary machine keeps its name; of all else each byte becomes ``+`` and two
+    hexadecimal digits. systemd wants of a credential's name printable ASCII without ``:`` and ``/`` (systemd.exec(5), LoadCredential=).
+    """
+    if not text:
+        raise SystemdError("a name is empty")
+    kept = text if text.strip(".") else ""
+    written = "".join(
+        c if kept and c.isascii() and (c.isalnum() or c in "._-") else "".join("+%02X" % byte for byte in c.encode("utf-8", "surrogateescape"))
+        for c in text
+    )
+    # A file's name has 255 bytes at most, and there is something before this one.
+    return written if len(written) <= 200 else "%s+%s" % (written[:135], hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest())
 
 
 def quote_environment(name: str, value: str) -> str:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Dict, List, Optional, Tuple
 
 import verdict
+from text import printable
 
 # Where a service's control group may be: version 2, version 2 beside version 1, version 1.
 CGROUPS = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/systemd")
@@ -309,9 +310,9 @@ def report_of(address: str, port: int, unit: str, timeout: float) -> verdict.Rep
     if not isinstance(mine, dict):
         return verdict.Report(link="refused")
     return verdict.Report(
-        link="ok", process_state=str(mine.get("process_state", "")), cpu_ns=mine.get("cpu_ns") if isinstance(mine.get("cpu_ns"), int) else None,
-        state=str(mine.get("state", "")), reason=str(mine.get("reason", ""))[:200],
-        build=verdict.Build(*(str(build.get(key) or "")[:100] for key in ("version", "protocol"))) if isinstance(build, dict) else verdict.Build(),
+        link="ok", process_state=printable(str(mine.get("process_state", "")), 20), cpu_ns=mine.get("cpu_ns") if isinstance(mine.get("cpu_ns"), int) else None,
+        state=printable(str(mine.get("state", "")), 20), reason=printable(str(mine.get("reason", "")), 200),
+        build=verdict.Build(*(printable(str(build.get(key) or ""), 100) for key in ("version", "protocol"))) if isinstance(build, dict) else verdict.Build(),
     )
 
 

@@ -16,6 +16,7 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._preflight import (
     machine_problems,
     older,
     parse_shell,
+    cluster_problems,
     said,
 )
 
@@ -140,6 +141,22 @@ def test_versions_compare_as_numbers(version, oldest, verdict):
 
 def test_a_banner_is_not_taken_for_values():
     assert parse_shell("Welcome!\nTotal=5 but Not=ours\nepoch=7\r\ndisk /var/lib=12\n") == {"epoch": "7", "disk /var/lib": "12"}
+
+
+@pytest.mark.parametrize("name", ["a/b", "50%", "a b", "-rf", "w\n1", "w\u202e1", ".", "a;b", "x" * 201, "a=b", "w\u00f6rker"])
+def test_a_name_that_no_file_or_unit_can_have_is_named(name):
+    machines = [{"machine": name, "finished": True}]
+    problems = [problem for problem in cluster_problems(["head"], machines) if "inventory" in problem["remedy"]]
+    assert len(problems) == 1 and "letters" in problems[0]["problem"] + problems[0]["remedy"]
+
+
+@pytest.mark.parametrize("name", ["worker1", "gpu-1.example.com", "worker_2", "2001:db8::1", "10.0.0.1", "X"])
+def test_an_ordinary_name_is_none(name):
+    assert cluster_problems(["head"], [{"machine": name, "finished": True}]) == []
+
+
+def test_a_message_of_another_machine_is_cleaned():
+    assert said("\x1b[31mno\n\u202eroute") == "no ?route"
 
 
 def test_a_long_message_is_shortened_and_none_is_said():
