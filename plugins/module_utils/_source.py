@@ -154,14 +154,6 @@ def git_address(url: str) -> t.Tuple[str, str]:
     return address, address.replace("://", "://%s@" % (user if ":" in user else user + ":"), 1) + "\n" if user else ""
 
 
-def too_large(directory: str, max_bytes: int, output: str) -> bool:
-    """Whether a program failed because a file below the directory would have been larger."""
-    if "File too large" in output:
-        return True
-    paths = (os.path.join(place, name) for place, _folders, names in os.walk(directory) for name in names)
-    return any(os.lstat(path).st_size >= max_bytes for path in paths)
-
-
 def pip_failure(output: str, requirement: str, sha256: str) -> str:
     """Return in one sentence why pip did not deliver a source distribution."""
     if "DO NOT MATCH THE HASHES" in output:

@@ -122,7 +122,6 @@ dest:
 
 import errno
 import os
-import resource
 import shlex
 import shutil
 import sys
@@ -133,6 +132,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.common.text.converters import to_text
 from ansible.module_utils.urls import fetch_url
 
+from ansible_collections.herd.llama_cpp.plugins.module_utils._file_limit import file_size_limit, reached
 from ansible_collections.herd.llama_cpp.plugins.module_utils._source import (
     TREE,
     SourceError,
@@ -144,7 +144,6 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._source import (
     pip_failure,
     repack,
     requirement_line,
-    too_large,
 )
 from ansible_collections.herd.llama_cpp.plugins.module_utils._text import printable
 from ansible_collections.herd.llama_cpp.plugins.module_utils._urls import without_secrets
@@ -171,7 +170,7 @@ def fetch_git(module: AnsibleModule, work: str, target: str) -> None:
     def run(*arguments: str) -> str:
         code, output, errors = module.run_command([git] + options + list(arguments), environ_update=environment)
         if code != 0:
-            if too_large(work, module.params["max_mib"] << 20, errors):
+            if reached(work, module.params["max_mib"] << 20, errors):
                 raise OSError(errno.EFBIG, "too large")
             raise SourceError(git_failure(errors + output, url, version))
         return output.strip()
@@ -216,7 +215,7 @@ def fetch_pypi(module: AnsibleModule, work: str, target: str) -> None:
     command += ["--dest", downloads, "--no-input", "--disable-pip-version-check", "--progress-bar", "off"]
     code, output, errors = module.run_command(command, environ_update={"LC_ALL": "C.UTF-8"})
     if code != 0:
-        if too_large(work, module.params["max_mib"] << 20, output + errors):
+        if reached(work, module.params["max_mib"] << 20, output + errors):
             raise OSError(errno.EFBIG, "too large")
         raise SourceError(pip_failure(output + errors, requirement, sha256))
     path = only_file(downloads, requirement)
@@ -272,13 +271,11 @@ def main() -> None:
         work = tempfile.mkdtemp(prefix=".fetch-", dir=directory)
     except OSError as error:
         module.fail_json(msg="The source cannot be kept in %s: %s." % (directory, error.strerror))
-    # What is fetched is known by its checksum or commit only when it is there: it holds for git and pip, too.
-    limit, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    limits = [value for value in (module.params["max_mib"] << 20, hard) if value != resource.RLIM_INFINITY]
-    resource.setrlimit(resource.RLIMIT_FSIZE, (min(limits), hard))
     try:
         target = os.path.join(work, "source.tar.gz")
-        FETCHERS[module.params["type"]](module, work, target)
+        # What is fetched is known by its checksum or commit only when it is there.
+        with file_size_limit(module.params["max_mib"] << 20):
+            FETCHERS[module.params["type"]](module, work, target)
         os.replace(target, dest)
     except SourceError as error:
         module.fail_json(msg="The llama.cpp source is not to be had: %s." % to_text(error))
@@ -290,7 +287,6 @@ def main() -> None:
             )
         module.fail_json(msg="The llama.cpp source cannot be written below %s: %s." % (directory, error.strerror))
     finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
         shutil.rmtree(work, ignore_errors=True)
     module.exit_json(changed=True, dest=dest, commit=commit_of(dest))
 

@@ -34,10 +34,11 @@ from ansible_collections.herd.llama_cpp.tests.support import gguf_files as make
 from ansible_collections.herd.llama_cpp.tests.support.model_server import ModelServer, sha256
 
 ROOT = Path(__file__).absolute().parents[2]
-TOKEN = "hf_secretsecretsecret"
-PASSWORD = "PasswordOfTheOperator"
-SIGNATURE = "SignatureOfTheLink"
-LONE = "TokenAsTheUsersName"
+# Of this run: they are looked for in the list of processes, and another run of the tests may be going on on this machine.
+TOKEN = f"hf_secretsecretsecret{os.getpid()}"
+PASSWORD = f"PasswordOfTheOperator{os.getpid()}"
+SIGNATURE = f"SignatureOfTheLink{os.getpid()}"
+LONE = f"TokenAsTheUsersName{os.getpid()}"
 SECRETS = (TOKEN, PASSWORD, SIGNATURE, LONE)
 UNSAFE = ["../../precious.gguf", "/precious.gguf", "a/../../../precious.gguf", "x\x1b[31m\u202e.gguf", "..\\x.gguf"]
 ZEROS = "0" * 64
