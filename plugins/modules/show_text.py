@@ -8,13 +8,14 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: show_text
-short_description: Print text in the terminal exactly as it is
+short_description: Print text in the terminal as it is
 version_added: 0.1.0
 author:
   - herd.llama_cpp contributors (@herd)
 description:
   - Prints text without indentation, quotes or escapes, whatever result format the user has set, so that a table stays aligned
     and an example can be pasted. M(ansible.builtin.debug) shows text as part of a result, indented.
+  - Escape sequences and letters that do not show, which a file or another machine may have brought into it, are left out.
   - It runs on the control node and needs no connection.
 options:
   text:
