@@ -129,13 +129,16 @@ class Handler(BaseHTTPRequestHandler):
         if self.server.token and self.headers.get("Authorization") != f"Bearer {self.server.token}":
             self.send_bytes(401, b'{"error":"Invalid username or password."}', "application/json", {"X-Error-Code": "RepoNotFound"})
             return
-        if self.server.elsewhere or "/old-" in path:
-            where = self.server.elsewhere + self.path if self.server.elsewhere else self.path.replace("/old-", "/")
-            self.send_bytes(307, b"", "text/plain", {"Location": where})
-            return
         api = re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/revision/([^/]+))?", path)
         file = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path)
         match = api or file
+        if self.server.elsewhere or "/old-" in path:
+            where = self.server.elsewhere + self.path if self.server.elsewhere else self.path.replace("/old-", "/")
+            # The hub says there already what the client wants to know of a file.
+            wanted = self.server.directory / file.group(1) / file.group(3) if file else None
+            known = self.known(wanted, file.group(1)) if file and wanted and wanted.is_file() else {}
+            self.send_bytes(307, b"", "text/plain", {"Location": where, **known})
+            return
         repository = self.server.directory / match.group(1) if match else None
         commit = hashlib.sha1(match.group(1).encode()).hexdigest() if match else ""
         if not match or not repository or not repository.is_dir() or match.group(2) not in (None, "main", commit):
@@ -163,9 +166,13 @@ class Handler(BaseHTTPRequestHandler):
         if not wanted.is_file():
             self.send_bytes(404, b"Entry not found", "text/plain", {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": commit})
             return
-        extra = {"X-Repo-Commit": commit, "ETag": f'"{sha256(wanted)}"', "X-Linked-Etag": f'"{sha256(wanted)}"'}
-        extra["X-Linked-Size"] = str(wanted.stat().st_size)
-        self.send_path(str(wanted.relative_to(self.server.directory)), ranges=True, extra=extra)
+        self.send_path(str(wanted.relative_to(self.server.directory)), ranges=True, extra=self.known(wanted, match.group(1)))
+
+    def known(self, wanted: Path, repository: str) -> dict[str, str]:
+        """The headers in which the hub says what a file is."""
+        digest = f'"{sha256(wanted)}"'
+        commit = hashlib.sha1(repository.encode()).hexdigest()
+        return {"X-Repo-Commit": commit, "ETag": digest, "X-Linked-Etag": digest, "X-Linked-Size": str(wanted.stat().st_size)}
 
     def send_bytes(self, status: int, body: bytes, kind: str, extra: dict[str, str] | None = None) -> None:
         self.send_response(status)
