@@ -436,7 +436,7 @@ def bad_cases(shop: Path, server: ModelServer, closed: ModelServer, moved: Model
             ["in owner/lacking, part parts-00002-of-00003.gguf of a model in 3 files is missing"],
         ),
         "hub_no_revision": ({**hub, "gguf_model_huggingface_revision": "v9"}, ["has no revision v9"]),
-        "hub_nobody": ({**hub, "gguf_model_huggingface_endpoint": "http://127.0.0.1:9"}, ["http://127.0.0.1:9 cannot be reached"]),
+        "hub_nobody": ({**hub, "gguf_model_huggingface_endpoint": "http://127.0.0.1:9"}, ["http://127.0.0.1:9/api/models/owner/repo/revision/main cannot be reached"]),
         "hub_other_checksum": (
             {**hub, "gguf_model_sha256": sha256(shop / "other.gguf")},
             [f"has the SHA-256 {sha256(shop / 'model.gguf')} instead of {sha256(shop / 'other.gguf')}"],
