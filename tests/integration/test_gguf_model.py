@@ -436,7 +436,10 @@ def bad_cases(shop: Path, server: ModelServer, closed: ModelServer, moved: Model
             ["in owner/lacking, part parts-00002-of-00003.gguf of a model in 3 files is missing"],
         ),
         "hub_no_revision": ({**hub, "gguf_model_huggingface_revision": "v9"}, ["has no revision v9"]),
-        "hub_nobody": ({**hub, "gguf_model_huggingface_endpoint": "http://127.0.0.1:9"}, ["http://127.0.0.1:9/api/models/owner/repo/revision/main cannot be reached"]),
+        "hub_nobody": (
+            {**hub, "gguf_model_huggingface_endpoint": "http://127.0.0.1:9"},
+            ["http://127.0.0.1:9/api/models/owner/repo/revision/main cannot be reached"],
+        ),
         "hub_other_checksum": (
             {**hub, "gguf_model_sha256": sha256(shop / "other.gguf")},
             [f"has the SHA-256 {sha256(shop / 'model.gguf')} instead of {sha256(shop / 'other.gguf')}"],
@@ -593,7 +596,8 @@ def placed(story: Story, case: str) -> dict[str, str]:
         return {part: story.sum(part) for part in PARTS}
     if case == "path_control":
         return {part: story.first[case].after[part] for part in MINE}
-    name = {**dict.fromkeys(("hub_token", "hub_elsewhere", "hub_renamed"), "model.Q4_0.gguf"), "pypi": "small.gguf", "by_hand": "by-hand.gguf"}.get(case, "model.gguf")
+    own = {**dict.fromkeys(("hub_token", "hub_elsewhere", "hub_renamed"), "model.Q4_0.gguf"), "pypi": "small.gguf", "by_hand": "by-hand.gguf"}
+    name = own.get(case, "model.gguf")
     return {name: story.sum("model.gguf")}
 
 

@@ -101,6 +101,7 @@ def test_a_path_is_taken_as_it_is(written: Path) -> None:
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="there is no systemd-analyze")
 @pytest.mark.parametrize("unit", ["llama-server-tunnel.service", "llama-server-proxy.service", "llama-server.service", "llama-watchdog.service"])
 def test_systemd_heeds_every_credential(written: Path, unit: str) -> None:
-    done = subprocess.run(["systemd-analyze", "verify", "--man=no", str(written / unit)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    command = ["systemd-analyze", "verify", "--man=no", str(written / unit)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     said = [line for line in done.stdout.splitlines() if re.search("(?i)credential|specifier", line) or ("ignoring" in line and str(written) in line)]
     assert said == []

@@ -78,7 +78,9 @@ def test_a_listing_is_not_believed(size, digest):
     assert hub_files(answer, "a.gguf", "owner/repo") == [{"name": "a.gguf", "size_bytes": 0, "sha256": ""}]
 
 
-@pytest.mark.parametrize("name", ["../a.gguf", "/a.gguf", "x/../../a.gguf", "x//a.gguf", "./a.gguf", "x\\..\\a.gguf", "a\n.gguf", "a\u202e.gguf", "a\x1b[2J.gguf"])
+@pytest.mark.parametrize(
+    "name", ["../a.gguf", "/a.gguf", "x/../../a.gguf", "x//a.gguf", "./a.gguf", "x\\..\\a.gguf", "a\n.gguf", "a\u202e.gguf", "a\x1b[2J.gguf"]
+)
 def test_unsafe_names_are_refused(name):
     with pytest.raises(SelectError, match="owner/repo has a file whose name is not safe") as raised:
         hub_files({"siblings": [{"rfilename": name}]}, "*", "owner/repo")
