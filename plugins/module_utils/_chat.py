@@ -199,6 +199,8 @@ def _said(error: BaseException) -> str:
 def ask(openai: t.Any, request: ChatRequest) -> ChatAnswer:
     """Ask and return the answer, whatever it says; raises :class:`ChatError` when none came."""
     base = api_base(request.url)
+    if not request.api_key.isascii():
+        raise ChatError("api_key_file", "The API key has a letter that the openai client does not send. Put a key of ASCII letters and digits first.")
     started = time.monotonic()
     try:
         transport: t.Dict[str, t.Any] = {"trust_env": request.use_proxy}

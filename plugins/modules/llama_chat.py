@@ -31,7 +31,7 @@ options:
     description: The server's API key. Leave it out where the server wants none.
     type: str
   api_key_file:
-    description: A file on the machine the module runs on whose first line is the API key.
+    description: A file on the machine the module runs on with the server's API keys, one a line. The first one is used.
     type: path
   model:
     description: The model's name. Empty takes the first that the server lists.
@@ -184,6 +184,7 @@ except ImportError:
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.herd.llama_cpp.plugins.module_utils._api_keys import read_api_keys
 from ansible_collections.herd.llama_cpp.plugins.module_utils._chat import (
     ChatError,
     ChatRequest,
@@ -195,14 +196,12 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._chat import (
 
 def read_key(path):
     try:
-        with open(path, encoding="utf-8") as stream:
-            key = stream.readline().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not text"
-        raise ChatError("api_key_file", "The API key file %s cannot be read: %s." % (path, reason)) from error
-    if not key:
-        raise ChatError("api_key_file", "The API key file %s has an empty first line." % path)
-    return key
+        keys = read_api_keys(path)
+    except OSError as error:
+        raise ChatError("api_key_file", "The API key file %s cannot be read: %s." % (path, error.strerror)) from error
+    if not keys:
+        raise ChatError("api_key_file", "The API key file %s has no key." % path)
+    return keys[0]
 
 
 def main():
