@@ -18,6 +18,7 @@ import select
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -210,6 +211,12 @@ def test_the_keys_are_for_nginx_alone(proxy: Proxy) -> None:
     kept = proxy.folder / "keys.conf"
     assert (kept.stat().st_mode & 0o777, len(kept.read_text().splitlines())) == (0o600, 4)
     assert KEY not in (proxy.folder / "proxy.conf").read_text() + (proxy.folder / "nginx.log").read_text()
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="it needs systemd-analyze")
+def test_systemd_understands_its_unit(proxy: Proxy) -> None:
+    told = subprocess.run(["systemd-analyze", "verify", "--man=no", str(proxy.folder / "llama-server-proxy.service")], capture_output=True, text=True, check=False)
+    assert (told.returncode, told.stderr) == (0, "")
 
 
 def test_a_file_without_a_key_lets_nobody_in(tmp_path: Path) -> None:
