@@ -9,11 +9,11 @@ import os
 import re
 import signal
 import subprocess
-import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Iterator
 
+import healthy
 import memory_cases
 import oracle
 import pytest
@@ -72,10 +72,7 @@ def test_a_running_server(llama_cpp_bin: Path, smollm2: Path, tmp_path: Path, pa
              ",".join(running.endpoints), "--device", "RPC0,RPC1", "-ts", ",".join(map(str, split)), "--host", "127.0.0.1",
              "--port", "20390", "-lv", "4", "--no-warmup"], stdout=log, stderr=log, env=dict(os.environ, GGML_NO_BACKTRACE="1"))
         try:
-            deadline = time.monotonic() + 120
-            while "listening on" not in log_path.read_text(errors="replace"):
-                assert server.poll() is None and time.monotonic() < deadline, log_path.read_text(errors="replace")[-2000:]
-                time.sleep(0.2)
+            healthy.wait(20390, server, lambda: log_path.read_text(errors="replace"))
         finally:
             server.send_signal(signal.SIGTERM)
             try:

@@ -22,6 +22,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import healthy
+
 ROOT = Path(__file__).absolute().parents[2]
 NOBODY = (65534, 65534)
 # The last ones are what a key file may hold besides the one key that the role makes.
@@ -142,18 +144,7 @@ def llama_server(bin_dir: Path, model: Path) -> Iterator[Path]:
         [str(bin_dir / "llama-server"), "-m", str(model), "--host", str(folder / "api.sock"), "--threads-http", "72", "-c", "1024", "-np", "2",
          "--api-key-file", str(folder / "own-key"), "--no-webui"], stdout=log, stderr=log, umask=0)
     try:
-        ends = time.monotonic() + 120
-        while True:
-            client = http.client.HTTPConnection("localhost")
-            client.sock = socket.socket(socket.AF_UNIX)
-            with contextlib.suppress(OSError, http.client.HTTPException):
-                client.sock.connect(str(folder / "api.sock"))
-                client.request("GET", "/health")
-                if client.getresponse().status == 200:
-                    break
-            client.close()
-            assert server.poll() is None and time.monotonic() < ends, (folder / "llama-server.log").read_text(errors="replace")[-2000:]
-            time.sleep(0.1)
+        healthy.wait(folder / "api.sock", server, lambda: (folder / "llama-server.log").read_text(errors="replace"))
         (folder / "pid").write_text(str(server.pid))
         yield folder
     finally:

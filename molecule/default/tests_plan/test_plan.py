@@ -10,6 +10,7 @@ import time
 
 import clusters
 import pytest
+import requests
 import sparse_gguf
 from playbook_run import run_playbook
 
@@ -58,7 +59,7 @@ def test_a_cluster_that_runs_otherwise_fails_with_both_figures(change, says):
     on("head", f"cp -n {UNIT} /root/planned.service; sed '{change}' /root/planned.service > {UNIT}")
     on("head", "systemctl daemon-reload && systemctl restart llama-server")
     deadline = time.monotonic() + 60
-    while "listening on" not in on("head", "journalctl _SYSTEMD_INVOCATION_ID=$(systemctl show -P InvocationID llama-server) -o cat"):
+    while requests.get(f"{CLUSTER.url}/health", timeout=20).status_code != 200:
         assert time.monotonic() < deadline
         time.sleep(0.5)
     run = run_playbook("verify.yml", INVENTORY)
