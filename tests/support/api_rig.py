@@ -68,6 +68,10 @@ class Proxy:
             "__llama_server_socket": str(llama_server / "api.sock"), "__llama_server_proxy_credentials": str(folder),
             "__llama_server_unready_file": str(folder / "unready.json"), "__llama_server_code_dir": str(ROOT / "roles" / "llama_server" / "files"),
             "__llama_server_proxy_runtime_dir": str(folder), "ansible_connection": "local", "ansible_python_interpreter": sys.executable, **settings}
+        if "llama_server_tls" in settings:
+            subprocess.run(
+                ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", str(folder / "tls-key"), "-out",
+                 str(folder / "tls-certificate"), "-days", "9", "-subj", "/CN=x", "-addext", "subjectAltName=IP:127.0.0.1"], check=True, capture_output=True)
         (folder / "play.yml").write_text(PLAY, encoding="utf-8")
         (folder / "vars.json").write_text(json.dumps(variables), encoding="utf-8")
         run = subprocess.run(
@@ -84,10 +88,12 @@ class Proxy:
             subprocess.run(command, check=True, user=NOBODY[0], group=NOBODY[1], extra_groups=[])
         script = "mount -t tmpfs tmpfs /tmp && mount -t tmpfs tmpfs /var/log/nginx && exec setpriv --reuid=%d --regid=%d --clear-groups -- %s" % (
             *NOBODY, shlex.join(commands[-1]))
+        # Where this machine gives no more, with less than its unit has.
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         self._log = (folder / "nginx.log").open("wb")
         self.process = subprocess.Popen(
             ["unshare", "--mount", "sh", "-c", script], stdout=self._log, stderr=self._log,
-            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (files, files)))
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (min(files, most), most)))
         ends = time.monotonic() + 10
         while not self.listens():
             assert self.process.poll() is None and time.monotonic() < ends, (folder / "nginx.log").read_text(errors="replace")
