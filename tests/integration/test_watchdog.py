@@ -213,6 +213,9 @@ def test_a_key_that_only_the_proxy_refuses_is_said(tmp_path: Path, llama_server:
     """Such as when it was started before the key was changed."""
     (proxy.folder / "keys.conf").write_text("")
     proxy.process.send_signal(signal.SIGHUP)
+    ends = time.monotonic() + 20
+    while proxy.ask()[0] != 401:
+        assert time.monotonic() < ends
     processes = {HEAD: int((llama_server / "pid").read_text()), PROXY: proxy.process.pid}
     running = Watchdog(tmp_path, processes, api_rig.KEY.encode(), head=head(llama_server))
     try:
