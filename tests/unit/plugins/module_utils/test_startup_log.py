@@ -227,7 +227,70 @@ def test_recurrent_state_counts_the_layers_without_a_cache():
     ],
 )
 def test_every_way_to_say_where_it_listens(line):
-    assert log.parse_head(line).listening_url == "http://10.0.0.1:8080"
+    assert log.parse_head(line + "\nmain: model loaded").listening_url == "http://10.0.0.1:8080"
+
+
+@pytest.mark.parametrize("listens", [
+    "main: HTTP server is listening, hostname: 10.0.0.1, port: 8080, http threads: 7",
+    'INFO [                    main] HTTP server listening | tid="1" timestamp=1 hostname="10.0.0.1" port="8080"',
+])
+def test_a_head_that_listens_before_it_loads_has_not_started(listens):
+    begin = ["build: 4400 (0123abcd) with cc", listens, "main: loading model"]
+    full = "ggml_backend_cuda_buffer_type_alloc_buffer: allocating 812.50 MiB on device 1: cudaMalloc failed: out of memory"
+    failed = log.parse_head("\n".join(begin + [full, "llama_init_from_model: failed to allocate compute buffers", "main: exiting due to model loading error"]))
+    assert (failed.listening_url, failed.failure.kind, failed.failure.problem) == (
+        None, "out_of_memory", "CUDA1 has no room for a compute buffer of 812 MiB")
+    assert log.parse_head("\n".join(begin)).listening_url is None
+    # What is overcome before the model is loaded is no failure; what comes after it can be one.
+    served = log.parse_head("\n".join(begin + [full, "main: model loaded"]))
+    assert (served.listening_url, served.failure) == ("http://10.0.0.1:8080", None)
+    assert log.parse_head("\n".join(begin + ["main: model loaded", "CUDA error: an illegal memory access was encountered"])).failure.kind == "cuda_error"
+
+
+def test_the_worker_of_another_version_is_named_wherever_the_line_stands():
+    lines = ["0.00.386.093 E RPC server version mismatch: 4.0.1", "Failed to connect to 198.51.100.7:50052"]
+    for order in (lines, lines[::-1]):
+        failure = log.parse_head("\n".join(order)).failure
+        assert (failure.kind, failure.line) == ("rpc_version_mismatch", lines[0])
+        assert failure.problem.startswith("the rpc-server at 198.51.100.7:50052 speaks RPC protocol 4.0.1")
+    alone = log.parse_head(lines[1]).failure
+    assert alone.kind == "worker_unreachable" and "firewall" in alone.remedy and "the same llama.cpp" in alone.remedy
+
+
+@pytest.mark.parametrize("number, problem, remedy", [
+    (143, "a fork's quantiser made it", "Get a file of the model that llama.cpp itself can read"),
+    (43, "does not know tensors of type 43", "Install a newer llama.cpp"),
+])
+def test_a_tensor_type_that_is_unknown(number, problem, remedy):
+    line = "gguf_init_from_reader: tensor 'blk.0.attn_q.weight' has invalid ggml type %d. should be in [0, 43)" % number
+    failure = log.parse_head(line + "\ngguf_init_from_reader: failed to read tensor info").failure
+    assert failure.kind == "model_unsupported" and problem in failure.problem and remedy in failure.remedy
+
+
+@pytest.mark.parametrize("parse, line, problem, remedy", [
+    (log.parse_head, "error: invalid argument: --rpc", "this llama-server has no RPC backend", "GGML_RPC=ON"),
+    (log.parse_head, "error: invalid argument: --rpcs", "does not know the argument --rpcs", "Remove it"),
+    (log.parse_worker, "CUDA error: device kernel image is invalid", "the driver is older than the CUDA toolkit, or", "CMAKE_CUDA_ARCHITECTURES"),
+    (log.parse_worker, "CUDA error: system not yet initialized", "NVLink", "nvidia-fabricmanager"),
+    (log.parse_worker, "CUDA error: system has unsupported display driver / cuda driver combination", "of two versions", "Reboot"),
+    (log.parse_head, "gguf_init_from_reader: failed to read key-value pairs", "cut off, damaged, or newer", "checksum"),
+    (log.parse_head, "x: GGUFv1 is no longer supported, please use a more up-to-date version", "no longer reads", "current"),
+    (log.parse_head, "x: tensor 'a' of type 31 (TYPE_Q4_0_4_4 REMOVED) has 64 elements per row, not a multiple of block size (0)", "no longer reads", "current"),
+    (log.parse_head, "x: failed to open '/m/lora.gguf': No such file or directory", "there is no file /m/lora.gguf", "Correct the path"),
+    (log.parse_worker, "Invalid parameters", "rpc-server refuses its arguments", "every option has its value"),
+    (log.parse_worker, "Failed to create server socket", "cannot listen: another program", "ss -ltnp"),
+    (log.parse_head, "llama-server.service: Main process exited, code=killed, status=9/KILL", "was killed", "a stop took too long"),
+    (log.parse_head, "llama_init_from_model: quantized V cache requires flash_attn to be enabled", "needs flash attention", "f16"),
+])
+def test_no_sentence_claims_more_than_its_line_shows(parse, line, problem, remedy):
+    failure = parse(line).failure
+    assert problem in failure.problem and remedy in failure.remedy
+    assert not failure.problem.endswith((" ", ":"))
+
+
+def test_memory_that_could_not_be_locked_is_no_failure():
+    text = "warning: failed to mlock 98308096-byte buffer (after previously locking 0 bytes): Cannot allocate memory\nsrv  llama_server: exiting due to HTTP server error"
+    assert log.parse_head(text).failure.kind == "not_started"
 
 
 def test_layers_of_unequal_size_are_not_guessed():
@@ -357,7 +420,7 @@ def test_an_old_head_that_went_on_without_a_worker_failed_all_the_same():
         ("gguf_init_from_file: failed to open GGUF file '/m/a.gguf'", "model_not_found"),
         ("error loading model: failed to open /m/a.gguf: No such file or directory", "model_not_found"),
         ("/src/ggml-cuda.cu:97: CUDA error", "aborted"),
-        ("CUDA error: out of memory", "cuda_error"),
+        ("CUDA error: out of memory", "out_of_memory"),
         ("CUDA error: no kernel image is available for execution on the device", "wrong_cuda_architecture"),
         ("CUDA error: the provided PTX was compiled with an unsupported toolchain.", "driver_too_old"),
         ("/src/ggml-backend.cpp:1663: GGML_ASSERT(n_backends <= GGML_SCHED_MAX_BACKENDS) failed", "too_many_devices"),
