@@ -105,6 +105,9 @@ TENSOR_TYPES: t.Mapping[int, TensorType] = {
     42: TensorType("Q2_0", 64, 18),
 }
 
+# llama.cpp numbers its types without gaps; forks (ik_llama.cpp from 97 on) count theirs from far above.
+FIRST_TYPE_OF_FORKS = 90
+
 REMOVED_TENSOR_TYPES: t.Mapping[int, str] = {
     4: "Q4_2",
     5: "Q4_3",
@@ -508,7 +511,7 @@ def _read_value(cursor: _Cursor, key: str, type_number: int) -> t.Any:
         return cursor.raw(length, what).decode("utf-8", "replace")
     if type_number == _TYPE_ARRAY:
         return _read_array(cursor, key)
-    raise GgufError(f"{cursor.reader.label} is damaged: key {printable(key)} has a value of the unknown type {type_number}")
+    raise GgufError(f"{cursor.reader.label} is damaged or newer than GGUF version 3: key {printable(key)} has a value of the unknown type {type_number}")
 
 
 def _read_array(cursor: _Cursor, key: str) -> t.Any:
@@ -523,7 +526,7 @@ def _read_array(cursor: _Cursor, key: str) -> t.Any:
     elif type_number == _TYPE_ARRAY:
         raise GgufError(f"{label} has an array of arrays at key {printable(key)}, which llama.cpp does not read")
     else:
-        raise GgufError(f"{label} is damaged: array {printable(key)} has elements of the unknown type {type_number}")
+        raise GgufError(f"{label} is damaged or newer than GGUF version 3: array {printable(key)} has elements of the unknown type {type_number}")
     if length > MAX_ARRAY_ELEMENTS:
         raise GgufError(f"{label} is damaged: array {printable(key)} is said to have {length} elements")
     if length * smallest > cursor.remaining:
@@ -632,8 +635,12 @@ def _read_tensor(cursor: _Cursor, index: int, n_tensors: int) -> TensorInfo:
         )
     if type_number not in TENSOR_TYPES:
         raise GgufError(
-            f"{label} has tensor {shown} of the unknown type {type_number}: the file is damaged or newer than this"
-            f" collection, which knows the types up to {max(TENSOR_TYPES)}"
+            f"{label} has tensor {shown} of the unknown type {type_number}: "
+            + (
+                "a fork's quantiser made the file, or it is damaged; get one that llama.cpp itself can read"
+                if type_number >= FIRST_TYPE_OF_FORKS
+                else f"the file is damaged or newer than this collection, which knows the types up to {max(TENSOR_TYPES)}"
+            )
         )
     kind = TENSOR_TYPES[type_number]
     row = shape[0] if shape else 1

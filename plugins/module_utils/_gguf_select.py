@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import fnmatch
+import re
 import typing as t
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf import missing_shards_problem, shard_names
@@ -21,6 +22,16 @@ def _listed(names: t.Sequence[str]) -> str:
     return shown if len(names) <= 5 else "%s and %d more" % (shown, len(names) - 5)
 
 
+# A file cut for a hub's limit of size, m.gguf.part1of2 or m.gguf.part-aa: bytes, not the parts that llama.cpp knows.
+_RAW_PART = re.compile(r"(\.gguf)[.-](?:part|split)[-_.]?\w+$", re.IGNORECASE)
+
+
+def _matches(name: str, pattern: str) -> bool:
+    """Whether a name, whole or without its folder or what it was cut into, is meant by the pattern."""
+    plain = _RAW_PART.sub(r"\1", name)
+    return any(fnmatch.fnmatchcase(form, pattern) for form in (name, plain, name.rpartition("/")[2], plain.rpartition("/")[2]))
+
+
 def url_shards(url: str) -> t.List[str]:
     """The addresses of all parts of the model a URL (or path) is part of; a query stays as it is."""
     path, mark, query = url.partition("?")
@@ -33,8 +44,10 @@ def select_model(names: t.Iterable[str], pattern: str, place: str) -> t.List[str
     The pattern is a file's whole name or has the wildcards of a shell; it may also be the bare name of a file that lies in a
     folder. It must mean one model: guessing between two would deploy another one on another day.
     """
+    names = list(names)
     present = {name for name in names if name.lower().endswith(".gguf")}
-    if not present:
+    raw = sorted(name for name in names if _RAW_PART.search(name) and _matches(name, pattern))
+    if not present and not raw:
         raise SelectError("%s has no .gguf file" % place)
     if pattern in present:
         matching = [pattern]
@@ -47,8 +60,14 @@ def select_model(names: t.Iterable[str], pattern: str, place: str) -> t.List[str
         wanted = shard_names(pattern)
         if len(wanted) > 1 and any(name in present for name in wanted):
             matching = [name for name in wanted if name in present]
+    if not matching and raw:
+        whole = _RAW_PART.sub(r"\1", raw[0])
+        raise SelectError("%s has '%s' only as raw parts that are no GGUF files of their own (%s); join them in order, as with cat %s.part* > %s, and give"
+                          " the path of that file" % (place, pattern, _listed(raw), whole, whole))
     if not matching:
-        raise SelectError("%s has no file '%s'; it has %s" % (place, pattern, _listed(sorted(present))))
+        alike = sorted(name for name in present if _matches(name.lower(), pattern.lower()))
+        hint = "; upper and lower case count: did you mean %s?" % _listed(alike) if alike else "; it has %s" % _listed(sorted(present))
+        raise SelectError("%s has no file '%s'%s" % (place, pattern, hint))
     models = []
     for name in matching:
         parts = shard_names(name)

@@ -32,6 +32,8 @@ import re
 import typing as t
 from dataclasses import asdict, dataclass, field
 
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf import FIRST_TYPE_OF_FORKS
+
 _COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 # journalctl's default output puts this before the line
 _SYSLOG = re.compile(r"^[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \S+ [^\s\[\]]+\[\d+\]: ")
@@ -401,13 +403,9 @@ def _explain_unreachable(match: "t.Match[str]", story: _Story) -> t.Tuple[str, s
     )
 
 
-# Upstream's types are numbered without gaps (ggml/include/ggml.h, GGML_TYPE_COUNT is 43 in b11434); forks count theirs from about 100 on.
-_TYPES_OF_FORKS = 90
-
-
 def _explain_type(match: "t.Match[str]", story: _Story) -> t.Tuple[str, str]:
     number = int(match.group(1))
-    if number >= _TYPES_OF_FORKS:
+    if number >= FIRST_TYPE_OF_FORKS:
         return "the model file has tensors of type %d, which no llama.cpp has: a fork's quantiser made it" % number, (
             "Get a file of the model that llama.cpp itself can read, or quantise one"
         )

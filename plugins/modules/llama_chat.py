@@ -49,7 +49,7 @@ options:
     description: The sampler's seed, for temperatures above 0.
     type: int
   max_tokens:
-    description: The most tokens the answer may have. Without it the model decides.
+    description: The most tokens that thinking and answer may have together. Without it the model decides.
     type: int
   timeout_s:
     description: Seconds to wait for the answer.
@@ -107,6 +107,11 @@ answer:
   returned: when the server answered
   type: str
   sample: The capital of France is Paris.
+thinking:
+  description: What the model thought before it answered, which is no part of the answer. Empty where it did not.
+  returned: when the server answered
+  type: str
+  sample: ""
 finish_reason:
   description: Why the model stopped, V(stop) or V(length).
   returned: when the server answered

@@ -38,6 +38,10 @@ def test_one_model(pattern, chosen):
         (NAMES, "absent.gguf", "here has no file 'absent.gguf'; it has Q8_0/big-00001-of-00003.gguf, .* and 1 more"),
         (NAMES, "README.md", "here has no file 'README.md'"),
         (["README.md"], "*", "here has no .gguf file"),
+        (["b.gguf", "a.gguf.part1of2", "a.gguf.part2of2"], "a.gguf", r"only as raw parts .*a.gguf.part1of2, a.gguf.part2of2.*cat a.gguf.part\* > a.gguf"),
+        (["d/a.gguf.part-aa"], "*a*", "raw parts that are no GGUF files"),
+        (["b.gguf", "a.gguf.part1of2"], "*c*", "has no file '\\*c\\*'; it has b.gguf"),
+        (["m.Q4_K_M.gguf", "m.Q8_0.gguf"], "*q4_k_m*", "upper and lower case count: did you mean m.Q4_K_M.gguf"),
         (SPLIT[:2], "*", "in here, part big-00003-of-00003.gguf of a model in 3 files is missing"),
         # The very part that was asked for is the missing one.
         (SPLIT[1:], SPLIT[0], "in here, part big-00001-of-00003.gguf of a model in 3 files is missing"),
