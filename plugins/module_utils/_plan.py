@@ -797,10 +797,19 @@ def _smaller_quantisation(request: Request, machines: Sequence[Machine]) -> Opti
 
 
 def _one_more_machine(request: Request, machines: Sequence[Machine]) -> Optional[Dict[str, Any]]:
-    """The smallest device of one further machine that makes it fit."""
+    """How many more machines like the largest there is make it fit, or else the smallest device of one further machine that does."""
     devices = [d for m in machines for d in m.devices]
     if len(devices) >= MAX_DEVICES:
         return None
+    model = max((m for m in machines if m.devices), key=lambda m: sum(d.free_mib for d in m.devices), default=None)
+    if model is not None:
+        for count in range(1, (MAX_DEVICES - len(devices)) // len(model.devices) + 1):
+            more = [Machine("another%d" % n, tuple(replace(d, machine="another%d" % n) for d in model.devices)) for n in range(count)]
+            if _quick_fits(request, list(machines) + more):
+                each = " + ".join("%.0f" % (d.free_mib / 1024) for d in model.devices)
+                return {"change": "machine", "machines": count, "like": model.name, "free_mib": sum(d.free_mib for d in model.devices),
+                        "text": "%d more machine%s like %s (%s GiB free%s)" % (
+                            count, "" if count == 1 else "s", model.name, each, "" if count == 1 else " each")}
     kind = devices[0].kind if devices else "cuda"
     reserve = max((d.reserve_mib for d in devices), default=0)
 

@@ -417,6 +417,8 @@ def sureness(plan: Mapping) -> t.List[str]:
     if sure.get("device_kinds_not_measured"):
         lines.append("The comparison was made on CPU devices; on %s the buffers follow the same rules but were not measured." % (
             ", ".join(str(kind).upper() for kind in sure["device_kinds_not_measured"])))
+    if plan.get("requests"):
+        lines.append("It serves " + plan["requests"])
     lines += figures_lines(plan)
     if plan.get("search") == "beam":
         lines.append("There were too many different sets of devices to try all: a better split may exist.")

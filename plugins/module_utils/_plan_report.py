@@ -238,6 +238,7 @@ def plan_as_dict(plan: Plan, kept: bool = False) -> Dict[str, Any]:
         "n_layers": len(model.layers),
         "context_size": settings.context_size,
         "context_per_slot": settings.sequence_context,
+        "requests": requests(settings, model.n_ctx_train),
         "settings": {
             "context_size": settings.context_size, "parallel": settings.parallel, "kv_unified": settings.kv_unified,
             "batch": settings.batch, "ubatch": settings.ubatch, "flash_attention": settings.flash_attention,
@@ -269,6 +270,23 @@ def plan_as_dict(plan: Plan, kept: bool = False) -> Dict[str, Any]:
         result["problems"].insert(0, "%(machine)s: %(device)s is %(missing_mib)d MiB short in the best split" % plan.shortfall)
     result["failure"] = failure(result)
     return result
+
+
+def requests(settings: RunSettings, n_ctx_train: int = 0) -> str:
+    """How many requests of how many tokens the context is for, in a sentence.
+
+    By what llama-server b11434 does (tools/server/server-context.cpp): a prompt beyond its slot's context gets 400, an answer ends there, a
+    request without a free slot waits, and where a shared cache has no room left all requests at work get 500. A slot has no more than the
+    model was trained for.
+    """
+    tokens, several = settings.sequence_context, settings.parallel > 1
+    if several and settings.kv_unified:
+        return ("%d requests at a time share %d tokens for prompts and answers; where they need more together, all of them fail with HTTP 500"
+                " (llama_server_kv_unified)." % (settings.parallel, tokens))
+    if n_ctx_train:
+        tokens = min(tokens, n_ctx_train)
+    return "%s%d tokens for prompt and answer; further ones wait, and a longer prompt is refused with HTTP 400." % (
+        "%d requests at a time, each of up to " % settings.parallel if several else "1 request at a time, of up to ", tokens)
 
 
 def failure(result: Mapping[str, Any]) -> str:

@@ -96,14 +96,53 @@ def test_the_policy_is_the_inventory_s(models: Path, tmp_path: Path) -> None:
     assert run.rc == 0 and run.says("-ts 27,27,27") and not run.says("Not needed:"), run.output
 
 
+def test_without_plan_model_it_is_the_inventory_s(models: Path, tmp_path: Path) -> None:
+    """From a web server, as the role gguf_model would fetch it, for a head that does not exist."""
+    handler = type("Handler", (_Ranges,), {"file": models / "llama-70b-q6.gguf", "key": ""})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        inventory = INVENTORY + (f"    gguf_model_source: url\n    gguf_model_url: http://127.0.0.1:{server.server_port}/llama-70b-q6.gguf\n"
+                                 f"    gguf_model_sha256: '{'0' * 64}'\n    gguf_model_dir: {tmp_path}/models\n")
+        run, page = plan(tmp_path, "", inventory=inventory)
+        server.shutdown()
+    assert run.rc == 0 and run.says("-ts 27,27,27") and run.says("It fits"), run.output
+    assert f"{tmp_path}/models/llama-70b-q6.gguf" in page.read_text()
+    assert 0 < handler.sent < 4 << 20, "more than a header was sent"
+    package = INVENTORY + "    gguf_model_source: pypi\n    gguf_model_pypi_package: some-model\n    gguf_model_pypi_version: '1'\n"
+    package += f"    gguf_model_pypi_sha256: '{'0' * 64}'\n    gguf_model_pypi_member: a.gguf\n    gguf_model_dir: {tmp_path}/models\n"
+    run, _page = plan(tmp_path, "", inventory=package)
+    assert run.rc != 0 and run.says("(gguf_model_source pypi) cannot be read before the model is fetched", "-e plan_model="), run.output
+
+
+def test_what_is_skipped_is_not_shown(models: Path, tmp_path: Path) -> None:
+    run, _page = plan(tmp_path, models / "llama-70b-q4.gguf")
+    assert run.rc == 0 and "skipping:" not in run.output, run.output
+    assert "TASK [Stop where something to plan with is missing]" not in run.output
+
+
+def test_the_plan_says_how_many_requests_of_how_many_tokens(models: Path, tmp_path: Path) -> None:
+    run, page = plan(tmp_path, models / "llama-70b-q4.gguf")
+    said = "It serves 2 requests at a time, each of up to 4096 tokens for prompt and answer; further ones wait, and a longer prompt is refused with HTTP 400."
+    assert run.says(said) and said in page.read_text(), run.output
+    assert run.says("-c 8192 -np 2 --no-kv-unified")
+    shared, _page = plan(tmp_path, models / "llama-70b-q4.gguf", "-e", "{llama_server_kv_unified: true, llama_server_parallel: 4}")
+    assert shared.says("4 requests at a time share 8192 tokens", "all of them fail with HTTP 500") and shared.says("-np 4 --kv-unified"), shared.output
+
+
+def test_how_many_more_machines_it_takes(models: Path, tmp_path: Path) -> None:
+    run, _page = plan(tmp_path, models / "llama-405b.gguf")
+    assert run.rc != 0 and re.search(r"\d+ more machines like gpu[012] \(23 GiB free each\)", re.sub(r"\s+", " ", run.output)), run.output
+
+
 class _Ranges(http.server.BaseHTTPRequestHandler):
     """One file in parts, for who has the token."""
 
     file: Path
+    key = "Bearer s3cret"
     sent = 0
 
     def do_GET(self) -> None:
-        if self.headers.get("Authorization") != "Bearer s3cret":
+        if self.key and self.headers.get("Authorization") != self.key:
             self.send_response(401)
             self.send_header("Content-Length", "0")
             self.end_headers()
