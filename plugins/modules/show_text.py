@@ -21,6 +21,12 @@ options:
     description: The text.
     type: str
     required: true
+  at_end:
+    description:
+      - Keep it for the end of the run, below the recap, where the callback P(herd.llama_cpp.at_end#callback) is enabled. Of several the last is printed, and
+        none where something failed.
+    type: bool
+    default: false
 attributes:
   action:
     description: It is an action plugin.
@@ -49,4 +55,9 @@ text:
   returned: success
   type: str
   sample: URL http://192.168.1.100:8080/v1
+kept_for_the_end:
+  description: Whether it is kept for the end of the run.
+  returned: success
+  type: bool
+  sample: false
 """
