@@ -40,8 +40,8 @@ def test_three_machines_that_nobody_has_set_up(models: Path, tmp_path: Path) -> 
     run, page = plan(tmp_path, models / "llama-70b-q6.gguf")
     assert run.rc == 0, run.output
     assert all(counts["unreachable"] == 0 for counts in run.recap.values()), "a machine was asked"
-    assert run.says("gpu1", "198.18.9.2:50052") and run.says("gpu2", "198.18.10.3:50052")
-    assert run.says("--rpc 198.18.9.2:50052,198.18.10.3:50052") and run.says("-ts 27,27,27")
+    assert run.says("gpu1", "127.18.9.2:50052") and run.says("gpu2", "127.18.10.3:50052")
+    assert run.says("--rpc 127.18.9.2:50052,127.18.10.3:50052") and run.says("-ts 27,27,27")
     html = page.read_text()
     assert "It fits" in html and "RTX &lt;4090&gt; &amp;" in html
     again, _page = plan(tmp_path, models / "llama-70b-q6.gguf")
@@ -132,6 +132,18 @@ def test_the_plan_says_how_many_requests_of_how_many_tokens(models: Path, tmp_pa
 def test_how_many_more_machines_it_takes(models: Path, tmp_path: Path) -> None:
     run, _page = plan(tmp_path, models / "llama-405b.gguf")
     assert run.rc != 0 and re.search(r"\d+ more machines like gpu[012] \(23 GiB free each\)", re.sub(r"\s+", " ", run.output)), run.output
+
+
+def test_the_commands_are_those_of_the_services(models: Path, tmp_path: Path) -> None:
+    """The arguments of the role's own unit, the ends of the tunnels, and the workers on their own loopback addresses."""
+    run, _page = plan(tmp_path, models / "llama-70b-q6.gguf", "-e", "llama_server_metrics=true", "-e", "{llama_server_extra_args: [--no-mmap]}")
+    flat = re.sub(r"[\s\\\\]+", " ", run.output)
+    assert run.rc == 0 and "--host /run/llama-server/api.sock" in flat and "--alias llama-70b-q6 " in flat, run.output
+    assert "--metrics" in flat and flat.count("--no-mmap") == 1 and "--api-key-file /etc/llama-server/api-key" in flat, run.output
+    assert "ggml-rpc-server -H 127.0.0.1 -p 50052 -d CUDA0" in flat and flat.count("--ctx-size") + flat.count(" -c 8192") == 1, run.output
+    plain, _page = plan(tmp_path, models / "llama-70b-q6.gguf", "-e", "{rpc_server_tls: false, llama_server_proxy: false}")
+    flat = re.sub(r"[\s\\\\]+", " ", plain.output)
+    assert "--rpc 198.18.9.2:50052,198.18.10.3:50052" in flat and "-H 198.18.9.2 -p 50052" in flat and "--port 8080" in flat, plain.output
 
 
 class _Ranges(http.server.BaseHTTPRequestHandler):
