@@ -40,7 +40,7 @@ _MAX_QUOTE = 300
 
 # What nvidia-smi says instead of a report, and what to do. The messages are nvidia-smi's own and NVML's (nvmlErrorString in nvml.h); for
 # those with more than one cause the sentence says how to tell them apart.
-_LOAD = "load the driver (modprobe nvidia), or install the one for the running kernel"
+_LOAD = "load the driver (modprobe nvidia) or install the one for the running kernel"
 _REMEDIES = (
     ("couldn't communicate with the NVIDIA driver", _LOAD),
     ("Driver Not Loaded", _LOAD),
