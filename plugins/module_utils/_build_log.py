@@ -187,7 +187,8 @@ _RULES = (
           r"|ninja: error: '([^']*)', needed by '([^']*)', missing and no known rule to make it", "{0}{2} is missing, of which {1}{3} is made",
           "Where it is a library, install the package that has it (librt, libdl and libm: the C library's development package, Debian libc6-dev) and"
           " configure again in an empty build directory; where it is a source file, unpack the source again"),
-    _rule("not_configured", r"ninja: error: loading 'build\.ninja'|could not load cache|^Error: .* is not a directory|No targets specified and no makefile found",
+    _rule("not_configured", r"ninja: error: loading 'build\.ninja'|could not load cache|^Error: .* is not a directory"
+          r"|No targets specified and no makefile found",
           "the build directory was not configured", "Run cmake first"),
     _rule("no_permission", r"([^\s:]{1,300}): Permission denied", "the build may not read, write or run {0}",
           "Check its owner and mode, and whether its file system allows programs (noexec)"),

@@ -104,7 +104,8 @@ def plan_commands(
     for instance in in_order:
         commands.append({
             "machine": instance["machine"], "unit": instance["unit"], "device": instance["device"], "endpoint": instance["endpoint"],
-            "argv": [bin_dir + "/ggml-rpc-server", "-H", "127.0.0.1" if instance["tls_unit"] else instance["address"], "-p", str(instance["port"]), "-d", instance["device"]],
+            "argv": [bin_dir + "/ggml-rpc-server", "-H", "127.0.0.1" if instance["tls_unit"] else instance["address"],
+                     "-p", str(instance["port"]), "-d", instance["device"]],
         })
     for command in commands:
         command["text"] = wrapped(command["argv"])

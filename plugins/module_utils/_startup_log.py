@@ -436,8 +436,8 @@ _SAME_EVERYWHERE = (
     _rule("driver_too_old", r"unsupported display driver / cuda driver combination|forward compatibility was attempted on non supported HW",
           "the NVIDIA driver that is loaded and its libraries are of two versions, or a compatibility library is in the way",
           "Reboot after a driver's update, and let no libcuda of a toolkit (compat) come before the driver's", when_running=True),
-    _rule("fabric_manager", r"CUDA error: system not yet initialized", "the GPUs' NVLink fabric is not set up", "Start nvidia-fabricmanager of the driver's version",
-          when_running=True),
+    _rule("fabric_manager", r"CUDA error: system not yet initialized", "the GPUs' NVLink fabric is not set up",
+          "Start nvidia-fabricmanager of the driver's version", when_running=True),
     _rule("wrong_cuda_architecture", r"no kernel image is available for execution on the device", "llama.cpp was not built for this GPU's architecture",
           "Add it to CMAKE_CUDA_ARCHITECTURES and build again", when_running=True),
     _rule("wrong_cuda_architecture", r"device kernel image is invalid",
@@ -448,7 +448,8 @@ _SAME_EVERYWHERE = (
     _rule("out_of_memory", r"CUDA error: out of memory", "a GPU of this machine has no memory left",
           "See with nvidia-smi who holds it; lower the context size or give this GPU fewer layers", when_running=True),
     _rule("cuda_error", r"CUDA error: (.{1,300})", "CUDA failed: {0}",
-          "See whether the kernel's log (dmesg) has an Xid error at that time, which is the GPU's or the driver's; without one it is llama.cpp's own", when_running=True),
+          "See whether the kernel's log (dmesg) has an Xid error at that time, which is the GPU's or the driver's; without one it is llama.cpp's own",
+          when_running=True),
     _rule("rpc_not_built", r"^error: (?:invalid|unknown) argument: --rpc$|RPC not supported in this build|[Ff]ailed to find RPC (?:backend|add server function)"
           r"|Failed to obtain RPC backend start server function", "this {program} has no RPC backend",
           "Build it with GGML_RPC=ON, and keep the libggml-*.so files beside the program"),
@@ -456,7 +457,8 @@ _SAME_EVERYWHERE = (
           "Remove it, or install a llama.cpp that has it"),
     _Rule("unknown_device", re.compile(r"error while handling argument \"(?:--device|-dev)\": invalid device: (\S+)|^error: unknown device: (\S+)"
                                        r"|ggml_backend_cuda_init: invalid device (\d+)"), _explain_unknown_device),
-    _rule("cannot_listen", r"couldn't bind (?:HTTP server|to server) socket,? hostname[:=] ?(?P<host>\S+?),? port[:=] ?(?P<port>\d+)|^Failed to create server socket",
+    _rule("cannot_listen", r"couldn't bind (?:HTTP server|to server) socket,? hostname[:=] ?(?P<host>\S+?),? port[:=] ?(?P<port>\d+)"
+          r"|^Failed to create server socket",
           "{program} cannot listen on {host} port {port}: another program has the port, the address is not this machine's, or the port is below 1024",
           "See who has the port with ss -ltnp and which addresses there are with ip address, then change the port or the address"),
 )  # fmt: skip
@@ -508,7 +510,8 @@ _HEAD_RULES = (
           lambda match, story: _no_room("CPU", "%.0f MiB" % float(match.group(1)), story)),
     # mlock, too, says this, as a warning
     _rule("out_of_memory", r"std::bad_alloc|^(?!.{0,200}failed to mlock).{0,200}Cannot allocate memory", "this machine has no memory left", _FEWER_LAYERS),
-    _rule("bad_flash_attention", r"quantized V cache (?:was requested, but this )?requires (?:Flash Attention|flash_attn)|V cache quantization requires flash_attn",
+    _rule("bad_flash_attention", r"quantized V cache (?:was requested, but this )?requires (?:Flash Attention|flash_attn)"
+          r"|V cache quantization requires flash_attn",
           "a quantised V cache needs flash attention", "Turn flash attention on or take the V cache type f16"),
     _rule("no_backend", r"no backends are loaded|no CPU backend found", "llama-server found no backend library",
           "Keep the libggml-*.so files beside the program, as they were built"),
@@ -536,7 +539,8 @@ _LAST_RESORT = (
     _rule("crashed", r"[Ss]egmentation fault|status=11/SEGV", "{program} crashed", "Report it to llama.cpp with the whole log", when_running=True),
     _rule("killed", r"code=killed, status=9/KILL", "{program} was killed",
           "The journal says so where systemd did it, because a stop took too long; else see the kernel's log (dmesg) for want of memory", when_running=True),
-    _rule("not_started", r"error loading model|failed to load model|failed to initialize the context|failed to create_context|exiting due to|unable to load model",
+    _rule("not_started", r"error loading model|failed to load model|failed to initialize the context|failed to create_context|exiting due to"
+          r"|unable to load model",
           "{program} gave up", "Look at the lines before this one; more is said with -lv 4"),
 )  # fmt: skip
 

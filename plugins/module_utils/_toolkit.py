@@ -126,7 +126,8 @@ class _Plan:
             needed = driver_of_cuda(self.minimum)
             remedy = "Update the driver to %s or newer" % needed if needed else "Update the driver to one that serves CUDA %s" % self.minimum
             if version_tuple(version) < _AFTER_KEPLER:
-                remedy += ", where there is one for its GPU: 470 is the last for Kepler (Tesla K80, GeForce 600 and 700), 390 for Fermi; such a GPU cannot be used"
+                remedy += (", where there is one for its GPU: 470 is the last for Kepler (Tesla K80, GeForce 600 and 700), 390 for Fermi;"
+                           " such a GPU cannot be used")
             self.wrong(
                 "its %s serves CUDA%s, and llama.cpp is built with %s or newer" % (driver, " up to %s" % cuda if cuda else " older than 11.8", self.minimum),
                 remedy, seen["machine"],

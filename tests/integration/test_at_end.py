@@ -33,7 +33,8 @@ PLAY = """
 def test_it_comes_below_the_recap(tmp_path: Path, config: str, wrong: bool, order: list[str]) -> None:
     (tmp_path / "play.yml").write_text(PLAY)
     (tmp_path / "own.cfg").write_text("[defaults]\nforks = 5\n")
-    environment = {**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_CONFIG": str(ROOT / config) if config else str(tmp_path / "own.cfg"),
+    environment = {**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0",
+                   "ANSIBLE_CONFIG": str(ROOT / config) if config else str(tmp_path / "own.cfg"),
                    "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "playbooks/collections")}
     command = [str(Path(sys.executable).parent / "ansible-playbook"), str(tmp_path / "play.yml"), "-e", f"{{wrong: {str(wrong).lower()}}}"]
     output = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False).stdout

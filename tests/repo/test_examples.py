@@ -45,7 +45,8 @@ def test_the_head_goes_where_the_workers_listen(plays: list[dict[str, Any]], too
         play["vars"] = {**play.get("vars", {}), **role["vars"]}
         play["become"] = False
         play["tasks"] = [{"name": "Look", "ansible.builtin.include_role": {"name": role["role"], "tasks_from": "preflight"}}]
-    told = "{{ {'workers': workers, 'endpoints': llama_server_rpc_endpoints, 'tunnels': llama_server_rpc_tunnels, 'problems': llama_server_problems} | to_json }}"
+    told = ("{{ {'workers': workers, 'endpoints': llama_server_rpc_endpoints, 'tunnels': llama_server_rpc_tunnels,"
+            " 'problems': llama_server_problems} | to_json }}")
     plays[-1]["tasks"].append({"name": "Tell", "ansible.builtin.copy": {"content": told, "dest": str(tmp_path / "told.json"), "mode": "0600"}})
     (tmp_path / "play.yml").write_text(yaml.safe_dump(plays, width=1000))
     (tmp_path / "hosts.yml").write_text(INVENTORY)

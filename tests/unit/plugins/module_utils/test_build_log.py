@@ -226,7 +226,8 @@ def test_a_line_of_thousands_is_cut():
         ("/usr/include/bits/mathcalls.h(79): error: exception specification is incompatible with that of previous function \"cospi\"", "glibc_too_new"),
         ("collect2: error: ld returned 1 exit status", "link_error"),
         ("CMake Error: CMAKE_CUDA_ARCHITECTURES must be valid if set.", "unknown_architecture"),
-        ('CMake Error at a:1 (target_link_libraries):\n  Target "ggml-cuda" links to:\n\n    CUDA::cuda_driver\n\n  but the target was not found.', "cuda_driver_stub_missing"),
+        ('CMake Error at a:1 (target_link_libraries):\n  Target "ggml-cuda" links to:\n\n    CUDA::cuda_driver\n\n  but the target was not found.',
+         "cuda_driver_stub_missing"),
         ("fatal: unable to access 'https://example.org/': Could not resolve host: example.org", "network"),
         ("ccache: error: failed to create temporary file for /x: Read-only file system", "ccache_failed"),
         ("nvcc fatal   : A single input file is required for a non-link phase", "compile_error"),
@@ -286,8 +287,10 @@ def test_cmakes_messages_are_read_by_the_paragraph():
     text = (
         "CMake Error at /usr/share/cmake/Modules/CMakeDetermineCompilerId.cmake:838 (message):\n"
         "  Compiling the CUDA compiler identification source file\n  \"CMakeCUDACompilerId.cu\" failed.\n\n\n\n  Build flags:\n\n\n\n  The output was:\n\n\n\n"
-        "  /usr/include/bits/mathcalls.h(91): error: exception specification is\n  incompatible with that of previous function \"sinpi\" (declared at line 2594\n"
-        "  of /opt/cuda/include/crt/math_functions.h)\n\n     extern double sinpi (double __x) noexcept (true);\n\n\n\n-- Configuring incomplete, errors occurred!\n"
+        "  /usr/include/bits/mathcalls.h(91): error: exception specification is\n  incompatible with that of previous function \"sinpi\" (declared at"
+        " line 2594\n"
+        "  of /opt/cuda/include/crt/math_functions.h)\n\n     extern double sinpi (double __x) noexcept (true);\n\n\n\n"
+        "-- Configuring incomplete, errors occurred!\n"
     )
     failure = log.parse_build(text).failure
     assert failure.kind == "glibc_too_new" and "sinpi" in failure.problem and "newer CUDA toolkit" in failure.remedy
@@ -317,7 +320,8 @@ def test_a_c_library_that_does_not_match():
 
 
 def test_the_compiler_to_install_is_named_with_its_version():
-    text = "/usr/bin/gcc-14: fatal error: cannot execute \u2018cc1plus\u2019: execvp: No such file or directory\nnvcc fatal   : Failed to preprocess host compiler properties.\n"
+    text = "/usr/bin/gcc-14: fatal error: cannot execute \u2018cc1plus\u2019: execvp: No such file or directory\n"
+    text += "nvcc fatal   : Failed to preprocess host compiler properties.\n"
     failure = log.parse_build(text).failure
     assert (failure.kind, failure.problem) == ("compiler_missing", "the compiler gcc-14 is there in part only: its cc1plus is missing")
     assert "g++-14 has cc1plus" in failure.remedy
@@ -325,7 +329,8 @@ def test_the_compiler_to_install_is_named_with_its_version():
 
 @pytest.mark.parametrize(
     "architecture, remedy",
-    [("compute_120", "CUDA 12.8 or newer"), ("sm_61", "CUDA 12.9 or older"), ("compute_999", "CUDA 13.0 or newer"), ("compute_99", "a newer one for a newer GPU")],
+    [("compute_120", "CUDA 12.8 or newer"), ("sm_61", "CUDA 12.9 or older"), ("compute_999", "CUDA 13.0 or newer"),
+     ("compute_99", "a newer one for a newer GPU")],
 )
 def test_which_toolkit_knows_an_architecture(architecture, remedy):
     assert remedy in log.parse_build("nvcc fatal   : Unsupported gpu architecture '%s'" % architecture).failure.remedy

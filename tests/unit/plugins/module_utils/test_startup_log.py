@@ -275,7 +275,8 @@ def test_a_tensor_type_that_is_unknown(number, problem, remedy):
     (log.parse_worker, "CUDA error: system has unsupported display driver / cuda driver combination", "of two versions", "Reboot"),
     (log.parse_head, "gguf_init_from_reader: failed to read key-value pairs", "cut off, damaged, or newer", "checksum"),
     (log.parse_head, "x: GGUFv1 is no longer supported, please use a more up-to-date version", "no longer reads", "current"),
-    (log.parse_head, "x: tensor 'a' of type 31 (TYPE_Q4_0_4_4 REMOVED) has 64 elements per row, not a multiple of block size (0)", "no longer reads", "current"),
+    (log.parse_head, "x: tensor 'a' of type 31 (TYPE_Q4_0_4_4 REMOVED) has 64 elements per row, not a multiple of block size (0)",
+     "no longer reads", "current"),
     (log.parse_head, "x: failed to open '/m/lora.gguf': No such file or directory", "there is no file /m/lora.gguf", "Correct the path"),
     (log.parse_worker, "Invalid parameters", "rpc-server refuses its arguments", "every option has its value"),
     (log.parse_worker, "Failed to create server socket", "cannot listen: another program", "ss -ltnp"),
@@ -289,7 +290,8 @@ def test_no_sentence_claims_more_than_its_line_shows(parse, line, problem, remed
 
 
 def test_memory_that_could_not_be_locked_is_no_failure():
-    text = "warning: failed to mlock 98308096-byte buffer (after previously locking 0 bytes): Cannot allocate memory\nsrv  llama_server: exiting due to HTTP server error"
+    text = "warning: failed to mlock 98308096-byte buffer (after previously locking 0 bytes): Cannot allocate memory\n"
+    text += "srv  llama_server: exiting due to HTTP server error"
     assert log.parse_head(text).failure.kind == "not_started"
 
 
