@@ -298,3 +298,62 @@ def _double_quoted(text: str) -> str:
         raise SystemdError("a unit file cannot hold a NUL character")
     escapes = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r"}
     return '"%s"' % "".join(escapes.get(c, c if c.isprintable() else "".join("\\x%02x" % b for b in c.encode())) for c in text)
+
+
+_ESCAPES = {"a": 7, "b": 8, "f": 12, "n": 10, "r": 13, "t": 9, "v": 11, "\\": 92, '"': 34, "'": 39, "s": 32}
+
+
+def exec_arguments(unit: str) -> t.List[str]:
+    """The words of a unit file's first ``ExecStart=`` as the program gets them; none where there is no such line.
+
+    The inverse of :func:`quote_exec`. A variable in braces stays as it is written.
+    """
+    logical, found = "", False
+    for line in unit.splitlines():
+        if not found and not line.startswith("ExecStart="):
+            continue
+        if found and line.lstrip().startswith(("#", ";")):
+            continue
+        found = True
+        continued = line.endswith("\\")
+        logical += (line[:-1] if continued else line) + " "
+        if not continued:
+            break
+    return [_unquoted(word) for word in _words(logical.partition("=")[2])]
+
+
+def _words(text: str) -> t.List[str]:
+    """Split at white space outside of double quotes, quotes and escapes left as they are."""
+    words, word, quoted, escaped = [], "", False, False
+    for char in text:
+        if char in " \t" and not quoted and not escaped:
+            if word:
+                words.append(word)
+            word = ""
+            continue
+        if char == '"' and not escaped:
+            quoted = not quoted
+        escaped = char == "\\" and not escaped
+        word += char
+    if quoted:
+        raise SystemdError("a quote is not closed")
+    return words + ([word] if word else [])
+
+
+def _unquoted(word: str) -> str:
+    raw, rest = bytearray(), word
+    while rest:
+        if rest[0] == '"':
+            rest = rest[1:]
+        elif rest[0] != "\\":
+            raw += rest[0].encode()
+            rest = rest[1:]
+        elif rest[1:2] == "x":
+            raw.append(int(rest[2:4], 16))
+            rest = rest[4:]
+        elif rest[1:2] in _ESCAPES:
+            raw.append(_ESCAPES[rest[1:2]])
+            rest = rest[2:]
+        else:
+            raise SystemdError("an escape that systemd does not know")
+    return raw.decode(errors="surrogateescape").replace("%%", "%").replace("$$", "$")

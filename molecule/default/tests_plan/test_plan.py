@@ -27,7 +27,7 @@ def on(machine: str, command: str) -> str:
 
 def plan() -> dict:
     """The plan that is kept on the head."""
-    return json.loads(on("head", "cat /etc/llama.cpp/plan.json"))
+    return json.loads(on("head", "cat /etc/llama.cpp/cluster.json"))["plan"]
 
 
 def running() -> list[str]:
