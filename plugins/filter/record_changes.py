@@ -67,6 +67,11 @@ _value:
       description: Machines that are no longer in the inventory, as the record has them.
       type: dict
       sample: {}
+    former:
+      description: Names and addresses of the machines whose llama-server goes.
+      type: list
+      elements: str
+      sample: []
     unseen:
       description: Machines that should be cleaned and could not be looked at.
       type: list
@@ -79,7 +84,7 @@ _value:
     text:
       description: All of it as lines for a person, empty where nothing changes.
       type: str
-      sample: "Removed, because the inventory says otherwise: worker2: rpc-server."
+      sample: "worker2 has rpc-server, which the inventory no longer says. playbooks/deploy.yml removes it."
 """
 
 import dataclasses
@@ -119,9 +124,10 @@ def record_changes(machines: t.Any, heads: t.Any, workers: t.Any, forget: str = 
         "words": {name: "".join(_members.removal_lines({name: parts})) for name, parts in teardown.items()},
         "left": {name: dataclasses.asdict(member) for name, member in found.left.items()},
         "unseen": found.unseen,
+        "former": _members.former_heads(seen, found.remove),
         "renew": found.renew,
         "text": "\n".join(
-            ["%s: it is removed, because the inventory no longer says so." % line for line in _members.removal_lines(found.remove)]
+            ["%s, which the inventory no longer says. playbooks/deploy.yml removes it." % line for line in _members.removal_lines(found.remove, " has ")]
             + lines
             + _members.left_lines(found.left)
         ),

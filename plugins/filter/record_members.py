@@ -29,6 +29,10 @@ options:
     type: list
     elements: str
     required: true
+  before:
+    description: Whether the builds are those that are replaced, and not those that are put into use.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
@@ -61,24 +65,24 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._record import HEAD
 _CONNECTION = {"host": "ansible_host", "port": "ansible_port", "user": "ansible_user", "key_file": "ansible_ssh_private_key_file"}
 
 
-def _member(seen: t.Mapping[str, t.Any], name: str, heads: t.Sequence[str], workers: t.Sequence[str]) -> t.Dict[str, t.Any]:
+def _member(seen: t.Mapping[str, t.Any], name: str, heads: t.Sequence[str], workers: t.Sequence[str], before: bool) -> t.Dict[str, t.Any]:
     known = {word: str(seen[key]) for word, key in _CONNECTION.items() if seen.get(key)}
     target = seen.get("llama_cpp_target") or {}
     return {
         "roles": ([HEAD] if name in heads else []) + ([WORKER] if name in workers else []),
         "connection": dict({"host": name}, **known),
-        "build": str(target.get("id") or ""),
-        "version": str(target.get("version") or ""),
+        "build": str(target.get("replaces" if before else "id") or ""),
+        "version": str(target.get("replaces_version" if before else "version") or ""),
         "instances": list(seen.get("rpc_server_instances") or []) if name in workers else [],
     }
 
 
-def record_members(machines: t.Any, heads: t.Any, workers: t.Any) -> t.Dict[str, t.Any]:
+def record_members(machines: t.Any, heads: t.Any, workers: t.Any, before: bool = False) -> t.Dict[str, t.Any]:
     """Return what the record says of each machine that serves."""
     if isinstance(machines, (str, bytes, t.Mapping)) or not isinstance(machines, t.Iterable):
         raise AnsibleFilterError("The record_members filter takes a list of machines' variables.")
     return {
-        seen["inventory_hostname"]: _member(seen, seen["inventory_hostname"], heads, workers)
+        seen["inventory_hostname"]: _member(seen, seen["inventory_hostname"], heads, workers, before)
         for seen in machines
         if seen["inventory_hostname"] in list(heads) + list(workers) and seen.get("cluster_plan_serves", True)
     }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shlex
 import typing as t
+import urllib.parse
 from dataclasses import dataclass, field
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._record import HEAD, WORKER, Member, Record
@@ -92,9 +93,19 @@ def in_words(parts: t.Iterable[str]) -> str:
     return " and ".join(_WORDS[part] for part in (HEAD, WORKER) if part in set(parts))
 
 
-def removal_lines(remove: t.Mapping[str, t.Sequence[str]]) -> t.List[str]:
+def former_heads(seen: t.Mapping[str, Seen], remove: t.Mapping[str, t.Sequence[str]]) -> t.List[str]:
+    """Names and addresses of the machines whose llama-server goes."""
+    found: t.List[str] = []
+    for name in (name for name, parts in remove.items() if HEAD in parts):
+        record = seen[name].record
+        url = str(record.settings.get("url") or "") if record else ""
+        found += [name, seen[name].host, urllib.parse.urlsplit(url).hostname or ""]
+    return sorted(set(filter(None, found)))
+
+
+def removal_lines(remove: t.Mapping[str, t.Sequence[str]], between: str = ": ") -> t.List[str]:
     """What is taken from which machine, a line each."""
-    return ["%s: %s" % (name, in_words(parts)) for name, parts in remove.items() if in_words(parts)]
+    return ["%s%s%s" % (name, between, in_words(parts)) for name, parts in remove.items() if in_words(parts)]
 
 
 def cleaning_command(name: str, member: Member) -> str:

@@ -203,12 +203,13 @@ def _identity(machine: Seen) -> t.List[str]:
     return [" ".join(parts)] if all(parts) else []
 
 
-def cluster_problems(heads: t.Sequence[str], machines: t.Sequence[Seen]) -> t.List[Problem]:
+def cluster_problems(heads: t.Sequence[str], machines: t.Sequence[Seen], former: t.Collection[str] = ()) -> t.List[Problem]:
     """What is wrong with the inventory's shape and with machines beside each other.
 
     ``heads`` are the names in the head's group; ``machines`` are the cluster's machines as far as they were looked at, each
     with ``machine``, ``finished`` and, where known, ``shell_stdout``, ``cluster_address``, ``own_addresses``, ``endpoints``
-    (what it will serve at), ``peers`` (who is connected to its RPC ports) and ``probes`` (results of tcp_probe_info).
+    (what it will serve at), ``peers`` (who is connected to its RPC ports) and ``probes`` (results of tcp_probe_info). ``former`` are names and
+    addresses of machines whose llama-server a deployment takes away, so that it is in nobody's way.
     """
     problems: t.List[Problem] = []
 
@@ -256,7 +257,7 @@ def cluster_problems(heads: t.Sequence[str], machines: t.Sequence[Seen]) -> t.Li
             else "the endpoint %s is there twice" % endpoint,
             "give each service its own address and port",
         )
-    return problems + _network_problems(heads, machines)
+    return problems + _network_problems(heads, machines, former)
 
 
 _PROBE_WORDS = {
@@ -266,7 +267,7 @@ _PROBE_WORDS = {
 }
 
 
-def _network_problems(heads: t.Sequence[str], machines: t.Sequence[Seen]) -> t.List[Problem]:
+def _network_problems(heads: t.Sequence[str], machines: t.Sequence[Seen], former: t.Collection[str]) -> t.List[Problem]:
     """Who cannot reach whom, and whose worker somebody else is using."""
     problems: t.List[Problem] = []
     owner = {
@@ -294,7 +295,7 @@ def _network_problems(heads: t.Sequence[str], machines: t.Sequence[Seen]) -> t.L
     head_addresses = {
         str(address)
         for machine in machines
-        if machine["machine"] in heads
+        if machine["machine"] in heads or machine["machine"] in former
         for address in list(machine.get("own_addresses") or []) + [machine.get("cluster_address")]
         if address
     }
@@ -305,6 +306,7 @@ def _network_problems(heads: t.Sequence[str], machines: t.Sequence[Seen]) -> t.L
                     str(peer)
                     for peer in machine.get("peers") or []
                     if str(peer) not in head_addresses
+                    and str(peer) not in former
                     and str(peer) not in (machine.get("own_addresses") or [])
                     and not str(peer).startswith("127.")
                 }

@@ -222,3 +222,11 @@ def test_what_is_no_observation_is_refused():
         preflight_cluster_problems([{"machine": "w"}], ["h"])
     with pytest.raises(AnsibleFilterError, match="cannot read"):
         preflight_cluster_problems(None, ["h"])
+
+
+@pytest.mark.parametrize("former", [["o"], ["10.0.0.9"]])
+def test_a_former_head_that_goes_is_in_nobodys_way(former):
+    machines = [machine("h", "1.2.3.4", own_addresses=["10.0.0.1"]), machine("w", "1.2.3.5", peers=["10.0.0.9"]),
+                machine("o", "1.2.3.6", own_addresses=["10.0.0.9"])]
+    assert len(preflight_cluster_problems(machines, ["h"])) == 1
+    assert preflight_cluster_problems(machines, ["h"], former) == []

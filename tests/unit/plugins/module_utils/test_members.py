@@ -34,14 +34,14 @@ def test_bare_machines():
 def test_head_and_worker_swapped():
     found = record_changes([seen("head", "head", says=record()), seen("w1", "worker"), seen("w2", "worker")], ["w1"], ["head", "w2"])
     assert found["remove"] == {"head": ["head"], "w1": ["worker"]}
-    assert found["renew"]
+    assert found["renew"] and found["former"] == ["192.0.2.10", "head"]
     assert found["teardown"] == {"head": ["head", "worker"], "w1": ["head", "worker"], "w2": ["worker"]}
 
 
 def test_a_worker_that_is_only_in_the_inventory_by_now():
     found = record_changes([seen("head", "head", says=record()), seen("w1", "worker"), seen("w2", "worker")], ["head"], ["w1"])
     assert found["remove"] == {"w2": ["worker"]} and not found["renew"]
-    assert found["text"] == "w2: rpc-server: it is removed, because the inventory no longer says so."
+    assert found["text"] == "w2 has rpc-server, which the inventory no longer says. playbooks/deploy.yml removes it."
 
 
 def test_a_former_head_in_neither_group_is_known_by_its_record():
