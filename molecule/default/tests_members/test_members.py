@@ -95,9 +95,9 @@ def test_it_comes_back_and_head_and_worker_are_swapped(inventory):
 
 def test_a_changed_setting_that_does_not_start_is_put_back(inventory):
     before = on("worker1", "sha256sum /etc/systemd/system/llama-server.service")
-    # The planner knows nothing of it, and the kernel kills whoever needs more.
-    small = json.dumps({"llama_server_sandbox": {"MemoryMax": "24M"}, "llama_server_ready_timeout_s": 60})
-    run = run_playbook("deploy.yml", inventory("worker1", "head", "worker2"), "-e", small)
+    # A sandbox that hides the model: nothing that is looked at before the start tells.
+    wrong = json.dumps({"llama_server_sandbox": {"InaccessiblePaths": "/var/lib/llama.cpp"}, "llama_server_ready_timeout_s": 60})
+    run = run_playbook("deploy.yml", inventory("worker1", "head", "worker2"), "-e", wrong)
     assert run.rc != 0
     assert run.says("The changed configuration was rejected", "The cluster is back on the configuration before, which answers again"), run.output[-4000:]
     assert on("worker1", "sha256sum /etc/systemd/system/llama-server.service") == before
