@@ -82,7 +82,7 @@ def _of(kind: type, value: t.Any, where: str) -> t.Any:
 
 def record_of(value: t.Any) -> Record:
     """A record from plain data; RecordError names what is wrong with it."""
-    record = _of(Record, value, "the record")
+    record = _of(Record, value, "record")
     machines = {name: _of(Member, one, "machines.%s" % name) for name, one in record.machines.items()}
     left = {name: _of(Member, one, "left.%s" % name) for name, one in record.left.items()}
     if record.head not in machines:
