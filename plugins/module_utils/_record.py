@@ -80,9 +80,16 @@ def _of(kind: type, value: t.Any, where: str) -> t.Any:
     return kind(**found)
 
 
+def _copied(value: t.Any) -> t.Any:
+    """The same in dicts and lists of Python's own: those of Ansible's facts can be read and not be copied."""
+    if isinstance(value, t.Mapping):
+        return {key: _copied(value[key]) for key in value}
+    return [_copied(one) for one in value] if isinstance(value, (list, tuple)) else value
+
+
 def record_of(value: t.Any) -> Record:
     """A record from plain data; RecordError names what is wrong with it."""
-    record = _of(Record, value, "record")
+    record = _of(Record, _copied(value), "record")
     machines = {name: _of(Member, one, "machines.%s" % name) for name, one in record.machines.items()}
     left = {name: _of(Member, one, "left.%s" % name) for name, one in record.left.items()}
     if record.head not in machines:

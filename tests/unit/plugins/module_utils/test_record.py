@@ -58,6 +58,22 @@ def test_what_cannot_be_used_is_refused_in_words(text, words):
     assert words in str(refused.value)
 
 
+class Fact(dict):
+    """As Ansible's own containers, which cannot be made by who does not know them."""
+
+    def __init__(self, *given: object, known: bool = False) -> None:
+        if not known:
+            raise TypeError("Direct construction of lazy containers is not supported.")
+        super().__init__(*given)
+
+
+def test_a_record_out_of_a_fact_is_plain_data():
+    fact = Fact({**plain(RECORD), "machines": Fact(plain(RECORD)["machines"], known=True)}, known=True)
+    fact["machines"]["head"] = Fact(fact["machines"]["head"], known=True)
+    fact["machines"]["head"]["connection"] = Fact({"host": "192.0.2.10"}, known=True)
+    assert read(write(record_of(fact))) == RECORD
+
+
 @given(st.text())
 def test_any_text_is_a_record_or_refused(text):
     with pytest.raises(RecordError):
