@@ -55,13 +55,13 @@ def test_no_library_is_missing(host):
     assert "not found" not in host.check_output("ldd /opt/llama.cpp/current/bin/ggml-rpc-server")
 
 
-@pytest.mark.parametrize("worker", ["worker1", "worker2"])
+@pytest.mark.parametrize("worker", ["worker1", "worker-2.lab"])
 def test_control_node_cannot_reach_the_rpc_port(cluster, worker):
     with pytest.raises(OSError), socket.create_connection((cluster.addresses[worker], RPC_PORT), timeout=3):
         pass
 
 
-@pytest.mark.parametrize(("here", "there"), [("worker1", "worker2"), ("worker2", "worker1"), ("worker1", "worker1")])
+@pytest.mark.parametrize(("here", "there"), [("worker1", "worker-2.lab"), ("worker-2.lab", "worker1"), ("worker1", "worker1")])
 def test_another_worker_cannot_reach_the_rpc_port(cluster, here, there):
     stranger = cluster.machine(here)
     probe = f"timeout 3 bash -c '</dev/tcp/{cluster.addresses[there]}/{RPC_PORT}'"
@@ -70,14 +70,14 @@ def test_another_worker_cannot_reach_the_rpc_port(cluster, here, there):
 
 def test_the_firewall_is_what_keeps_strangers_out(cluster):
     """The two tests above must be able to fail: without the table the same probe gets through."""
-    worker = cluster.machine("worker2")
+    worker = cluster.machine("worker-2.lab")
     worker.check_output("systemctl cat llama-rpc-firewall.service")
     saved = worker.check_output("nft list table inet llama_rpc_server")
     try:
         worker.check_output("nft delete table inet llama_rpc_server")
-        with socket.create_connection((cluster.addresses["worker2"], RPC_PORT), timeout=3):
+        with socket.create_connection((cluster.addresses["worker-2.lab"], RPC_PORT), timeout=3):
             pass  # connects and says nothing: a worker in use must not be spoken to
     finally:
         worker.check_output("echo %s | nft -f -", saved)
-    with pytest.raises(OSError), socket.create_connection((cluster.addresses["worker2"], RPC_PORT), timeout=3):
+    with pytest.raises(OSError), socket.create_connection((cluster.addresses["worker-2.lab"], RPC_PORT), timeout=3):
         pass
