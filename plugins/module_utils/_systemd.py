@@ -224,13 +224,15 @@ class Ignored:
 
 
 # "/etc/systemd/system/x.service:7: Unknown key 'Y' in section [Service], ignoring." as systemd 252 says it.
+# systemd 247 colours it whatever SYSTEMD_COLORS says.
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _VERIFY_LINE = re.compile(r"(?P<file>/.*?):(?P<line>[0-9]+): (?P<reason>.*\bignoring\b.*)", re.IGNORECASE)
 
 
 def parse_verify(text: str, files: t.Collection[str]) -> t.List[Ignored]:
     """What ``systemd-analyze verify`` says is ignored in these unit files or their drop-ins. It also talks of the units they need."""
     found = []
-    for match in map(_VERIFY_LINE.fullmatch, map(str.strip, text.splitlines())):
+    for match in map(_VERIFY_LINE.fullmatch, map(str.strip, _COLOUR.sub("", text).splitlines())):
         if match and any(match["file"] == file or match["file"].startswith(file + ".d/") for file in files):
             found.append(Ignored(match["file"], int(match["line"]), match["reason"]))
     return list(dict.fromkeys(found))
