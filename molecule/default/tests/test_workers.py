@@ -36,7 +36,7 @@ def test_listens_on_its_own_address_only(host, cluster):
     own = set(re.findall(r"inet (\S+)/", host.check_output("ip -o -4 addr show"))) & set(cluster.addresses.values())
     listening = {line.split()[3] for line in host.check_output("ss -Hltn").splitlines()}
     wanted = {f"{address}:{port}" for address in own for port in (RPC_PORT, WATCHDOG_PORT)}
-    assert wanted == {endpoint for endpoint in listening if not endpoint.endswith(":22")}
+    assert wanted == {endpoint for endpoint in listening if not endpoint.endswith(f":{host.backend.get_variables().get('ansible_port', 22)}")}
 
 
 def test_the_head_is_connected(host, cluster):
