@@ -150,7 +150,7 @@ def parse(lines: Iterable[str], n_devices: int) -> Answer:
             continue
         name, whole = found.group("name"), int(found.group("compute"))
         if name == "Host":
-            exact = round(sum(size for where, size in now.compute.items() if not where.startswith("RPC")), 2)
+            exact = round(sum(size for where, size in now.compute.items() if where not in dict(now.rows)), 2)
         else:
             exact = now.compute.get(name, 0.0)
         figures = Figures(int(found.group("model")), int(found.group("context")), exact if int(exact) == whole else whole + 1.0)
@@ -240,6 +240,8 @@ class Asker:
     Must run in a process of its own (see ``ask_in_private``): it changes the network of the process.
     """
 
+    stand_in = "CPU"
+
     def __init__(self, bin_dir: str, model: str, n_devices: int, arguments: Sequence[str], environment: Optional[Mapping[str, str]] = None,
                  user_id: int = _NOBODY, port: int = _PORT) -> None:
         self.bin_dir = Path(bin_dir)
@@ -315,7 +317,7 @@ class Asker:
                 "nobody" if self.user_id else "of the module", command[0], getattr(error, "strerror", None) or error)) from error
 
     def _start_stand_ins(self) -> None:
-        command = [self._binary("ggml-rpc-server", "rpc-server"), "-H", _ADDRESS, "-p", str(self.port), "-t", "1", "-d", ",".join(["CPU"] * self.n_devices)]
+        command = [self._binary("ggml-rpc-server", "rpc-server"), "-H", _ADDRESS, "-p", str(self.port), "-t", "1", "-d", ",".join([self.stand_in] * self.n_devices)]
         with tempfile.TemporaryFile() as log:
             self.worker = self._run(command, log, self._environment())
             until = time.monotonic() + _WAIT_SECONDS

@@ -25,6 +25,8 @@ PORTS = (50052, 50053)
 ARGUMENTS = ("--ctx-size", "8192", "--n-gpu-layers", "all", "--parallel", "4", "--kv-unified", "--flash-attn", "on")
 
 _BUFFER = re.compile(r": +(\S+?)(?:\[\S+)? +(model|compute|output|[\w ]+?) buffer size = +([0-9.]+) MiB")
+# not CUDA_Host, which is RAM
+_DEVICE = re.compile(r"(?:RPC|CUDA)\d+$")
 _LOADED = re.compile(r"server is listening on|llama_server: listening on|model loaded")
 
 
@@ -102,10 +104,10 @@ def real(asker: _ask.Asker, counts: Sequence[int]) -> dict[str, dict[str, float]
 
 
 def buffers(log: str) -> dict[str, dict[str, float]]:
-    """{device: {model, compute, output, cache}} in MiB; llama-server's own CPU is ``CPU``."""
+    """{device: {model, compute, output, cache}} in MiB; llama-server's own RAM is ``CPU``."""
     found: dict[str, dict[str, float]] = {}
     for match in _BUFFER.finditer(log):
-        name = match.group(1) if match.group(1).startswith("RPC") else "CPU"
+        name = match.group(1) if _DEVICE.match(match.group(1)) else "CPU"
         what = match.group(2) if match.group(2) in ("model", "compute", "output") else "cache"
         sizes = found.setdefault(name, {})
         sizes[what] = round(sizes.get(what, 0.0) + float(match.group(3)), 2)
