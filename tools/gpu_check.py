@@ -54,7 +54,7 @@ os.environ["PATH"] += ":/usr/local/nvidia/bin:/usr/local/cuda/bin"
 MIB = 1 << 20
 PIECE_BYTES = 15 * MIB
 TARGETS = ("ggml-rpc-server", "llama-server", "llama-fit-params")
-LIMITS_S = {"build": 400, "memory": 150, "held": 110, "logs": 60, "sandbox": 60, "tls": 40}
+LIMITS_S = {"build": 400, "memory": 150, "held": 130, "logs": 60, "sandbox": 60, "tls": 40}
 
 _ports = itertools.count(20400)
 
@@ -533,7 +533,7 @@ def models(setup: Setup) -> dict[str, Path]:
 
 def used(setup: Setup, processes: Sequence[subprocess.Popen] = ()) -> dict[str, Any]:
     if setup.backend == "cuda":
-        gpu = _nvidia_smi.read_gpus(shutil.which("nvidia-smi"), 20)[0].gpus[0]
+        gpu = _nvidia_smi.parse_xml(_nvidia_smi.run_nvidia_smi([shutil.which("nvidia-smi") or "", *_nvidia_smi.XML_ARGUMENTS], 20)).gpus[0]
         return {"used_mib": gpu.used_mib, "free_mib": gpu.free_mib, "reserved_mib": gpu.reserved_mib, "by_process": [[p.pid, p.used_mib, p.kind] for p in gpu.processes]}
     pages = [int(Path("/proc/%d/statm" % process.pid).read_text().split()[1]) for process in processes]
     return {"used_mib": sum(pages) * 4096 // MIB}
@@ -902,7 +902,11 @@ def run(given: argparse.Namespace) -> None:
     began = time.monotonic()
     given.out.mkdir(parents=True, exist_ok=True)
     WORK.mkdir(parents=True, exist_ok=True)
+    stack, keeper = ExitStack(), None
     for step in given.steps.split(","):
+        if step != "build" and given.backend == "cuda" and (given.bin / "ggml-rpc-server").exists() and not keeper:
+            # with nobody on it the driver would start the GPU anew each time
+            keeper = stack.enter_context(running([given.bin / "ggml-rpc-server", "-p", 20399, "-d", "CUDA0"], WORK / "keeper.txt", lambda _p: True))
         left, done = given.seconds - (time.monotonic() - began), WORK / ("done-" + step)
         if done.exists() and not given.again:
             print("%s was gone through before" % step)
@@ -928,6 +932,7 @@ def run(given: argparse.Namespace) -> None:
         print("== %s: code %s, %.0f s" % (step, process.returncode, time.monotonic() - start), flush=True)
         if (given.out / "logs").exists():
             subprocess.run(["tar", "--create", f"--file={given.out}/logs.tar.xz", "--use-compress-program=xz -T0 -6", f"--directory={given.out}", "logs"], check=False)
+    stack.close()
     if not given.keep:
         shutil.rmtree(given.out / "logs", ignore_errors=True)
 
