@@ -86,7 +86,7 @@ class Setup(NamedTuple):
 
 # -- what travels -----------------------------------------------------------------------------------------------------
 
-_LEFT_OUT = re.compile(r"^(?:docs|models|media|gguf-py|benches|examples|conversion|scripts|skills|requirements|tests|tools/ui/[^/]+"
+_LEFT_OUT = re.compile(r"^(?:docs|models|media|gguf-py|benches|examples|conversion|scripts(?!/ui-assets)|skills|requirements|tests|tools/ui/[^/]+"
                        r"|ggml/src/ggml-(?:vulkan|sycl|opencl|metal|hexagon|webgpu|cann|openvino|et|virtgpu|zdnn|zendnn|musa|blas))/")
 
 
@@ -211,7 +211,7 @@ def build(setup: Setup) -> None:
             setup.note("problem", step="build", error=repr(error))
         setup.note("toolkit", toolkit=toolkit, architectures=wanted, driver=report.driver_version, cuda=report.cuda_version)
         (BUILD / "stubs").mkdir(exist_ok=True)
-        _cuda_wheels.make_stub(str(BUILD / "stubs"), toolkit["header"], "g++")
+        _cuda_wheels.make_stub(str(BUILD / "stubs"), toolkit["header"], "gcc")
         if not (BUILD / "stubs/libcuda.so").exists():
             (BUILD / "stubs/libcuda.so").symlink_to("libcuda.so.1")
     words = ["cmake", "-S", str(BUILD / "source"), "-B", str(BUILD / "build"), "-G", "Ninja", *options(cuda, toolkit, wanted or ["90"], BUILD / "stubs", launcher)]
