@@ -36,7 +36,11 @@ teardown: setup ## Remove what deploy made, without asking
 
 .PHONY: test
 test: setup ## Run every test
-	@python tools/run_tests.py lint unit integration repo sanity versions molecule
+	@python tools/run_tests.py
+
+.PHONY: test-build
+test-build: setup ## Make the llama.cpp that the tests use, and fetch its model, where they are not in the cache
+	@PYTHONPATH=playbooks/collections:tests/support python tests/support/llama_cpp_build.py
 
 .PHONY: test-lint
 test-lint: setup ## ansible-lint, yamllint, changelog fragments
@@ -65,7 +69,7 @@ test-versions: setup ## Unit and repository tests with every other supported Pyt
 	@tools/test-versions
 
 .PHONY: test-molecule
-test-molecule: setup ## Molecule scenarios on virtual machines (needs root); SCENARIO=name runs one
+test-molecule: setup ## Molecule scenarios on virtual machines (needs root); SCENARIO=name runs one, --timed those that hold a limit of time, --untimed the others
 	@tools/test-molecule $(SCENARIO)
 
 .PHONY: test-cuda-build

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, herd.llama_cpp contributors
-"""Run the named parts (`make test-NAME` each), show their output as it comes, and close with one table.
+"""Run every part of the tests (`make test-NAME` each), and close with one table.
 
-A part that fails does not stop the next: one run says all that is wrong.
+A part that fails does not stop the next: one run says all that is wrong. Virtual machines wait a lot, so the scenarios run beside the
+parts that need none, and each of those shows its output when it has ended. Scenarios that hold a limit of time run last, with nothing beside.
 """
 
 from __future__ import annotations
@@ -12,10 +13,13 @@ import re
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+# The build of llama.cpp that both lanes need comes before them.
+FIRST, LANES, LAST = ["build"], [["molecule SCENARIO=--untimed"], ["lint", "unit", "integration", "repo", "sanity", "versions"]], ["molecule SCENARIO=--timed"]
 _CLOSING = re.compile(r"^=+ (?P<counts>.*\b\d+ (?:passed|failed|error|skipped|xfailed).*) in [\d.]+s.*=+$")
 _QUIET_CLOSING = re.compile(r"^(?P<counts>\d+ (?:passed|failed|error|skipped)[\w ,]*) in [\d.]+s")
 _COUNT = re.compile(r"(\d+) (passed|failed|errors?|skipped)")
@@ -62,13 +66,13 @@ class Part:
             self.counts["passed"] += 1
 
 
-def run(name: str) -> Part:
-    """Run one part and pass its output on."""
+def run(name: str, at_once: bool = True) -> Part:
+    """Run one part and pass its output on: line by line, or as a whole."""
     part = Part(name)
     began = time.monotonic()
-    print(f"\n==== make test-{name}", flush=True)
+    output = [f"\n==== make test-{name}\n"]
     process = subprocess.Popen(
-        ["make", f"test-{name}"],
+        ["make", *f"test-{name}".split()],
         cwd=ROOT,
         # An outer make's job server is of no use to these.
         env={key: value for key, value in os.environ.items() if key not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")},
@@ -81,23 +85,31 @@ def run(name: str) -> Part:
     assert process.stdout is not None
     for line in process.stdout:
         part.read(line)
-        sys.stdout.write(line)
-        sys.stdout.flush()
+        output.append(line)
+        if at_once:
+            print("".join(output), end="", flush=True)
+            output.clear()
     part.close(process.wait(), time.monotonic() - began)
+    print("".join(output), end="", flush=True)
     return part
 
 
 def main() -> int:
     """Run them all; 0 when nothing failed."""
-    parts = [run(name) for name in sys.argv[1:]]
+    began = time.monotonic()
+    parts = [run(name) for name in FIRST]
+    with ThreadPoolExecutor() as pool:
+        for lane in pool.map(lambda lane: [run(name, at_once=lane is LANES[0]) for name in lane], LANES):
+            parts += lane
+    parts += [run(name) for name in LAST]
     print("\n==== summary")
     for part in parts:
         counts = ", ".join(f"{number} {kind}" for kind, number in part.counts.items() if number)
-        print(f"  test-{part.name:<10} {'FAILED' if part.rc else 'ok':<7} {counts:<36} {part.seconds:6.0f} s")
+        print(f"  test-{part.name:<29} {'FAILED' if part.rc else 'ok':<7} {counts:<36} {part.seconds:6.0f} s")
         for remark in part.remarks:
             print(f"      {remark}")
     total = {kind: sum(part.counts[kind] for part in parts) for kind in ("passed", "failed", "skipped")}
-    print(f"\n{total['passed']} passed, {total['failed']} failed, {total['skipped']} skipped in {sum(part.seconds for part in parts):.0f} s")
+    print(f"\n{total['passed']} passed, {total['failed']} failed, {total['skipped']} skipped in {time.monotonic() - began:.0f} s")
     return 1 if any(part.rc for part in parts) else 0
 
 
