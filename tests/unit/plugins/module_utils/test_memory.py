@@ -15,8 +15,9 @@ import pytest
 import sparse_gguf
 from described_shapes import described, tensors_of
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils import _caches, _model
+from ansible_collections.herd.llama_cpp.plugins.module_utils import _caches, _model, _placement, _plan
 
+MIB = 1 << 20
 RECORDED = Path(__file__).resolve().parents[3] / "fixtures" / "plan" / ("llama_cpp_%s.json" % _model.COMPARED_BUILD)
 
 
@@ -35,6 +36,32 @@ def test_every_device_as_llama_cpp_says(shape: str) -> None:
     for name, cluster, settings, split, rows in mine:
         found += memory_cases.problems(memory_cases.Case(name, tuple(cluster), settings, tuple(split)), described(shape), rows)
     assert not found, "\n".join(found[:20])
+
+
+@functools.lru_cache(maxsize=None)
+def on_cuda() -> dict:
+    return json.loads((RECORDED.parent / ("cuda_%s.json" % _model.COMPARED_BUILD)).read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("shape", sorted(sparse_gguf.SHAPES))
+def test_every_cuda_device_as_llama_cpp_says(shape: str) -> None:
+    """Compute to the hundredth; without flash attention, and where a sliding window's quantised cache comes first, no less."""
+    mine = [item for item in on_cuda()["cases"] if item[0] == shape]
+    assert len(mine) >= 5
+    model, found = described(shape), []
+    for _name, number, split, rows in mine:
+        settings = on_cuda()["settings"][number]
+        run = _caches.RunSettings(**{"kv_unified": True, **settings})
+        bounded = not run.flash_attention or (run.type_k != "f16" and any(layer.kind.cache == 2 for layer in model.layers))
+        planned = _placement.split_memory(_plan.accounts_of(model, run), tuple(split), ["cuda"] * len(split))[0]
+        for device, (weights, kv, compute) in zip(planned, rows):
+            ours = device.compute_bytes / MIB
+            if ours < compute - 0.011 or (not bounded and ours > compute + 0.011):
+                found.append("%s %s: compute %.2f, llama.cpp %.2f" % (settings, split, ours, compute))
+            if (device.weight_bytes // MIB, device.context_bytes // MIB) != (weights, kv):
+                found.append("%s %s: %d and %d, llama.cpp %d and %d" % (
+                    settings, split, device.weight_bytes // MIB, device.context_bytes // MIB, weights, kv))
+    assert not found, "\n".join(found)
 
 
 def test_at_least_twelve_shapes_and_all_kinds_are_compared() -> None:
