@@ -79,6 +79,8 @@ _REFUSED = re.compile(r"^error(?:: | while handling argument )(.*(?:argument|\")
 _NO_MEASURE = re.compile(r"^E measure: ")
 # common/common.cpp, common_params_print_info
 _BUILD = re.compile(r"\bbuild[: ]+(\d+) \(")
+# ggml/src/ggml-cuda/ggml-cuda.cu, ggml_cuda_init: what is asked is shown no GPU (see _environment)
+_NO_GPU = re.compile(r"ggml_cuda_init: failed to initialize ")
 _LEVEL = re.compile(r"^[0-9.]+ ([EWID]) (?:\S+ +)?\S+: (?:\S+: )?(.*)$")
 
 
@@ -240,6 +242,7 @@ class Asker:
     Must run in a process of its own (see ``ask_in_private``): it changes the network of the process.
     """
 
+    # the device that the stand-ins serve
     stand_in = "CPU"
 
     def __init__(self, bin_dir: str, model: str, n_devices: int, arguments: Sequence[str], environment: Optional[Mapping[str, str]] = None,
@@ -317,7 +320,8 @@ class Asker:
                 "nobody" if self.user_id else "of the module", command[0], getattr(error, "strerror", None) or error)) from error
 
     def _start_stand_ins(self) -> None:
-        command = [self._binary("ggml-rpc-server", "rpc-server"), "-H", _ADDRESS, "-p", str(self.port), "-t", "1", "-d", ",".join([self.stand_in] * self.n_devices)]
+        command = [self._binary("ggml-rpc-server", "rpc-server"), "-H", _ADDRESS, "-p", str(self.port), "-t", "1", "-d",
+                   ",".join([self.stand_in] * self.n_devices)]
         with tempfile.TemporaryFile() as log:
             self.worker = self._run(command, log, self._environment())
             until = time.monotonic() + _WAIT_SECONDS
@@ -401,13 +405,13 @@ class Asker:
 
     @staticmethod
     def _why(lines: Sequence[str], otherwise: str) -> str:
-        """The first error of a log as a sentence."""
+        """The first error of a log as a sentence, but for that of a GPU that is hidden on purpose."""
         for line in lines:
             found = _REFUSED.match(line)
             if found:
                 return "llama-server does not take its arguments: %s" % printable(found.group(1).strip())
             found = _LEVEL.match(line)
-            if found and found.group(1) == "E" and not _FAILED.search(line):
+            if found and found.group(1) == "E" and not _FAILED.search(line) and not _NO_GPU.search(line):
                 return "llama-server cannot load this model: %s" % printable(found.group(2).strip())
         failed = [line for line in lines if line.strip()]
         return "%s; its last line is: %s" % (otherwise, printable(failed[-1].strip())) if failed else otherwise

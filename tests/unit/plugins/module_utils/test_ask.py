@@ -56,6 +56,26 @@ def test_what_it_cannot_do(name: str, said: str) -> None:
     assert _ask.Asker._why(lines_of(name), "no table") == said  # noqa: SLF001
 
 
+# of a build with CUDA (b11434) that was shown no GPU
+NO_GPU = "0.00.012.001 E ggml_cuda_init: failed to initialize CUDA: no CUDA-capable device is detected"
+
+
+@pytest.mark.parametrize("line", [
+    "quantized V cache requires flash_attn to be enabled",
+    "K cache type q8_0 with block size 32 does not divide n_embd_head_k=80",
+])
+def test_the_gpu_that_it_is_not_shown_is_no_reason(line: str) -> None:
+    lines = [NO_GPU, "0.04.540.787 W llama_init_from_model: flash_attn is not compatible with Grok - forcing off",
+             "0.04.540.800 E llama_init_from_model: " + line, "0.04.540.802 E cmn  common_init_: failed to create context with model 'model.gguf'"]
+    assert _ask.Asker._why(lines, "no table") == "llama-server cannot load this model: " + line  # noqa: SLF001
+
+
+def test_buffers_in_the_heads_own_ram_are_the_heads_and_those_of_its_gpu_are_not() -> None:
+    """Whatever the device is called; llama.cpp's names for a device of the head's own: CUDA0, and CUDA_Host for RAM it may read."""
+    lines = [line.replace("RPC1", "CUDA0") for line in lines_of("two_devices")]
+    assert _ask.parse(lines, 2) == TWO
+
+
 @pytest.mark.parametrize("name", sorted(set(SAID) - {"no_device"}))
 @pytest.mark.parametrize("row", ["- RPC0 ", "- Host "])
 def test_a_row_that_got_lost_is_no_answer(name: str, row: str) -> None:
