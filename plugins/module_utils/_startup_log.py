@@ -355,10 +355,12 @@ def _explain_version(match: "t.Match[str]", story: _Story) -> t.Tuple[str, str]:
 
 
 def _explain_crashed(match: "t.Match[str]", story: _Story) -> t.Tuple[str, str]:
-    if story.anywhere(r"load_tensors:|llm_load_|listening on|print_info:"):
+    # the last is all that a head says at the default verbosity once its workers hold the model
+    if story.anywhere(r"load_tensors:|llm_load_|listening on|print_info:|llama threadpool init|load_model: (?:initializing|the slot context)"):
         return (
             "the connection to an rpc-server broke while it was in use",
-            "Look at the workers: one of them died, ran out of memory or lost its network; start it, then llama-server",
+            "Look at the workers' logs: one of them died, ran out of memory, lost its network or had no kernel for an operation of this model; start it,"
+            " then llama-server",
         )
     return (
         "an rpc-server closed the connection or answered with what this llama-server does not understand",
@@ -392,7 +394,35 @@ def _explain_abort(match: "t.Match[str]", story: _Story) -> t.Tuple[str, str]:
     )
 
 
+# Operations of ggml/src/ggml-cuda by their files, where the file says more than its name.
+_OPERATIONS = {"fattn": "flash attention", "ssm-scan": "the scan of a state space (Mamba)", "ssm-conv": "the convolution of a state space (Mamba)"}
+
+
+def _explain_no_kernel(match: "t.Match[str]", story: _Story) -> t.Tuple[str, str]:
+    """ggml_backend_rpc_device_supports_op (ggml/src/ggml-rpc/ggml-rpc.cpp) says yes to all, so that a worker aborts where a GPU of the
+    head's own would have left the operation to the CPU."""
+    name, said = match.group(1), match.group(2).strip().rstrip(".")
+    operation = _OPERATIONS.get(name) or _OPERATIONS.get(name.partition("-")[0]) or name
+    more = "" if said == "fatal error" else " (%s)" % said
+    remedy = "Use another model, or devices that are CPUs: over RPC llama.cpp leaves nothing that a GPU cannot do to a CPU"
+    if operation == "flash attention":
+        remedy = "Turn flash attention off (--flash-attn off, which takes more memory and no quantised V cache), or use another model"
+    return "the GPU backend has no kernel for %s with this model's sizes or cache types%s, and %s aborted" % (operation, more, story.program), remedy
+
+
 _SAME_EVERYWHERE = (
+    _Rule(
+        "no_kernel",
+        re.compile(r"ggml-cuda/(fattn[\w-]{0,40})\.cuh?:\d{1,6}: (?!GGML_ASSERT)(.{1,200})"),
+        _explain_no_kernel,
+        when_running=True,
+    ),
+    _Rule(
+        "no_kernel",
+        re.compile(r"ggml-cuda/([\w-]{1,40})\.cuh?:\d{1,6}: (doesn't support .{1,200}|.{0,60}[Uu]nsupported .{1,200})"),
+        _explain_no_kernel,
+        when_running=True,
+    ),
     _rule(
         "library_missing",
         r"error while loading shared libraries: (\S+?): (.*)",
@@ -442,11 +472,6 @@ _SAME_EVERYWHERE = (
         "Add it to CMAKE_CUDA_ARCHITECTURES and build again",
         when_running=True,
     ),
-    _Rule(
-        "out_of_memory",
-        re.compile(r"allocating (\d+(?:\.\d+)?) MiB on device (\d+): cudaMalloc failed: out of memory"),
-        _explain_cuda_no_room,
-    ),
     _rule(
         "cuda_error",
         r"CUDA error: (.{1,300})",
@@ -457,6 +482,12 @@ _SAME_EVERYWHERE = (
 )
 
 _HEAD_RULES = (
+    # not a worker's: it goes on, and the head may ask for less (see the warning allocation_refused)
+    _Rule(
+        "out_of_memory",
+        re.compile(r"allocating (\d+(?:\.\d+)?) MiB on device (\d+): cudaMalloc failed: out of memory"),
+        _explain_cuda_no_room,
+    ),
     _rule(
         "unknown_argument",
         r"^error: invalid argument: (\S+)",

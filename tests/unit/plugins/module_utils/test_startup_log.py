@@ -259,6 +259,11 @@ HEAD_FAILURES = {
     "bad_endpoint": ("bad_endpoint", "127.0.0.2 is not an endpoint"),
     "bad_value": ("bad_argument", "--fit"),
     "compute_too_big": ("out_of_memory", "RPC0 (the worker at 127.0.0.2:50110) has no room for a compute buffer of "),
+    "cuda_kv_too_big": ("out_of_memory", "CUDA0 has no room for the 500000 MiB of KV cache"),
+    "cuda_weights_too_big": ("out_of_memory", "CUDA0 has no room for 217120 MiB of weights"),
+    "cuda_worker_aborted": ("worker_lost", "while it was in use"),
+    "cuda_worker_compute_too_big": ("out_of_memory", "RPC0 (the worker at 127.0.0.1:20429) has no room for a compute buffer of "),
+    "cuda_worker_kv_too_big_lv3": ("out_of_memory", "the worker at 127.0.0.1:20426 has no room for the 265625 MiB of KV cache"),
     "documented_b9095_worker_down": ("worker_unreachable", "192.168.1.102:50052"),
     "documented_cuda_out_of_memory": ("out_of_memory", "CUDA0 has no room for 38112 MiB of weights"),
     "host_not_here": ("cannot_listen", "203.0.113.7 port 50180"),
@@ -287,6 +292,9 @@ WORKER_FAILURES = {
     "address_not_here": ("cannot_listen", "cannot listen"),
     "bad_port": ("bad_argument", "arguments"),
     "cache_dir": ("cache_dir", "/proc/x/rpc"),
+    "cuda_named_no_gpu": ("unknown_device", "CUDA0"),
+    "cuda_no_attention_kernel": ("no_kernel", "the GPU backend has no kernel for flash attention"),
+    "cuda_no_scan_kernel": ("no_kernel", "the scan of a state space (Mamba) with this model's sizes or cache types (doesn't support d_state!=16)"),
     "documented_cuda_driver": ("driver_too_old", "driver"),
     "hostname": ("bad_address", "worker1.example"),
     "library_missing": ("library_missing", "libggml.so.0"),
@@ -357,6 +365,9 @@ def test_an_old_head_that_went_on_without_a_worker_failed_all_the_same():
         ("gguf_init_from_file: failed to open GGUF file '/m/a.gguf'", "model_not_found"),
         ("error loading model: failed to open /m/a.gguf: No such file or directory", "model_not_found"),
         ("/src/ggml-cuda.cu:97: CUDA error", "aborted"),
+        ("/src/ggml/src/ggml-cuda/getrows.cu:408: get_rows: unsupported src0 type: f64", "no_kernel"),
+        ("/src/ggml/src/ggml-cuda/fattn-common.cuh:1034: GGML_ASSERT(f16_extra.K != 0) failed", "aborted"),
+        ("/src/ggml/src/ggml-cuda/rope.cu:648: fatal error", "aborted"),
         ("CUDA error: out of memory", "cuda_error"),
         ("CUDA error: no kernel image is available for execution on the device", "wrong_cuda_architecture"),
         ("CUDA error: the provided PTX was compiled with an unsupported toolchain.", "driver_too_old"),
@@ -489,6 +500,13 @@ def test_worker_with_gpus():
     assert log.check_worker(found, ["CUDA2"]).kind == "device_missing"
 
 
+def test_a_real_gpu():
+    found = worker("cuda")
+    assert [(device.name, device.description, device.total_mib, device.free_mib) for device in found.devices] == [("CUDA0", "NVIDIA H200", 143155, 142629)]
+    assert log.check_worker(found, ["CUDA0"]) is None
+    assert placed(head("cuda_local")) == {"CUDA0": (None, 4, True, 21.4, 16.0, 12.01), "CPU": (None, 0, False, 8.79, None, 6.02)}
+
+
 def test_the_guides_worker():
     found = worker("documented_guide_cuda")
     assert (found.started, found.endpoint, found.protocol_version) == (True, "192.168.1.101:50052", None)
@@ -509,7 +527,7 @@ def test_protocol_2():
 
 
 def test_a_worker_on_its_cpu_is_seen_through():
-    for name in ("cpu", "documented_guide_cpu_fallback", "documented_cuda_no_device"):
+    for name in ("cpu", "cuda_no_gpu", "documented_guide_cpu_fallback", "documented_cuda_no_device"):
         found = worker(name)
         assert found.failure is None
         assert log.check_worker(found, []) is None
@@ -525,6 +543,8 @@ def test_the_devices_there_are_belong_to_the_remedy():
 
 
 def test_a_refused_allocation_is_a_warning_of_a_worker_that_goes_on():
+    assert worker("cuda_kv_too_big").failure is None
+    assert [warning.kind for warning in worker("cuda_kv_too_big").warnings] == ["allocation_refused"]
     found = worker("allocation_refused")
     assert found.failure is None and found.warnings and {warning.kind for warning in found.warnings} == {"allocation_refused"}
 
