@@ -21,8 +21,8 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._plan_beside import
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan_keep import basis, keep_split
 
 DEVICE_KINDS = ("cuda", "cpu")
-# What a device loses besides the counted buffers: on NVIDIA the driver's context, kernels and cuBLAS workspaces. Kept free
-# by llama.cpp's own --fit as well (common/common.h, fit_params_target: 1024 MiB).
+# What a device loses besides the counted buffers: on NVIDIA the driver's context, kernels and cuBLAS workspaces. Each process took 590 MiB
+# besides on an H200 (docs/planner.md). Kept free by llama.cpp's own --fit as well (common/common.h, fit_params_target: 1024 MiB).
 DEFAULT_RESERVE_MIB = {"cuda": 1024, "cpu": 512}
 
 
@@ -315,14 +315,15 @@ def confidence(plan: Plan) -> Dict[str, Any]:
     model = plan.request.model
     unsure = unsure_of(model, plan.request.settings)
     exact = not unsure
-    kinds = {p.device.kind for p in plan.split.placed} if plan.split is not None else set()
+    placed = plan.split.placed if plan.split is not None else ()
     return {
         "weights": "exact",
         "kv": "exact" if not model.unknown else "upper bound",
         "compute": "upper bound" if not exact else "estimate" if plan.on_head else "compared with llama.cpp %s" % COMPARED_BUILD,
         "reserve": "given",
         "host_process": "estimate",
-        "device_kinds_not_measured": sorted(kinds - {"cpu"}),
+        # asked with CPU devices, llama-server says nothing of what a GPU of its own leaves to its CPU
+        "head_gpu": any(p.device.machine == plan.request.head and p.device.kind != "cpu" for p in placed),
         "unknown": list(unsure),
         "llama_cpp_version": COMPARED_BUILD,
         # against a running llama-server: the log's figures are rounded to hundredths; compute may be over by this factor
