@@ -54,7 +54,7 @@ os.environ["PATH"] += ":/usr/local/nvidia/bin:/usr/local/cuda/bin"
 MIB = 1 << 20
 PIECE_BYTES = 15 * MIB
 TARGETS = ("ggml-rpc-server", "llama-server", "llama-fit-params")
-LIMITS_S = {"build": 400, "memory": 150, "held": 130, "logs": 60, "sandbox": 60, "tls": 40}
+LIMITS_S = {"build": 400, "memory": 150, "held": 130, "logs": 150, "sandbox": 60, "tls": 60}
 
 _ports = itertools.count(20400)
 
@@ -101,6 +101,10 @@ def pack(source: Path, folder: Path, build: Path | None) -> None:
                 made.addfile(member, content)
     if build:
         pack_objects(build, folder / "objects.tar.xz")
+    # with what a bare machine lacks of what it is linked with
+    packages = ["stunnel4", "libwrap0", "libnsl2", "libtirpc3", "libgssapi-krb5-2", "libkrb5-3", "libk5crypto3", "libkrb5support0", "libkeyutils1"]
+    if subprocess.run(["apt-get", "download", *packages], cwd=folder, check=False).returncode:
+        print("the packages of stunnel were not to be had: the step tls needs it on the machine")
     (folder / "syscalls.json").write_text(json.dumps(system_calls("@system-service", "@privileged")), encoding="utf-8")
 
 
@@ -162,29 +166,6 @@ def prepare() -> None:
         subprocess.run(["ldconfig"], check=False)
 
 
-def completed(toolkit: dict, folder: Path) -> dict:
-    """A toolkit of NVIDIA's wheels may lack cuBLAS, which Python's packages there have in a place of their own."""
-    elsewhere = [Path(path) / "nvidia" for path in sys.path if path] + list(Path("/").glob("opt/*/.venv/lib/python*/site-packages/nvidia")) + [folder / "cublas"]
-    for place in elsewhere:
-        if not toolkit.get("nvcc"):
-            toolkit = _toolkit_info.inspect(str(place.parent))
-    if toolkit.get("has_cublas") and (Path(toolkit["header"]).parent / "cublas_v2.h").exists():
-        return toolkit
-    place = WORK / "toolkit"
-    if not place.exists() and subprocess.run(["cp", "-al", os.path.realpath(toolkit["root"]), str(place)], check=False).returncode:
-        shutil.rmtree(place, ignore_errors=True)
-        subprocess.run(["cp", "-a", os.path.realpath(toolkit["root"]), str(place)], check=True)
-    for pattern, inside in (("cublas*.h", "include"), ("libcublas*.so.*", "lib64"), ("libcudart.so.*", "lib64")):
-        for found in (path for where in elsewhere for path in where.rglob(pattern)):
-            target = place / inside / found.name
-            if not target.exists():
-                target.parent.mkdir(exist_ok=True)
-                target.symlink_to(found.resolve())
-            if inside == "lib64" and not (plain := target.with_name(re.sub(r"\.so.*", ".so", found.name))).exists():
-                plain.symlink_to(target.name)
-    return _toolkit_info.inspect(str(place))
-
-
 def build(setup: Setup) -> None:
     cuda = setup.backend == "cuda"
     BUILD.mkdir(exist_ok=True)
@@ -202,7 +183,7 @@ def build(setup: Setup) -> None:
     toolkit, wanted = {}, []
     if cuda:
         prepare()
-        toolkit = completed(_toolkit_info.find_system("")[0] or {}, setup.folder)
+        toolkit = _toolkit_info.find_system("")[0] or {}
         report, capabilities = _nvidia_smi.read_gpus(shutil.which("nvidia-smi"), 30)
         gpus = [{"compute_capability": capabilities.get(gpu.uuid), **asdict(gpu)} for gpu in report.gpus]
         try:
@@ -236,13 +217,6 @@ def build(setup: Setup) -> None:
     programs = ";".join(str(BUILD / "build/bin" / name) for name in TARGETS)
     collected = logged(["cmake", f"-DEXECUTABLES={programs}", f"-DDESTINATION={setup.bin}", "-DMODULES=", "-DLIBRARY_DIRS=" + ";".join(toolkit.get("library_dirs", [])),
                         "-P", str(ROOT / "roles/llama_cpp/files/collect.cmake")], setup.log("collect"))
-    if collected:
-        # cuBLAS may be looked for elsewhere there
-        shutil.copytree(BUILD / "build/bin", setup.bin, dirs_exist_ok=True, symlinks=True)
-        for place in toolkit.get("library_dirs", []):
-            for library in Path(place).glob("libcu*[!a-z]*.so*"):
-                if library.name.startswith(("libcudart.so", "libcublas.so", "libcublasLt.so")) and not (setup.bin / library.name).exists():
-                    shutil.copy(library, setup.bin)
     shutil.copy(BUILD / "libllama-measure.so", setup.bin)
     setup.note("collected", ok=not collected)
 
@@ -541,10 +515,9 @@ def used(setup: Setup, processes: Sequence[subprocess.Popen] = ()) -> dict[str, 
 
 def held(setup: Setup) -> None:
     made = models(setup)
-    n_prompt = 512 if setup.small else 6000
+    n_prompt = 512 if setup.small else 3000
     for name, n_workers, local, more in (
-            ("q4", 0, 1, ()), ("q4", 1, 0, ()), ("q4", 2, 0, ()), ("q4", 3, 0, ()), ("q4", 1, 1, ()), ("f16", 1, 0, ()), ("moe", 1, 0, ()), ("moe", 2, 0, ()),
-            ("q4", 1, 0, ("--cache-type-k", "q8_0", "--cache-type-v", "q8_0")), ("f16", 0, 1, ()), ("q4", 1, 0, ("--ubatch-size", "2048")),
+            ("q4", 0, 1, ()), ("q4", 1, 0, ()), ("q4", 2, 0, ()), ("q4", 1, 1, ()), ("moe", 1, 0, ()), ("q4", 1, 0, ("--cache-type-k", "q8_0", "--cache-type-v", "q8_0")),
             ("q4", 1, 0, ("--flash-attn", "off"))):
         if setup.small and local:
             continue
@@ -555,30 +528,22 @@ def held(setup: Setup) -> None:
                 ports, processes = [next(_ports) for _n in range(n_workers)], []
                 for number, port in enumerate(ports):
                     processes.append(stack.enter_context(worker(setup, port, setup.log("held_%s_worker%d" % (what, number)))))
-                    time.sleep(0.3)
-                    seen["idle_%d" % (number + 1)] = used(setup, processes)
-                began = time.monotonic()
+                time.sleep(0.3)
+                seen["idle"] = used(setup, processes)
+                # four slots of the context each: the longest prompt fits one
                 head = stack.enter_context(Head(setup, made[name], ports, local, setup.log("held_" + what), "--ctx-size", 16384, "--parallel", 4, *more))
-                seen["load_seconds"] = round(time.monotonic() - began, 2)
                 processes.append(head.process)
                 seen["loaded"] = used(setup, processes)
                 seen["buffers"] = asking.buffers(head.log.read_text(errors="replace"))
                 seen["generation"] = head.answer(16, 100)
-                seen["generated"] = used(setup, processes)
                 seen["prompt"] = head.answer(n_prompt, 8)
-                seen["prompted"] = used(setup, processes)
                 with ThreadPoolExecutor(4) as pool:
                     list(pool.map(lambda _n: head.answer(n_prompt // 3, 64), range(4)))
-                seen["four_at_once"] = used(setup, processes)
+                seen["generated"] = used(setup, processes)
         except Exception as error:  # pylint: disable=broad-except
             seen["error"] = str(error)
         setup.note("held", case=what, **seen)
-        figures = sum(size for device, sizes in seen.get("buffers", {}).items() if device != "CPU" for size in sizes.values())
-        most = max((seen[key]["used_mib"] for key in ("loaded", "generated", "prompted", "four_at_once") if key in seen), default=0)
-        print("held %-28s figures %8.0f  beside them %s  pp %s tg %s %s" % (
-            what, figures, {key: round(seen[key]["used_mib"] - seen["before"]["used_mib"] - (figures if key[:4] != "idle" else 0))
-                            for key in seen if isinstance(seen[key], dict) and "used_mib" in seen[key] and key != "before"} if most else "-",
-            round(seen.get("prompt", {}).get("prompt_per_second", 0)), round(seen.get("generation", {}).get("predicted_per_second", 0), 1), seen.get("error", "")))
+        print("held", what, {key: seen[key]["used_mib"] for key in ("before", "idle", "loaded", "generated") if key in seen}, seen.get("error", ""), flush=True)
 
 
 # -- logs -------------------------------------------------------------------------------------------------------------
@@ -657,7 +622,7 @@ def full_while_serving(setup: Setup, model: Path, judge_head: Callable, judge_wo
     cudart = next(iter(sorted(setup.bin.glob("libcudart.so*"))), "libcudart.so")
     try:
         with worker(setup, port, setup.log("full_worker0")) as process:
-            with Head(setup, model, [port], 0, setup.log("full"), "--ctx-size", 8192, "--parallel", 4) as head:
+            with Head(setup, model, [port], 0, setup.log("full"), "--ctx-size", 8192, "--parallel", 1) as head:
                 log = setup.log("full_hog")
                 with running([sys.executable, "-c", script % str(cudart)], log, lambda _p: "taken" in log.read_text(), 20):
                     setup.note("full", used=used(setup), taken=log.read_text())
@@ -676,40 +641,27 @@ def full_while_serving(setup: Setup, model: Path, judge_head: Callable, judge_wo
 # -- the sandbox ------------------------------------------------------------------------------------------------------
 
 _NODES = "null zero full random urandom tty"
-_DEV = ("mkdir -p %(work)s/dev; mount -t tmpfs dev %(work)s/dev; for n in " + _NODES + " %(nodes)s; do [ -e /dev/$n ] && mkdir -p %(work)s/dev/$(dirname $n) && cp -a /dev/$n "
-        "%(work)s/dev/$n; done; mkdir %(work)s/dev/shm; chmod 1777 %(work)s/dev/shm; mount --move %(work)s/dev /dev")
+_DEV = ("mkdir -p %(work)s/dev; mount -t tmpfs dev %(work)s/dev; for n in " + _NODES + " %(nodes)s; do [ -e /dev/$n ] && cp -a /dev/$n %(work)s/dev/$n; done; "
+        "mkdir %(work)s/dev/shm; chmod 1777 %(work)s/dev/shm; mount --move %(work)s/dev /dev; ")
 _NVIDIA = "nvidia0 nvidiactl nvidia-uvm nvidia-uvm-tools"
-_SETPRIV = "--reuid=65534 --regid=65534 --clear-groups"
-_STRICT = "mount --rbind / /; mount -o remount,bind,ro /; mount -t tmpfs none /opt/gpu-check/cuda"
+_MOUNTS = ("mount -t tmpfs t /tmp; mount -t tmpfs t /var/tmp; mount -t proc -o hidepid=invisible%s proc /proc; for d in /home /root; do mount -t tmpfs -o mode=0,ro t $d; "
+           "done; for d in /proc/sys /sys; do mount --bind $d $d; mount -o remount,bind,ro $d; done; mount -o remount,bind,ro /")
 
 
 class Trial(NamedTuple):
-    """One directive or several: mounts made by root, setpriv's arguments, what the process does to itself before it becomes the worker."""
+    """The GPU set of roles/rpc_server/vars/main.yml as an unprivileged user, with these differences."""
 
-    mounts: str = ""
-    setpriv: str = ""
-    confine: str = ""
-    unshare: str = "-m"
+    nodes: str = _NVIDIA
+    users: bool = True
+    confine: str = "mdwe,calls,families"
+    proc: str = ""
 
 
 TRIALS = {
-    "none": Trial(), "User": Trial(setpriv=_SETPRIV),
-    "NoNewPrivileges, CapabilityBoundingSet": Trial(setpriv=_SETPRIV + " --no-new-privs --bounding-set=-all --inh-caps=-all"),
-    "MemoryDenyWriteExecute": Trial(confine="mdwe"), "LimitMEMLOCK=64K": Trial(confine="memlock", setpriv=_SETPRIV),
-    "RestrictAddressFamilies=AF_UNIX AF_INET": Trial(confine="families"), "SystemCallFilter of the GPU profile": Trial(confine="calls"),
-    "SystemCallFilter without @resources": Trial(confine="calls,resources"), "ProcSubset=pid": Trial("mount -t proc -o subset=pid proc /proc"),
-    "ProtectProc=invisible": Trial("mount -t proc -o hidepid=invisible proc /proc", _SETPRIV), "PrivateTmp": Trial("mount -t tmpfs t /tmp; mount -t tmpfs t /var/tmp"),
-    "ProtectHome": Trial("for d in /home /root /run/user; do mount -t tmpfs -o mode=0,ro t $d; done"),
-    "ProtectKernelTunables": Trial("for d in /proc/sys /sys; do mount --bind $d $d; mount -o remount,bind,ro $d; done"),
-    "ProtectSystem=strict": Trial("mount -o remount,bind,ro /"), "PrivateDevices": Trial(_DEV % {"work": WORK, "nodes": ""}),
-    "DeviceAllow without nvidia-uvm": Trial(_DEV % {"work": WORK, "nodes": "nvidia0 nvidiactl"}),
-    "DeviceAllow nvidia0 nvidiactl nvidia-uvm": Trial(_DEV % {"work": WORK, "nodes": _NVIDIA}),
-    "the same and nvidia-caps": Trial(_DEV % {"work": WORK, "nodes": _NVIDIA + " nvidia-caps/nvidia-cap1 nvidia-caps/nvidia-cap2"}),
-    "PrivateUsers": Trial(unshare="-m -U --map-root-user"), "PrivateIPC": Trial(unshare="-m -i"),
-    "all of the GPU profile": Trial(
-        (_DEV % {"work": WORK, "nodes": _NVIDIA}) + "; mount -t tmpfs t /tmp; mount -t tmpfs t /var/tmp; mount -t proc -o hidepid=invisible proc /proc; "
-        "for d in /home /root /run/user; do mount -t tmpfs -o mode=0,ro t $d; done; for d in /proc/sys /sys; do mount --bind $d $d; mount -o remount,bind,ro $d; done; "
-        "mount -o remount,bind,ro /", _SETPRIV + " --no-new-privs --bounding-set=-all --inh-caps=-all", "calls,families"),
+    "the GPU set": Trial(), "without PrivateUsers": Trial(users=False), "without MemoryDenyWriteExecute": Trial(confine="calls,families"),
+    "and SystemCallFilter without @resources": Trial(confine="mdwe,calls,resources,families"), "and ProcSubset=pid": Trial(proc=",subset=pid"),
+    # these two have to fail on a GPU; as root the driver would make the device files that are missing
+    "DeviceAllow without nvidia-uvm": Trial("nvidia0 nvidiactl"), "PrivateDevices": Trial(""),
 }
 
 
@@ -718,9 +670,9 @@ def sandbox(setup: Setup) -> None:
     (WORK / "cuda").mkdir(exist_ok=True)
     (WORK / "cuda").chmod(0o777)
     # nobody may be kept out of the checkout
+    source = re.sub(r": (?:list|Sequence)\[(?:str|tuple\[int, int, int, int\])\]", "", inspect.getsource(confine))
     (WORK / "confine.py").write_text("import ctypes, json, os, struct, sys\nfrom pathlib import Path\nWORK = Path(%r)\n\n\n%s\n\nconfine(sys.argv[1], sys.argv[2:])\n" % (
-        str(WORK), inspect.getsource(confine).replace(": Sequence[str]", "").replace(": Sequence[tuple[int, int, int, int]]", "").replace(
-            ": list[tuple[int, int, int, int]]", "")), encoding="utf-8")
+        str(WORK), source), encoding="utf-8")
     python = "/usr/bin/python3" if os.path.exists("/usr/bin/python3") else sys.executable
     if (setup.folder / "syscalls.json").exists():
         shutil.copy(setup.folder / "syscalls.json", WORK)
@@ -730,22 +682,23 @@ def sandbox(setup: Setup) -> None:
     def one(item: tuple[str, Trial]) -> str:
         name, trial = item
         word = re.sub(r"\W+", "_", name)
-        before = ["unshare", *trial.unshare.split(), "sh", "-c", (trial.mounts or ":") + '; exec "$@"', "sh"]
-        before += ["setpriv", *trial.setpriv.split()] if trial.setpriv else []
-        before += [python, "-I", str(WORK / "confine.py"), trial.confine] if trial.confine else []
-        said, speed, log = "works", 0.0, setup.log("sandbox_" + word)
+        before = ["unshare", "-m", "-i", "sh", "-c", _DEV % {"work": WORK, "nodes": trial.nodes} + _MOUNTS % trial.proc + '; exec "$@"', "sh",
+                  "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+        before += ["unshare", "-U", "--map-current-user"] if trial.users else []
+        before += ["setpriv", "--no-new-privs", "--bounding-set=-all", "--inh-caps=-all", python, "-I", str(WORK / "confine.py"), trial.confine]
+        said, log = "works", setup.log("sandbox_" + word)
         try:
             port = next(_ports)
             with worker(setup, port, log, before):
                 with Head(setup, made, [port], 0, setup.log("sandbox_%s_head" % word), "--ctx-size", 1024, "--parallel", 1) as head:
-                    speed = head.answer(64, 8, 20)["predicted_per_second"]
+                    head.answer(64, 8, 20)
         except Exception as error:  # pylint: disable=broad-except
             said = str(error)[-300:]
         served = [device.name for device in _startup_log.parse_worker(log.read_text(errors="replace")).devices]
-        setup.note("sandbox", directive=name, said=said, devices=served, predicted_per_second=speed)
+        setup.note("sandbox", directive=name, said=said, devices=served)
         return "sandbox %-42s %-8s %s" % (name, ",".join(served), said)
 
-    with ThreadPoolExecutor(6 if setup.backend == "cuda" else 2) as pool:
+    with ThreadPoolExecutor(4 if setup.backend == "cuda" else 2) as pool:
         for line in pool.map(one, TRIALS.items()):
             print(line, flush=True)
 
@@ -765,9 +718,6 @@ def confine(what: str, words: Sequence[str]) -> None:
     for part in what.split(","):
         if part == "mdwe" and libc.prctl(65, 1, 0, 0, 0):
             raise OSError(ctypes.get_errno(), "PR_SET_MDWE")
-        if part == "memlock":
-            import resource
-            resource.setrlimit(resource.RLIMIT_MEMLOCK, (65536, 65536))
         if part == "families":
             # socket(2) but for AF_UNIX and AF_INET
             filtered([(load, 0, 0, 0), (equal, 0, 4, 41), (load, 0, 0, 16), (equal, 2, 0, 1), (equal, 1, 0, 2), deny, allow])

@@ -56,7 +56,7 @@ def test_what_it_cannot_do(name: str, said: str) -> None:
     assert _ask.Asker._why(lines_of(name), "no table") == said  # noqa: SLF001
 
 
-# of a build with CUDA (b11434) that was shown no GPU
+# of a build with CUDA that was shown no GPU
 NO_GPU = "0.00.012.001 E ggml_cuda_init: failed to initialize CUDA: no CUDA-capable device is detected"
 
 
