@@ -52,6 +52,13 @@ def test_what_was_switched_off_or_not_found():
     assert log.parse_build("-- Could NOT find OpenMP_C (missing: OpenMP_C_FLAGS)").openmp is False
 
 
+def test_a_machine_with_a_gpu():
+    found = parsed("configure/cuda_gpu")
+    assert (found.configure_ok, found.backends, found.cuda_version, found.cuda_architectures) == (True, ["CPU", "CUDA", "RPC"], "13.0.88", ["90"])
+    assert found.compilers["CUDA"] == "NVIDIA 13.0.88 with host compiler GNU 13.3.0"
+    assert log.check_build(found, ["CUDA", "RPC"]) is None
+
+
 def test_cuda_configuration():
     found = parsed("configure/cuda_ok")
     assert (found.configure_ok, found.failure, found.cuda_found, found.cuda_version) == (True, None, True, "13.0.88")

@@ -45,6 +45,15 @@ def test_a_current_machine_whole():
     )
 
 
+def test_a_real_machine():
+    """Total less reserved is what CUDA says the device has, 143155 MiB; used and free are of that."""
+    report = parse_xml(Finished(0, (FIXTURES / "580_h200.xml").read_text(encoding="utf-8")))
+    assert (report.driver_version, report.cuda_version, report.warning) == ("580.159.04", "13.0", "")
+    assert report.gpus == (
+        Gpu(0, "00000000:00:06.0", "NVIDIA H200", UUID % 0, 143771, 616, 527, 142630, False, (GpuProcess(1861, "/opt/llama.cpp/ggml-rpc-server", "C", 518),)),
+    )
+
+
 def test_an_old_driver_tells_less():
     report = parse_xml(printed("390_gtx580.xml"))
     assert (report.driver_version, report.cuda_version) == ("390.157", "")
