@@ -195,11 +195,13 @@ def build(setup: Setup) -> None:
         _cuda_wheels.make_stub(str(BUILD / "stubs"), toolkit["header"], "gcc")
         if not (BUILD / "stubs/libcuda.so").exists():
             (BUILD / "stubs/libcuda.so").symlink_to("libcuda.so.1")
-    words = ["cmake", "-S", str(BUILD / "source"), "-B", str(BUILD / "build"), "-G", "Ninja", *options(cuda, toolkit, wanted or ["90"], BUILD / "stubs", launcher)]
+    words = ["cmake", "-S", str(BUILD / "source"), "-B", str(BUILD / "build"), "-G", "Ninja"]
+    words += options(cuda, toolkit, wanted or ["90"], BUILD / "stubs", launcher)
     configured = logged(words, setup.log("configure"))
     began = time.monotonic()
     # ninja and what it started end with it
-    made = logged(["timeout", "--signal=INT", os.environ.get("GPU_CHECK_BUILD_S", "370"), "cmake", "--build", str(BUILD / "build"), "--parallel", str(os.cpu_count()), "--target", *TARGETS], setup.log("build"))
+    made = logged(["timeout", "--signal=INT", os.environ.get("GPU_CHECK_BUILD_S", "370"), "cmake", "--build", str(BUILD / "build"),
+                   "--parallel", str(os.cpu_count()), "--target", *TARGETS], setup.log("build"))
     setup.note("build", configure=configured, build=made, seconds=round(time.monotonic() - began, 1), carried=len(carried))
     # what was not made before comes back, so that the next run has it
     new = pack_objects(BUILD / "build", WORK / "new.tar.xz", carried)
@@ -215,8 +217,9 @@ def build(setup: Setup) -> None:
     subprocess.run(["gcc", "-O2", "-shared", "-fPIC", f"-I{BUILD}/source/ggml/include", f"-I{BUILD}/source/include", "-o", str(BUILD / "libllama-measure.so"),
                     str(ROOT / "roles/llama_cpp/files/measure.c"), "-ldl"], check=True)
     programs = ";".join(str(BUILD / "build/bin" / name) for name in TARGETS)
-    collected = logged(["cmake", f"-DEXECUTABLES={programs}", f"-DDESTINATION={setup.bin}", "-DMODULES=", "-DLIBRARY_DIRS=" + ";".join(toolkit.get("library_dirs", [])),
-                        "-P", str(ROOT / "roles/llama_cpp/files/collect.cmake")], setup.log("collect"))
+    collected = logged(["cmake", f"-DEXECUTABLES={programs}", f"-DDESTINATION={setup.bin}", "-DMODULES=",
+                        "-DLIBRARY_DIRS=" + ";".join(toolkit.get("library_dirs", [])), "-P", str(ROOT / "roles/llama_cpp/files/collect.cmake")],
+                       setup.log("collect"))
     shutil.copy(BUILD / "libllama-measure.so", setup.bin)
     setup.note("collected", ok=not collected)
 
@@ -390,7 +393,8 @@ def running(words: Sequence[str], log: Path, ready: Callable[[subprocess.Popen],
         while not ready(process):
             if process.poll() is not None or time.monotonic() > until:
                 last = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-3:]
-                raise RuntimeError("%s: %s: %s" % (words[0], "ended with %s" % process.returncode if process.poll() is not None else "not ready", " / ".join(last)))
+                how = "not ready" if process.poll() is None else "ended with %s" % process.returncode
+                raise RuntimeError("%s: %s: %s" % (words[0], how, " / ".join(last)))
             time.sleep(0.02)
         yield process
     finally:
@@ -488,12 +492,12 @@ def with_weights(model: sparse_gguf.Model, path: Path) -> Path:
 def models(setup: Setup) -> dict[str, Path]:
     s = setup.small
     wide = {"n_embd": 512, "n_ff": 1024, "n_head": 8, "n_head_kv": 2} if s else {"n_embd": 4096, "n_ff": 14336, "n_head": 32, "n_head_kv": 8}
+    plain = {"n_vocab": _VOCABULARY, "weights": "Q4_0"}
+    llama = dict(plain, output="Q8_0", rope_freqs=False)
     made = {
-        "q4": lambda: sparse_gguf.llama("q4", n_layer=4 if s else 32, n_vocab=_VOCABULARY, weights="Q4_0", output="Q8_0", rope_freqs=False, **wide),
-        "f16": lambda: sparse_gguf.llama("f16", n_layer=2 if s else 8, n_vocab=_VOCABULARY, weights="F16", output="F16", rope_freqs=False, **wide),
-        "moe": lambda: sparse_gguf.qwen3moe("moe", n_layer=2 if s else 16, n_embd=512 if s else 2048, n_vocab=_VOCABULARY, weights="Q4_0", n_expert=16 if s else 128),
-        "tiny": lambda: sparse_gguf.llama("tiny", n_layer=4, n_embd=512, n_ff=1024, n_head=8, n_head_kv=2, n_vocab=_VOCABULARY, weights="Q4_0", output="Q8_0",
-                                          rope_freqs=False),
+        "q4": lambda: sparse_gguf.llama("q4", n_layer=4 if s else 32, **llama, **wide),
+        "moe": lambda: sparse_gguf.qwen3moe("moe", n_layer=2 if s else 16, n_embd=512 if s else 2048, n_expert=16 if s else 128, **plain),
+        "tiny": lambda: sparse_gguf.llama("tiny", n_layer=4, n_embd=512, n_ff=1024, n_head=8, n_head_kv=2, **llama),
     }
     (WORK / "models").mkdir(exist_ok=True, parents=True)
     out = {}
@@ -508,7 +512,7 @@ def models(setup: Setup) -> dict[str, Path]:
 def used(setup: Setup, processes: Sequence[subprocess.Popen] = ()) -> dict[str, Any]:
     if setup.backend == "cuda":
         gpu = _nvidia_smi.parse_xml(_nvidia_smi.run_nvidia_smi([shutil.which("nvidia-smi") or "", *_nvidia_smi.XML_ARGUMENTS], 20)).gpus[0]
-        return {"used_mib": gpu.used_mib, "free_mib": gpu.free_mib, "reserved_mib": gpu.reserved_mib, "by_process": [[p.pid, p.used_mib, p.kind] for p in gpu.processes]}
+        return {"used_mib": gpu.used_mib, "free_mib": gpu.free_mib, "by_process": [[p.pid, p.used_mib, p.kind] for p in gpu.processes]}
     pages = [int(Path("/proc/%d/statm" % process.pid).read_text().split()[1]) for process in processes]
     return {"used_mib": sum(pages) * 4096 // MIB}
 
@@ -517,8 +521,8 @@ def held(setup: Setup) -> None:
     made = models(setup)
     n_prompt = 512 if setup.small else 3000
     for name, n_workers, local, more in (
-            ("q4", 0, 1, ()), ("q4", 1, 0, ()), ("q4", 2, 0, ()), ("q4", 1, 1, ()), ("moe", 1, 0, ()), ("q4", 1, 0, ("--cache-type-k", "q8_0", "--cache-type-v", "q8_0")),
-            ("q4", 1, 0, ("--flash-attn", "off"))):
+            ("q4", 0, 1, ()), ("q4", 1, 0, ()), ("q4", 2, 0, ()), ("q4", 1, 1, ()), ("moe", 1, 0, ()),
+            ("q4", 1, 0, ("--cache-type-k", "q8_0", "--cache-type-v", "q8_0")), ("q4", 1, 0, ("--flash-attn", "off"))):
         if setup.small and local:
             continue
         what = "%s_%d_workers_%d_local%s" % (name, n_workers, local, "".join(more[1:2]))
@@ -549,93 +553,65 @@ def held(setup: Setup) -> None:
 # -- logs -------------------------------------------------------------------------------------------------------------
 
 def logs(setup: Setup) -> None:
+    """What the collection reads: nvidia-smi's reports, logs of a start, of a GPU without room and of an operation without a kernel."""
     made, cuda = models(setup), setup.backend == "cuda"
     if cuda:
         smi = shutil.which("nvidia-smi") or "nvidia-smi"
-        for name, words in (("nvidia_smi", [smi]), ("nvidia_smi_xml", [smi, *_nvidia_smi.XML_ARGUMENTS]),
-                            ("nvidia_smi_capability", [smi, *_nvidia_smi.COMPUTE_CAPABILITY_ARGUMENTS]), ("nvcc", ["nvcc", "--version"]),
-                            ("devices", ["sh", "-c", "ls -l /dev/nvidia* /dev/nvidia-caps /proc/driver/nvidia; grep -i nvidia /proc/devices /proc/modules; id; uname -a; lscpu; mount"])):
+        for name, words in (("nvidia_smi_xml", [smi, *_nvidia_smi.XML_ARGUMENTS]), ("nvcc", ["nvcc", "--version"]),
+                            ("nvidia_smi_capability", [smi, *_nvidia_smi.COMPUTE_CAPABILITY_ARGUMENTS]),
+                            ("devices", ["sh", "-c", "ls -l /dev/nvidia* /proc/driver/nvidia; grep -i nvidia /proc/devices /proc/modules; uname -a"])):
             logged(words, setup.log(name), 20)
         report, capabilities = _nvidia_smi.read_gpus(smi, 20)
         setup.note("gpu_info", report=asdict(report), capabilities=capabilities, cuda_index=_nvidia_smi.cuda_indices(report.gpus),
                    nvcc=_cuda.cuda_of_nvcc(setup.log("nvcc").read_text()), expected_cuda=_cuda.cuda_of_driver(report.driver_version, report.cuda_version))
-    logged([setup.bin / "llama-server", "--list-devices"], setup.log("list_devices"), 30, env=SERVICE)
-    hidden = dict(SERVICE, CUDA_VISIBLE_DEVICES="-1")
-
-    def judged(name: str, failure: Any) -> None:
-        setup.note("judged", log=name, failure=asdict(failure) if failure else None)
-        print("log %-28s %s" % (name, "%s: %s. %s" % (failure.kind, failure.problem, failure.remedy) if failure else "no failure"))
-
-    def judge_worker(name: str) -> None:
-        parsed = _startup_log.parse_worker(setup.log(name).read_text(errors="replace"))
-        setup.note("worker log", log=name, parsed=parsed.to_dict())
-        judged(name, _startup_log.check_worker(parsed, ["CUDA"] if cuda else ["CPU"]))
-
-    def judge_head(name: str, ports: Sequence[int]) -> None:
-        parsed = _startup_log.parse_head(setup.log(name).read_text(errors="replace"))
-        setup.note("head log", log=name, parsed=parsed.to_dict())
-        judged(name, _startup_log.check_head(parsed, ["127.0.0.1:%d" % port for port in ports], 8192, True))
-
-    for name, device, environment in (("worker_idle", "", SERVICE), ("worker_all_hidden", "none", hidden), ("worker_hidden", "", hidden),
-                                      ("worker_unnamed", "none", SERVICE)):
-        try:
-            with worker(setup, next(_ports), setup.log(name), device=device, env=environment):
-                time.sleep(0.3)
-        except RuntimeError as error:
-            setup.note("ended", log=name, error=str(error))
-        judge_worker(name)
-    big = sparse_gguf.write(sparse_gguf.SHAPES["llama-405b"](), WORK / "models" / "llama-405b.gguf")
-    usual: tuple = ("--ctx-size", 8192, "--parallel", 4)
-    for name, model, local, more in (("head", made["q4"], 0, usual), ("head_lv5", made["tiny"], 0, (*usual, "-lv", 5)), ("head_lv3", made["tiny"], 0, (*usual, "-lv", 3)),
-                                     ("head_local", made["tiny"], 1, usual), ("head_hidden", made["tiny"], 1, usual),
-                                     ("head_jsonl", made["tiny"], 0, (*usual, "--log-jsonl")), ("weights_too_big", big, 0, usual), ("weights_too_big_local", big, 1, usual),
-                                     ("kv_too_big", made["q4"], 0, ("--ctx-size", 4000000)), ("kv_too_big_local", made["q4"], 1, ("--ctx-size", 4000000)),
-                                     ("kv_too_big_lv3", made["q4"], 0, ("--ctx-size", 4000000, "-lv", 3)),
-                                     ("compute_too_big", made["q4"], 0, ("--ctx-size", 131072, "-b", 131072, "-ub", 131072, "--flash-attn", "off"))):
+    # heads of 48
+    shape = sparse_gguf.llama("no-kernel", n_layer=4, n_embd=384, n_ff=512, n_head=8, n_head_kv=2, n_vocab=_VOCABULARY, weights="Q4_0", output="Q8_0",
+                              rope_freqs=False)
+    no_kernel = with_weights(shape, WORK / "models" / "no-kernel.gguf")
+    usual: tuple = ("--ctx-size", 8192, "--parallel", 1)
+    for name, model, local, more in (
+            ("head", made["q4"], 0, usual), ("head_local", made["tiny"], 1, usual), ("no_kernel", no_kernel, 0, usual),
+            ("no_kernel_local", no_kernel, 1, usual), ("no_kernel_fa_off", no_kernel, 0, (*usual, "--flash-attn", "off")), ("kv_too_big", made["q4"], 0, ("--ctx-size", 4000000)),
+            ("kv_too_big_local", made["q4"], 1, ("--ctx-size", 4000000)), ("full", made["q4"], 0, usual)):
         # a CPU has no limit that could be reached safely
-        if setup.small and (local or "too_big" in name):
+        if setup.small and (local or "too_big" in name or name == "full"):
             continue
         ports = [] if local else [next(_ports), next(_ports)]
+        workers = ["%s_worker%d" % (name, number) for number in range(len(ports))]
         try:
             with ExitStack() as stack:
-                for number, port in enumerate(ports):
-                    stack.enter_context(worker(setup, port, setup.log("%s_worker%d" % (name, number))))
-                head = Head(setup, model, ports, local, setup.log(name), *more)
-                if name == "head_hidden":
-                    head.words = ["env", "CUDA_VISIBLE_DEVICES=-1", *head.words]
-                with head:
-                    head.answer(40, 4)
+                for port, log in zip(ports, workers):
+                    stack.enter_context(worker(setup, port, setup.log(log)))
+                head = stack.enter_context(Head(setup, model, ports, local, setup.log(name), *more))
+                if name == "full":
+                    stack.enter_context(filled(setup))
+                setup.note("answered", log=name, timings=head.answer(6000 if name == "full" else 40, 4))
         except Exception as error:  # pylint: disable=broad-except
             setup.note("ended", log=name, error=str(error))
-        judge_head(name, ports)
-        for number in range(len(ports)):
-            judge_worker("%s_worker%d" % (name, number))
-    if cuda:
-        full_while_serving(setup, made["q4"], judge_head, judge_worker)
+        read = _startup_log.parse_head(setup.log(name).read_text(errors="replace"))
+        said = [(name, read, _startup_log.check_head(read, ["127.0.0.1:%d" % port for port in ports], 8192, True))]
+        for log in workers:
+            worker_read = _startup_log.parse_worker(setup.log(log).read_text(errors="replace"))
+            said.append((log, worker_read, _startup_log.check_worker(worker_read, ["CUDA"] if cuda else ["CPU"])))
+        for log, parsed, failure in said:
+            setup.note("log", log=log, parsed=parsed.to_dict(), failure=asdict(failure) if failure else None)
+            print("log %-28s %s" % (log, "%s: %s. %s" % (failure.kind, failure.problem, failure.remedy) if failure else "no failure"), flush=True)
 
 
-def full_while_serving(setup: Setup, model: Path, judge_head: Callable, judge_worker: Callable) -> None:
-    """Somebody else takes what is free after the model was loaded: what comes of a long prompt."""
-    port = next(_ports)
-    script = ("import ctypes,time;c=ctypes.CDLL(%r);f=ctypes.c_size_t();t=ctypes.c_size_t();p=ctypes.c_void_p();c.cudaMemGetInfo(ctypes.byref(f),ctypes.byref(t));"
-              "n=f.value-(24<<20)\nwhile n>0 and c.cudaMalloc(ctypes.byref(p),ctypes.c_size_t(n)): n-=32<<20\nprint('taken',n>>20,flush=True);time.sleep(60)")
+def filled(setup: Setup) -> Any:
+    """Somebody else takes what the GPU has free."""
+    script = """import ctypes, time
+c, free, total, place = ctypes.CDLL(%r), ctypes.c_size_t(), ctypes.c_size_t(), ctypes.c_void_p()
+c.cudaMemGetInfo(ctypes.byref(free), ctypes.byref(total))
+n = free.value - (24 << 20)
+while n > 0 and c.cudaMalloc(ctypes.byref(place), ctypes.c_size_t(n)):
+    n -= 32 << 20
+print("taken", n >> 20, flush=True)
+time.sleep(60)
+"""
+    log = setup.log("full_hog")
     cudart = next(iter(sorted(setup.bin.glob("libcudart.so*"))), "libcudart.so")
-    try:
-        with worker(setup, port, setup.log("full_worker0")) as process:
-            with Head(setup, model, [port], 0, setup.log("full"), "--ctx-size", 8192, "--parallel", 1) as head:
-                log = setup.log("full_hog")
-                with running([sys.executable, "-c", script % str(cudart)], log, lambda _p: "taken" in log.read_text(), 20):
-                    setup.note("full", used=used(setup), taken=log.read_text())
-                    try:
-                        setup.note("full answered", timings=head.answer(6000, 8, 30))
-                    except Exception as error:  # pylint: disable=broad-except
-                        setup.note("ended", log="full", error=str(error), worker=process.poll(), head=head.process.poll())
-                    time.sleep(1)
-                    setup.note("full ended", worker=process.poll(), head=head.process.poll())
-    except Exception as error:  # pylint: disable=broad-except
-        setup.note("ended", log="full", error=str(error))
-    judge_head("full", [port])
-    judge_worker("full_worker0")
+    return running([sys.executable, "-c", script % str(cudart)], log, lambda _p: "taken" in log.read_text(), 20)
 
 
 # -- the sandbox ------------------------------------------------------------------------------------------------------
@@ -644,8 +620,9 @@ _NODES = "null zero full random urandom tty"
 _DEV = ("mkdir -p %(work)s/dev; mount -t tmpfs dev %(work)s/dev; for n in " + _NODES + " %(nodes)s; do [ -e /dev/$n ] && cp -a /dev/$n %(work)s/dev/$n; done; "
         "mkdir %(work)s/dev/shm; chmod 1777 %(work)s/dev/shm; mount --move %(work)s/dev /dev; ")
 _NVIDIA = "nvidia0 nvidiactl nvidia-uvm nvidia-uvm-tools"
-_MOUNTS = ("mount -t tmpfs t /tmp; mount -t tmpfs t /var/tmp; mount -t proc -o hidepid=invisible%s proc /proc; for d in /home /root; do mount -t tmpfs -o mode=0,ro t $d; "
-           "done; for d in /proc/sys /sys; do mount --bind $d $d; mount -o remount,bind,ro $d; done; mount -o remount,bind,ro /")
+_MOUNTS = ("mount -t tmpfs t /tmp; mount -t tmpfs t /var/tmp; mount -t proc -o hidepid=invisible%s proc /proc; "
+           "for d in /home /root; do mount -t tmpfs -o mode=0,ro t $d; done; "
+           "for d in /proc/sys /sys; do mount --bind $d $d; mount -o remount,bind,ro $d; done; mount -o remount,bind,ro /")
 
 
 class Trial(NamedTuple):
@@ -671,8 +648,8 @@ def sandbox(setup: Setup) -> None:
     (WORK / "cuda").chmod(0o777)
     # nobody may be kept out of the checkout
     source = re.sub(r": (?:list|Sequence)\[(?:str|tuple\[int, int, int, int\])\]", "", inspect.getsource(confine))
-    (WORK / "confine.py").write_text("import ctypes, json, os, struct, sys\nfrom pathlib import Path\nWORK = Path(%r)\n\n\n%s\n\nconfine(sys.argv[1], sys.argv[2:])\n" % (
-        str(WORK), source), encoding="utf-8")
+    (WORK / "confine.py").write_text("import ctypes, json, os, struct, sys\nfrom pathlib import Path\nWORK = Path(%r)\n%s\nconfine(sys.argv[1], sys.argv[2:])\n"
+                                     % (str(WORK), source), encoding="utf-8")
     python = "/usr/bin/python3" if os.path.exists("/usr/bin/python3") else sys.executable
     if (setup.folder / "syscalls.json").exists():
         shutil.copy(setup.folder / "syscalls.json", WORK)
@@ -834,7 +811,8 @@ def compare(bin_dir: Path, results: Path) -> None:
                     if sum(theirs) > 16:
                         over[how].append(sum(ours) / sum(theirs))
                 if host.compute_bytes / MIB + 0.02 < head:
-                    under.append("%s under: %s head %s local %d %s: %.2f, GPU %.2f" % (how, name, row["how"], row["local"], row["settings"], host.compute_bytes / MIB, head))
+                    under.append("%s under: %s head %s local %d %s: %.2f, GPU %.2f" % (
+                        how, name, row["how"], row["local"], row["settings"], host.compute_bytes / MIB, head))
     print("\n".join(under))
     for how, ratios in over.items():
         ratios.sort()
@@ -881,7 +859,8 @@ def run(given: argparse.Namespace) -> None:
             done.touch()
         print("== %s: code %s, %.0f s" % (step, process.returncode, time.monotonic() - start), flush=True)
         if (given.out / "logs").exists():
-            subprocess.run(["tar", "--create", f"--file={given.out}/logs.tar.xz", "--use-compress-program=xz -T0 -6", f"--directory={given.out}", "logs"], check=False)
+            subprocess.run(["tar", "--create", f"--file={given.out}/logs.tar.xz", "--use-compress-program=xz -T0 -6", f"--directory={given.out}", "logs"],
+                           check=False)
     stack.close()
     if not given.keep:
         shutil.rmtree(given.out / "logs", ignore_errors=True)

@@ -40,9 +40,8 @@ def test_every_device_as_llama_cpp_says(shape: str) -> None:
 
 @functools.lru_cache(maxsize=None)
 def on_cuda() -> dict:
-    # of the last build that met a GPU
-    (recording,) = RECORDED.parent.glob("cuda_b*.json")
-    return json.loads(recording.read_text(encoding="utf-8"))
+    """Of the last build that met a GPU, which the recording names."""
+    return json.loads((RECORDED.parents[1] / "cuda" / "memory.json").read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("shape", sorted(sparse_gguf.SHAPES))
