@@ -521,7 +521,7 @@ def held(setup: Setup) -> None:
     made = models(setup)
     n_prompt = 512 if setup.small else 3000
     for name, n_workers, local, more in (
-            ("q4", 0, 1, ()), ("q4", 1, 0, ()), ("q4", 2, 0, ()), ("q4", 1, 1, ()), ("moe", 1, 0, ()),
+            ("q4", 0, 1, ()), ("q4", 1, 0, ()), ("q4", 2, 0, ()), ("q4", 3, 0, ()), ("q4", 1, 1, ()), ("moe", 1, 0, ()),
             ("q4", 1, 0, ("--cache-type-k", "q8_0", "--cache-type-v", "q8_0")), ("q4", 1, 0, ("--flash-attn", "off"))):
         if setup.small and local:
             continue
@@ -571,7 +571,8 @@ def logs(setup: Setup) -> None:
     usual: tuple = ("--ctx-size", 8192, "--parallel", 1)
     for name, model, local, more in (
             ("head", made["q4"], 0, usual), ("head_local", made["tiny"], 1, usual), ("no_kernel", no_kernel, 0, usual),
-            ("no_kernel_local", no_kernel, 1, usual), ("no_kernel_fa_off", no_kernel, 0, (*usual, "--flash-attn", "off")), ("kv_too_big", made["q4"], 0, ("--ctx-size", 4000000)),
+            ("no_kernel_local", no_kernel, 1, usual), ("no_kernel_fa_off", no_kernel, 0, (*usual, "--flash-attn", "off")),
+            ("kv_too_big", made["q4"], 0, ("--ctx-size", 4000000)),
             ("kv_too_big_local", made["q4"], 1, ("--ctx-size", 4000000)), ("full", made["q4"], 0, usual)):
         # a CPU has no limit that could be reached safely
         if setup.small and (local or "too_big" in name or name == "full"):
