@@ -15,7 +15,7 @@ import pytest
 import sparse_gguf
 from described_shapes import described, tensors_of
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils import _caches, _model, _placement, _plan
+from ansible_collections.herd.llama_cpp.plugins.module_utils import _ask, _caches, _model, _placement, _plan, _plan_ask
 
 MIB = 1 << 20
 RECORDED = Path(__file__).resolve().parents[3] / "fixtures" / "plan" / ("llama_cpp_%s.json" % _model.COMPARED_BUILD)
@@ -63,6 +63,20 @@ def test_every_cuda_device_as_llama_cpp_says(shape: str) -> None:
                 found.append("%s %s: %d and %d, llama.cpp %d and %d" % (
                     settings, split, device.weight_bytes // MIB, device.context_bytes // MIB, weights, kv))
     assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize("shape", ["deepseek2-16b", "deepseek3-671b", "llama-8b"])
+def test_what_stand_ins_say_and_what_cuda_adds_is_what_cuda_takes(shape: str) -> None:
+    """The stand-ins' word is that of the formulas for a CPU, which equal it."""
+    (number,) = [index for index, settings in enumerate(on_cuda()["settings"]) if settings.get("type_k") == "q8_0"]
+    ((_name, _number, split, rows),) = [item for item in on_cuda()["cases"] if item[:2] == [shape, number]]
+    base = _plan.accounts_of(described(shape), _caches.RunSettings(**{"kv_unified": True, **on_cuda()["settings"][number]}))
+    on_cpus, host = _placement.split_memory(base, tuple(split), ["cpu"] * len(split))
+    figures = [_ask.Figures(d.weight_bytes // MIB, d.context_bytes // MIB, round(d.compute_bytes / MIB, 2)) for d in on_cpus]
+    asked = _plan_ask.AskedAccounts(base)
+    asked.learn(split, _ask.Answer(tuple(figures), _ask.Figures(0, 0, round(host.compute_bytes / MIB, 2))))
+    planned = _placement.split_memory(asked, tuple(split), ["cuda"] * len(split))[0]
+    assert [device.compute_bytes / MIB for device in planned] == pytest.approx([row[2] for row in rows], abs=0.02)
 
 
 def test_at_least_twelve_shapes_and_all_kinds_are_compared() -> None:
