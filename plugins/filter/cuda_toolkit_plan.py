@@ -14,16 +14,17 @@ author:
 description:
   - Takes what was asked for and what was seen on the machines, and returns the toolkit's version, the host compiler that goes with it, where it will be and
     what identifies it, together with everything that stands in the way.
-  - The version is the one asked for; or else that of a toolkit which is installed already; or else the newest that there is and that the oldest driver
-    of all machines serves.
+  - The version is the one asked for; or else that of a toolkit which is installed already; or else the newest that there is, that the oldest
+    driver of all machines serves, and that knows the GPUs of all machines.
   - The result is the same before the toolkit is installed and after. Nothing is changed.
 options:
   _input:
     description:
       - A mapping. C(provider) is V(conda), V(pip) or V(system), C(machine) the name of the machine that builds, C(info) what
         M(herd.llama_cpp.cuda_toolkit_info#module) returned for it.
-      - C(version), C(min_version) and C(gcc_version) are what was asked for. C(drivers) is a list of C(machine), C(driver_version), C(cuda_version) and
-        C(error) of the machines that will run the build.
+      - C(version), C(min_version) and C(gcc_version) are what was asked for. C(drivers) is a list of C(machine), C(driver_version), C(cuda_version),
+        C(compute_capabilities) (such as V(8.6), empty for a GPU that does not tell) and C(error) of the machines that will run the build.
+      - C(architectures) are those that the build is made for, such as V(86), where not for all GPUs; the others then set no limit.
       - C(available) are the versions in the channels, V(null) where nobody could be asked; C(conda) is the command, C(installer) and C(installer_sha256)
         what it would be installed with, C(channels) and C(extra_packages) what the environment is made of, C(space_mib) what it takes.
       - C(distribution) is name and release of the machine's distribution.

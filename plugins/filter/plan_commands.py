@@ -45,6 +45,18 @@ options:
     type: list
     elements: str
     default: []
+  server_arguments:
+    description:
+      - All arguments that the service is started with, the fact C(llama_server_arguments) of the role llama_server. The plan's own take the place of
+        those that it decides. Without it the API listens on the head's address.
+    type: list
+    elements: str
+    default: []
+  tls:
+    description: The machines whose workers are reached by TLS, through a tunnel whose end llama-server connects to.
+    type: list
+    elements: str
+    default: []
 seealso:
   - plugin: herd.llama_cpp.cluster_plan
     plugin_type: filter
@@ -89,6 +101,8 @@ def plan_commands(
     rpc_ports: t.Any = None,
     bin_dir: str = _plan_commands.BIN_DIR,
     extra_arguments: t.Any = (),
+    server_arguments: t.Any = (),
+    tls: t.Any = (),
 ) -> t.List[t.Dict[str, t.Any]]:
     """Return the commands of a plan."""
     if not isinstance(plan, t.Mapping) or not isinstance(addresses, t.Mapping):
@@ -97,6 +111,7 @@ def plan_commands(
         return _plan_commands.plan_commands(
             plan, {str(k): str(v) for k, v in addresses.items()}, str(model_path), int(server_port),
             {str(k): int(v) for k, v in (rpc_ports or {}).items()}, str(bin_dir), [str(word) for word in extra_arguments],
+            [str(word) for word in server_arguments], [str(name) for name in tls],
         )
     except (ValueError, TypeError) as error:
         raise AnsibleFilterError("The plan_commands filter cannot name the commands: %s." % error) from error

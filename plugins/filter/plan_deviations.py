@@ -58,14 +58,14 @@ _value:
       sample:
         - {machine: worker1, device: CUDA0, llama_device: RPC0, planned_layers: 40, layers: 40, planned_weights_mib: 18821, weights_mib: 18820.31,
            word_weights_mib: 18820.31, planned_kv_mib: 1280, kv_mib: 1280.0, word_kv_mib: 1280.0, planned_compute_mib: 306, compute_mib: 305.02,
-           word_compute_mib: 305.02}
+           word_compute_mib: 305.02, planned_beside_mib: 0, beside_mib: null}
     problems:
       description: What differs, each with C(machine), C(problem) and C(remedy).
       type: list
       elements: dict
       sample: []
     warnings:
-      description: Compute buffers that differ and do no harm, the same.
+      description: Compute buffers that differ and do no harm, and what stands beside the model where it takes more than its bound, the same.
       type: list
       elements: dict
       sample: []

@@ -28,6 +28,11 @@ options:
     type: list
     elements: str
     required: true
+  former:
+    description: Names and addresses of machines whose llama-server a deployment takes away.
+    type: list
+    elements: str
+    default: []
 seealso:
   - plugin: herd.llama_cpp.preflight_machine_problems
     plugin_type: filter
@@ -57,10 +62,10 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.herd.llama_cpp.plugins.module_utils._preflight import cluster_problems
 
 
-def preflight_cluster_problems(machines: t.Any, heads: t.Any) -> t.List[t.Dict[str, str]]:
+def preflight_cluster_problems(machines: t.Any, heads: t.Any, former: t.Any = ()) -> t.List[t.Dict[str, str]]:
     """Return what is wrong with the cluster as a whole."""
     try:
-        return cluster_problems(list(heads), list(machines))
+        return cluster_problems(list(heads), list(machines), list(former))
     except KeyError as error:
         raise AnsibleFilterError("The preflight_cluster_problems filter misses %s in its input." % error) from error
     except (TypeError, ValueError, AttributeError) as error:

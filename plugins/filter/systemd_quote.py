@@ -21,6 +21,15 @@ options:
     description: A string, a number, a list of those, or a mapping of names to those.
     type: raw
     required: true
+  form:
+    description:
+      - V(argument) is an argument of a command line, or an assignment.
+      - V(path) is a path that ends its line, as after C(LoadCredential=ID:), where white space and quotes stand for themselves.
+      - V(name) is a name of a credential, a file or an instance, made of any text and different for each. An ordinary host name stays as
+        it is; of anything but letters, digits, C(.), C(_) and C(-) each byte becomes C(+) and two digits.
+    type: str
+    choices: [argument, path, name]
+    default: argument
 """
 
 EXAMPLES = r"""
@@ -33,6 +42,12 @@ EXAMPLES = r"""
   ansible.builtin.debug:
     msg: "Environment={{ {'GREETING': 'good day', 'N': 3} | herd.llama_cpp.systemd_quote | join(' ') }}"
   # Environment="GREETING=good day" "N=3"
+
+- name: Show a credential
+  ansible.builtin.debug:
+    msg: >-
+      LoadCredential=key-{{ '2001:db8::1' | herd.llama_cpp.systemd_quote(form='name') }}:{{ '/srv/50%' | herd.llama_cpp.systemd_quote(form='path') }}
+  # LoadCredential=key-2001+3Adb8+3A+3A1:/srv/50%%
 """
 
 RETURN = r"""
@@ -51,6 +66,8 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._systemd import (
     SystemdError,
     quote_environment,
     quote_exec,
+    quote_path,
+    unit_name,
 )
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -64,9 +81,13 @@ def _text(value: t.Any) -> str:
     return str(value)
 
 
-def systemd_quote(value: t.Any) -> t.Any:
+def systemd_quote(value: t.Any, form: str = "argument") -> t.Any:
     """Quote a string, a command line (list) or an environment (mapping)."""
     try:
+        if form in ("path", "name"):
+            return (quote_path if form == "path" else unit_name)(_text(value))
+        if form != "argument":
+            raise AnsibleFilterError("The systemd_quote filter knows the forms argument, path and name, not %r." % (form,))
         if isinstance(value, t.Mapping):
             for name in value:
                 if not isinstance(name, str) or not _NAME.fullmatch(name):

@@ -9,7 +9,7 @@ it is ended. Unlike llama-fit-params it counts with its own number of outputs an
 when it serves is the same to the hundredth, because libllama-measure.so lets it reserve as if it loaded the model.
 
 It sees a sparse copy of the model's header, and for each device a stand-in: a device of an rpc-server of the same build on the CPU. All
-of it runs in a network namespace of its own, where nobody else reaches it, as an unprivileged user, and ends with the caller.
+of it runs in a network namespace of its own, where nobody else reaches it, as a user that nothing else runs as, and ends with the caller.
 Source of all log lines: llama.cpp b11434.
 """
 
@@ -20,7 +20,6 @@ import fcntl
 import json
 import os
 import re
-import resource
 import select
 import shutil
 import signal
@@ -34,17 +33,19 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf import GgufError, printable, read_gguf_model, shard_names
+from ansible_collections.herd.llama_cpp.plugins.module_utils._unprivileged import NoUserError, libc, own_user_id, unprivileged
 
-_NOBODY = 65534
 _ADDRESS, _PORT = "127.0.0.1", 50052
 # Built with the head's component: roles/llama_cpp/files/measure.c says what for.
 _MEASURE = "libllama-measure.so"
 _WAIT_SECONDS = 60.0
+# For all questions of a plan together, the stand-ins' start included.
+TIMEOUT_SECONDS = 300.0
 # Now and then a line of the log is lost, and once in some hundred times one measurement failed that the next did not.
 _ATTEMPTS = 3
 
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
-_PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
+_PR_SET_PDEATHSIG = 1
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 0x1
 
 # Arguments that a question has of its own, and what says who may talk to the server; the value is how many words follow.
@@ -62,24 +63,33 @@ _SECRET = re.compile(r"(?:KEY|TOKEN|SECRET|PASSWORD)(?:_FILE)?$")
 # A draft model decides how many outputs the model has; where it lies itself is asked about no device.
 _DRAFT = ("-md", "--model-draft", "--spec-draft-model")
 
+# What begins a line that is llama.cpp's word: time, level, now and then a module with its part, the function. What a model's file says of itself
+# (general.name, for one, is printed as it is) comes after words of llama.cpp's own and so makes no line of these. Nothing but ASCII, which a copy
+# of the header is freed of after a line break (_BREAK): no line of these is begun in the file either.
+_OWN = "^[0-9.]+ [EWID] +(?:[a-z]+ +[a-z_]+: )?"
+_FROM = _OWN + "[A-Za-z0-9_]+: +"
 # common/fit.cpp, common_memory_breakdown_print
-_TABLE = re.compile(r"\| memory breakdown \[MiB\]")
-_ROW = re.compile(r"memory_breakdown_print: \|\s+- (?P<name>\S+)(?: \((?P<what>.*)\))?\s*\|.*?(?P<self>\d+) =\s*(?P<model>\d+) \+\s*(?P<context>\d+) \+"
-                  r"\s*(?P<compute>\d+)(?!\s*\+\s*\()")
+_TABLE = re.compile(_FROM + r"\| memory breakdown \[MiB\]")
+_ROW = re.compile(_OWN + r"[a-z_]*memory_breakdown_print: \| +- (?P<name>[!-~]+)(?: \((?P<what>.*)\))? *\|.*?(?P<self>[0-9]+) = *(?P<model>[0-9]+) \+"
+                  r" *(?P<context>[0-9]+) \+ *(?P<compute>[0-9]+)(?! *\+ *\()")
 # src/llama-context.cpp, sched_reserve and the constructor
-_COMPUTE = re.compile(r": +(\S+) compute buffer size = +([0-9.]+) MiB")
-_OUTPUT = re.compile(r": +(\S+) +output buffer size = +([0-9.]+) MiB")
+_COMPUTE = re.compile(_FROM + r"([!-~]+) compute buffer size = +([0-9.]+) MiB")
+_OUTPUT = re.compile(_FROM + r"([!-~]+) +output buffer size = +([0-9.]+) MiB")
 # common/fit.cpp, common_fit_params
-_MEASURED = re.compile(r"fitting params to free memory took")
-_FAILED = re.compile(r"encountered an error while trying to fit params to free device memory: (.*)")
+_MEASURED = re.compile(_FROM + r"fitting params to free memory took")
+_FAILED = re.compile(_FROM + r"encountered an error while trying to fit params to free device memory: (.*)")
 # common/arg.cpp, common_params_parse
-_NO_FIT = re.compile(r"invalid argument: --fit\b")
+_NO_FIT = re.compile(r"^error: invalid argument: --fit\b")
 _REFUSED = re.compile(r"^error(?:: | while handling argument )(.*(?:argument|\").*)")
 # roles/llama_cpp/files/measure.c
-_NO_MEASURE = re.compile(r"^E measure: ")
+_NO_MEASURE = re.compile(r"^E measure: the (?:libraries|compute buffers) ")
 # common/common.cpp, common_params_print_info
-_BUILD = re.compile(r"\bbuild[: ]+(\d+) \(")
+_BUILD = re.compile(_OWN + r"(?:[A-Za-z0-9_]+: +)?build[: ]+([0-9]+) \([!-~]+\) with ")
+# ggml/src/ggml-cuda/ggml-cuda.cu, ggml_cuda_init: what is asked is shown no GPU (see _environment)
+_NO_GPU = re.compile(r"ggml_cuda_init: failed to initialize ")
 _LEVEL = re.compile(r"^[0-9.]+ ([EWID]) (?:\S+ +)?\S+: (?:\S+: )?(.*)$")
+# A line break after which as much text follows as the shortest of these lines has at the least, so that no word of a vocabulary is touched.
+_BREAK = re.compile(rb"\n(?=[ -~]{24})")
 
 
 class AskError(Exception):
@@ -88,6 +98,10 @@ class AskError(Exception):
 
 class CannotBeAsked(AskError):
     """This llama.cpp, or this machine, has no way to give an answer; it may serve the model all the same."""
+
+
+class OutOfTime(CannotBeAsked):
+    """The time for all questions together is over."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +164,7 @@ def parse(lines: Iterable[str], n_devices: int) -> Answer:
             continue
         name, whole = found.group("name"), int(found.group("compute"))
         if name == "Host":
-            exact = round(sum(size for where, size in now.compute.items() if not where.startswith("RPC")), 2)
+            exact = round(sum(size for where, size in now.compute.items() if where not in dict(now.rows)), 2)
         else:
             exact = now.compute.get(name, 0.0)
         figures = Figures(int(found.group("model")), int(found.group("context")), exact if int(exact) == whole else whole + 1.0)
@@ -189,26 +203,25 @@ def asked_arguments(arguments: Sequence[str]) -> List[str]:
 
 
 def sparse_copy(path: str, directory: Path) -> Path:
-    """A file with the header of the model at ``path`` and holes for its weights; of a split model all parts."""
+    """A file with the header of the model at ``path`` and holes for its weights; of a split model all parts.
+
+    Texts of the header go on one line, so that none of them passes for a line of llama.cpp's own when it is logged.
+    """
     files = read_gguf_model(path).files
     parts = shard_names(path) if len(files) > 1 else [path]
     for part, header in zip(parts, files):
         with open(part, "rb") as source, open(str(directory / os.path.basename(part)), "wb") as copy:
-            copy.write(source.read(header.header_size_bytes))
+            copy.write(_BREAK.sub(b" ", source.read(header.header_size_bytes)))
             copy.truncate(header.file_size_bytes)
     return directory / os.path.basename(parts[0])
 
 
 # -- shut in ----------------------------------------------------------------------------------------------------------
 
-def _libc() -> Any:
-    return ctypes.CDLL(None, use_errno=True)
-
-
 def _own_network() -> None:
     """Leave the machine's network for one of this process and its children alone, with nothing but a loopback interface."""
     flags = _CLONE_NEWNET | (0 if os.geteuid() == 0 else _CLONE_NEWUSER)
-    if _libc().unshare(flags):
+    if libc().unshare(flags):
         raise CannotBeAsked("the kernel gives no network namespace (%s), and stand-ins for the workers are started in nothing less" % (
             os.strerror(ctypes.get_errno())))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
@@ -217,38 +230,29 @@ def _own_network() -> None:
         fcntl.ioctl(any_socket, _SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", current | _IFF_UP))
 
 
-def _unprivileged(user_id: Optional[int]) -> Callable[[], None]:
-    """What a child does before it becomes another program: it gives up what it may do, and ends with its parent."""
-    libc = _libc()
-
-    def give_up() -> None:
-        if user_id is not None:
-            os.setgroups([])
-            os.setgid(user_id)
-            os.setuid(user_id)
-        # after the change of user, which takes it back (prctl(2))
-        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-    return give_up
-
-
 class Asker:
     """Answers questions about one model and up to ``n_devices`` devices; a context manager, because its stand-ins keep running in between.
 
     Must run in a process of its own (see ``ask_in_private``): it changes the network of the process.
     """
 
+    # the device that the stand-ins serve
+    stand_in = "CPU"
+
     def __init__(self, bin_dir: str, model: str, n_devices: int, arguments: Sequence[str], environment: Optional[Mapping[str, str]] = None,
-                 user_id: int = _NOBODY, port: int = _PORT) -> None:
+                 port: int = _PORT, timeout_s: float = TIMEOUT_SECONDS) -> None:
         self.bin_dir = Path(bin_dir)
         self.model = model
         self.n_devices = n_devices
         self.arguments = asked_arguments(arguments)
         self.environment = {name: str(value) for name, value in (environment or {}).items() if not _SECRET.search(name)}
-        self.user_id = user_id if os.geteuid() == 0 else None
+        try:
+            self.user_id = own_user_id()
+        except NoUserError as error:
+            raise CannotBeAsked(str(error)) from error
         self.port = port
+        self.timeout_s = timeout_s
+        self.until = 0.0
         self.questions = 0
         self.directory: Optional[Path] = None
         self.worker: Optional[subprocess.Popen] = None
@@ -272,7 +276,15 @@ class Asker:
         if self.directory is not None:
             shutil.rmtree(str(self.directory), ignore_errors=True)
 
+    def _wait_until(self) -> float:
+        """Until when a program may take, by the monotonic clock; raises OutOfTime."""
+        now = time.monotonic()
+        if now >= self.until:
+            raise OutOfTime("there were %g s to ask llama-server, and they were not enough after %d answers" % (self.timeout_s, self.questions))
+        return min(self.until, now + _WAIT_SECONDS)
+
     def _start(self) -> None:
+        self.until = time.monotonic() + self.timeout_s
         try:
             # root's own TMPDIR may be where nobody else may go (libpam-tmpdir)
             self.directory = Path(tempfile.mkdtemp(prefix="herd-ask-", dir=None if self.user_id is None else "/tmp"))
@@ -284,7 +296,7 @@ class Asker:
                     self.arguments[number + 1:number + 2] = [str(sparse_copy(self.arguments[number + 1], place)), "--device-draft", "none"]
                     break
             if self.user_id is not None:
-                # the directory last: from then on others of this user may put there what they like
+                # the directory last: from then on whoever has this ID may put there what he likes
                 for path in sorted(self.directory.rglob("*"), reverse=True) + [self.directory]:
                     os.chown(str(path), self.user_id, self.user_id, follow_symlinks=False)
         except GgufError as error:
@@ -309,16 +321,17 @@ class Asker:
         try:
             # SIGPIPE stays ignored: a stand-in outlives the llama-server that is ended while it answers
             return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd=str(self.directory),
-                                    env=environment, preexec_fn=_unprivileged(self.user_id), restore_signals=False)
+                                    env=environment, preexec_fn=unprivileged(self.user_id), restore_signals=False)
         except (OSError, subprocess.SubprocessError) as error:
-            raise CannotBeAsked("the user %s cannot run %s (%s)" % (
-                "nobody" if self.user_id else "of the module", command[0], getattr(error, "strerror", None) or error)) from error
+            raise CannotBeAsked("%s cannot run %s (%s)" % (
+                "a user without privileges" if self.user_id else "the user of the module", command[0], getattr(error, "strerror", None) or error)) from error
 
     def _start_stand_ins(self) -> None:
-        command = [self._binary("ggml-rpc-server", "rpc-server"), "-H", _ADDRESS, "-p", str(self.port), "-t", "1", "-d", ",".join(["CPU"] * self.n_devices)]
+        command = [self._binary("ggml-rpc-server", "rpc-server"), "-H", _ADDRESS, "-p", str(self.port), "-t", "1", "-d",
+                   ",".join([self.stand_in] * self.n_devices)]
         with tempfile.TemporaryFile() as log:
+            until = self._wait_until()
             self.worker = self._run(command, log, self._environment())
-            until = time.monotonic() + _WAIT_SECONDS
             while not _listens(self.port):
                 if self.worker.poll() is not None:
                     log.seek(0)
@@ -326,6 +339,7 @@ class Asker:
                     raise AskError("a stand-in for the workers ended with %d: %s" % (
                         self.worker.returncode, printable(said[-1] if said else "no reason given")))
                 if time.monotonic() > until:
+                    self._wait_until()
                     raise AskError("a stand-in for the workers did not listen within %d s" % _WAIT_SECONDS)
                 time.sleep(0.01)
 
@@ -370,14 +384,15 @@ class Asker:
         environment = self._environment()
         if self.exact:
             environment["LD_PRELOAD"] = str(self.bin_dir / _MEASURE)
+        until = self._wait_until()
         process = self._run(command, subprocess.PIPE, environment)
         stream: Any = process.stdout
-        until = time.monotonic() + _WAIT_SECONDS
         lines: List[str] = []
         rest = b""
         try:
             while True:
                 if not select.select([stream], [], [], max(0.0, until - time.monotonic()))[0]:
+                    self._wait_until()
                     raise CannotBeAsked("llama-server did not say within %d s what the model takes" % _WAIT_SECONDS)
                 data = os.read(stream.fileno(), 1 << 16)
                 parts = (rest + data).split(b"\n")
@@ -399,13 +414,13 @@ class Asker:
 
     @staticmethod
     def _why(lines: Sequence[str], otherwise: str) -> str:
-        """The first error of a log as a sentence."""
+        """The first error of a log as a sentence, but for that of a GPU that is hidden on purpose."""
         for line in lines:
             found = _REFUSED.match(line)
             if found:
                 return "llama-server does not take its arguments: %s" % printable(found.group(1).strip())
             found = _LEVEL.match(line)
-            if found and found.group(1) == "E" and not _FAILED.search(line):
+            if found and found.group(1) == "E" and not _FAILED.search(line) and not _NO_GPU.search(line):
                 return "llama-server cannot load this model: %s" % printable(found.group(2).strip())
         failed = [line for line in lines if line.strip()]
         return "%s; its last line is: %s" % (otherwise, printable(failed[-1].strip())) if failed else otherwise
@@ -432,7 +447,7 @@ def ask_in_private(work: Callable[[], Any]) -> Any:
         try:
             # where the module is ended, this one still removes what it made
             signal.signal(signal.SIGTERM, _end)
-            _libc().prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+            libc().prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
             try:
                 _own_network()
                 said: Dict[str, Any] = {"result": work()}

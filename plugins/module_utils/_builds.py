@@ -56,6 +56,25 @@ def describe(stamp: Stamp) -> str:
     return "%s (%s)" % (stamp.get("version") or "llama.cpp of an unknown version", stamp["id"])
 
 
+def agreed_targets(targets: t.Mapping[str, Stamp], recorded: t.Mapping[str, t.Mapping[str, t.Any]]) -> t.Dict[str, Stamp]:
+    """What each machine is to run (the fact llama_cpp_target), going back to what the record says served last.
+
+    After a switch that was interrupted, what each machine points at is no common version. The record, written when an answer proved it, has one.
+    Where a machine of the record has lost its build there is nothing to go back to together, and what the machines point at stays.
+    """
+    known = {name: recorded[name] for name in targets if name in recorded}
+    if any(one.get("build") not in targets[name].get("installed", ()) for name, one in known.items()):
+        return dict(targets)
+    found = {name: dict(target) for name, target in targets.items()}
+    for name, one in known.items():
+        target = found[name]
+        if target["replaces"] != one["build"]:
+            target.update(replaces=one["build"], replaces_version=one.get("version") or one["build"])
+        if target["previous"] == target["replaces"]:
+            target["previous"] = ""
+    return found
+
+
 def _listed(machine: MachineBuilds) -> str:
     return ", ".join(describe(stamp) for stamp in machine.builds) or "none"
 

@@ -17,10 +17,12 @@ import re
 import typing as t
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._checksum import file_sha256
+from ansible_collections.herd.llama_cpp.plugins.module_utils._text import printable
 
 MANIFEST = "bundle.json"
 SUMS = "SHA256SUMS"
 FORMAT = 1
+_SUM = re.compile(r"[0-9a-f]{64}")
 _SUM_LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")
 
 
@@ -52,7 +54,7 @@ def read_manifest(directory: str) -> t.Dict[str, t.Any]:
     try:
         with open(os.path.join(directory, MANIFEST), encoding="utf-8") as file:
             manifest = json.load(file)
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return manifest if isinstance(manifest, dict) else {}
 
@@ -67,6 +69,42 @@ def write_manifest(directory: str, manifest: t.Mapping[str, t.Any]) -> None:
         with open(path + ".new", "w", encoding="utf-8") as file:
             file.write(content)
         os.replace(path + ".new", path)
+
+
+def _malformed(manifest: t.Any) -> str:
+    """What is not as a manifest has it, or nothing. Whoever uses a bundle relies on it."""
+    if not isinstance(manifest, dict):
+        return "it is no object"
+    if manifest.get("format") != FORMAT:
+        # Another version's may be different.
+        return ""
+    files = manifest.get("files")
+    if not isinstance(files, list):
+        return "files is no list"
+    for item in files:
+        if not isinstance(item, dict) or not _inside(item.get("file")):
+            return "an entry of files has no name below the bundle's directory"
+        size = item.get("size_bytes")
+        if not isinstance(item.get("what"), str) or not isinstance(size, int) or not _SUM.fullmatch(str(item.get("sha256"))):
+            return "the entry of %s has no kind, size or SHA-256" % printable(item["file"], 200)
+    about = manifest.get("about")
+    if not isinstance(about, dict) or not isinstance(about.get("packages", {}), dict):
+        return "about says no packages by their release"
+    names = {item["file"] for item in files}
+    model = about.get("model", {})
+    beside = model.get("beside", []) if isinstance(model, dict) else None
+    for one in [model] + (beside if isinstance(beside, list) else [None]):
+        if not isinstance(one, dict):
+            return "the model is no object"
+        if not one:
+            continue
+        listed = one.get("files")
+        if not isinstance(listed, list) or not isinstance(one.get("source"), dict):
+            return "a model has no source and files"
+        for item in listed:
+            if not isinstance(item, dict) or item.get("file") not in names:
+                return "a file of the model is not in files"
+    return ""
 
 
 def _read_sums(directory: str) -> t.Dict[str, str]:
@@ -105,7 +143,14 @@ def verify(directory: str) -> t.Dict[str, t.Any]:
     wrong = _wrong_with(os.path.join(directory, MANIFEST), None, sums.get(MANIFEST, ""))
     if wrong:
         raise BundleProblem("%s in %s %s" % (MANIFEST, directory, wrong))
-    manifest = read_manifest(directory)
+    try:
+        with open(os.path.join(directory, MANIFEST), encoding="utf-8") as file:
+            manifest = json.load(file)
+        malformed = _malformed(manifest)
+    except (OSError, ValueError, RecursionError) as exc:
+        malformed = "it cannot be read as JSON (%s)" % printable(str(exc), 200)
+    if malformed:
+        raise BundleProblem("%s in %s is malformed: %s" % (MANIFEST, directory, malformed))
     if manifest.get("format") != FORMAT:
         raise BundleProblem("%s has the format %s, and this version reads format %d" % (directory, manifest.get("format"), FORMAT))
     problems = []

@@ -53,6 +53,7 @@ class ChatAnswer:
     """What came back. ``None`` is what the server did not tell."""
 
     answer: str
+    thinking: str
     finish_reason: str
     model: str
     prompt_tokens: t.Optional[int]
@@ -98,11 +99,16 @@ def compiled(expect: str, ignore_case: bool) -> "re.Pattern[str]":
 def judge(answer: ChatAnswer, question: str, expect: str, ignore_case: bool = True) -> None:
     """Raise :class:`ChatError` unless the answer has text and matches."""
     if not answer.answer.strip():
-        why = (
-            "it ran into max_tokens before it said anything; raise max_tokens"
-            if answer.finish_reason == "length"
-            else "the server gave finish_reason %s" % (answer.finish_reason or "none")
-        )
+        tokens = "%s tokens" % ("all" if answer.completion_tokens is None else answer.completion_tokens)
+        if answer.finish_reason != "length":
+            why = "the server gave finish_reason %s%s" % (answer.finish_reason or "none", ", after the model had only thought" if answer.thinking else "")
+        elif answer.thinking:
+            why = (
+                "the model still thought when its %s were used up, which is no fault of the cluster; raise max_tokens (chat_check_max_tokens), or the"
+                " context of a request where that is less" % tokens
+            )
+        else:
+            why = "it ran into max_tokens before it said anything (%s); raise max_tokens (chat_check_max_tokens)" % tokens
         raise ChatError("empty", "The answer to %s is empty: %s." % (quoted(question), why))
     if expect and not compiled(expect, ignore_case).search(answer.answer):
         raise ChatError(
@@ -110,6 +116,17 @@ def judge(answer: ChatAnswer, question: str, expect: str, ignore_case: bool = Tr
             "The answer to %s is %s, which does not match the expected %s."
             % (quoted(question), quoted(answer.answer), quoted(expect)),
         )
+
+
+# What a template opens and the server did not take out.
+_THOUGHT = re.compile(r"\s*<think>(.*?)(?:</think>|\Z)", re.DOTALL)
+
+
+def _without_thinking(message: t.Mapping[str, t.Any]) -> t.Tuple[str, str]:
+    """The answer, and what was thought before it: llama-server's reasoning_content (common/chat.cpp), or a part of the text."""
+    text, thought = str(message.get("content") or ""), str(message.get("reasoning_content") or "")
+    inside = _THOUGHT.match(text)
+    return (text[inside.end():].lstrip(), thought or inside.group(1).strip()) if inside else (text, thought)
 
 
 def _number(value: t.Any, kind: type) -> t.Any:
@@ -130,8 +147,10 @@ def read_completion(completion: t.Mapping[str, t.Any], seconds: float, meta: t.M
     message = choice.get("message") or {}
     usage = completion.get("usage") or {}
     timings = completion.get("timings") or {}
+    said, thought = _without_thinking(message)
     return ChatAnswer(
-        answer=str(message.get("content") or ""),
+        answer=said,
+        thinking=thought,
         finish_reason=str(choice.get("finish_reason") or ""),
         model=str(completion.get("model") or ""),
         prompt_tokens=_number(usage.get("prompt_tokens"), int),
@@ -163,8 +182,8 @@ def explain(error: BaseException, openai: t.Any, request: ChatRequest, waited_s:
     if isinstance(error, openai.APITimeoutError):
         return ChatError(
             "timeout",
-            "%s gave no answer within %g s; a worker may hang or the network may drop packets, or timeout_s is too "
-            "short for this model." % (where, request.timeout_s),
+            "%s gave no answer within %g s; a worker may hang or the network may drop packets, or timeout_s "
+            "(chat_check_timeout_s) is too short for this model, above all for one that thinks." % (where, request.timeout_s),
         )
     if isinstance(error, openai.APIConnectionError):
         words = _chain(error)
@@ -199,6 +218,8 @@ def _said(error: BaseException) -> str:
 def ask(openai: t.Any, request: ChatRequest) -> ChatAnswer:
     """Ask and return the answer, whatever it says; raises :class:`ChatError` when none came."""
     base = api_base(request.url)
+    if not request.api_key.isascii():
+        raise ChatError("api_key_file", "The API key has a letter that the openai client does not send. Put a key of ASCII letters and digits first.")
     started = time.monotonic()
     try:
         transport: t.Dict[str, t.Any] = {"trust_env": request.use_proxy}

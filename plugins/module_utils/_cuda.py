@@ -6,7 +6,8 @@
 
 Sources: the drivers are those of the table "CUDA Toolkit and Corresponding Driver Versions" in NVIDIA's CUDA Toolkit Release Notes
 (https://docs.nvidia.com/cuda/cuda-toolkit-release-notes/), the first release of each version. The host compilers are what
-``crt/host_config.h`` of each toolkit itself refuses above, read from the last nvcc of each version.
+``crt/host_config.h`` of each toolkit itself refuses above, read from the last nvcc of each version. The GPUs are those of the lists of
+``nvcc --list-gpu-code`` and of "Deprecated and removed architectures" in the same release notes: 12.0 dropped Kepler, 13.0 Maxwell, Pascal and Volta.
 """
 
 from __future__ import annotations
@@ -51,6 +52,34 @@ _NEWEST_GCC: t.Dict[Version, int] = {
     (13, 5): 16,
 }
 
+# Compute capability: the first and the last toolkit that compile for it; none as the last where none has dropped it.
+_CAPABILITIES: t.Dict[Version, t.Tuple[str, str]] = {
+    (3, 0): ("", "10.2"),
+    (3, 5): ("", "11.8"),
+    (3, 7): ("", "11.8"),
+    (5, 0): ("", "12.9"),
+    (5, 2): ("", "12.9"),
+    (5, 3): ("", "12.9"),
+    (6, 0): ("", "12.9"),
+    (6, 1): ("", "12.9"),
+    (6, 2): ("", "12.9"),
+    (7, 0): ("", "12.9"),
+    (7, 2): ("", "12.9"),
+    (7, 5): ("10.0", ""),
+    (8, 0): ("11.0", ""),
+    (8, 6): ("11.1", ""),
+    (8, 7): ("11.4", ""),
+    (8, 8): ("13.0", ""),
+    (8, 9): ("11.8", ""),
+    (9, 0): ("11.8", ""),
+    (10, 0): ("12.8", ""),
+    (10, 1): ("12.8", "12.9"),
+    (10, 3): ("12.9", ""),
+    (11, 0): ("13.0", ""),
+    (12, 0): ("12.8", ""),
+    (12, 1): ("12.9", ""),
+}
+
 _NVCC_RELEASE = re.compile(r"release (\d+\.\d+), V(\d+(?:\.\d+)*)")
 _GCC_LIMIT = re.compile(r"^#\s*if\s+__GNUC__\s*>\s*(\d+)\s*$", re.MULTILINE)
 _DRIVER_FUNCTION = re.compile(r"\bCUresult\s+(?:__attribute__\s*\(\([^)]*\)\)\s*)?(cu[A-Z]\w*)\s*\(")
@@ -80,9 +109,35 @@ def driver_of_cuda(cuda: str) -> str:
     return _DRIVERS.get(version_tuple(cuda)[:2], "")
 
 
+def cuda_of_capability(capability: str) -> t.Tuple[str, str]:
+    """The first and the last CUDA that compile for a GPU such as ``8.6``, each empty where there is no such limit.
+
+    One that is older than all in the table had its last CUDA before them; one that is newer has its first after them.
+    """
+    numbers = version_tuple(capability)[:2]
+    if numbers in _CAPABILITIES or not numbers:
+        return _CAPABILITIES.get(numbers, ("", ""))
+    older = [known for known in _CAPABILITIES if known < numbers]
+    if not older:
+        return _CAPABILITIES[min(_CAPABILITIES)]
+    return (max((first for first, _last in _CAPABILITIES.values()), key=version_tuple), "") if len(older) == len(_CAPABILITIES) else ("", "")
+
+
+def cuda_of_architecture(name: str) -> str:
+    """Which CUDA knows an architecture as nvcc names it (``61``, ``120a``), in words."""
+    digits = re.match(r"\d+", name)
+    number = int(digits.group()) if digits else 0
+    first, last = cuda_of_capability("%d.%d" % (number // 10, number % 10)) if number else ("", "")
+    limits = [first + " or newer" if first else "", last + " or older" if last else ""]
+    return "CUDA " + ", ".join(limit for limit in limits if limit) if first or last else "a newer one for a newer GPU, an older one for an older GPU"
+
+
 def cuda_of_driver(driver: str, reported: str = "") -> str:
-    """The newest CUDA that a driver serves: what nvidia-smi says, or else the table. Empty where there is no driver or it is too old."""
-    if reported:
+    """The newest CUDA that a driver serves: what nvidia-smi says, or else the table. Empty where there is no driver or it is too old.
+
+    A driver newer than the table serves at least what the newest in it does.
+    """
+    if major_minor(reported):
         return major_minor(reported)
     numbers = version_tuple(driver)
     fitting = [cuda for cuda, oldest in _DRIVERS.items() if numbers and version_tuple(oldest) <= numbers]

@@ -18,6 +18,8 @@ import struct
 import typing as t
 from dataclasses import dataclass, field
 
+from ansible_collections.herd.llama_cpp.plugins.module_utils._text import printable
+
 MAGIC = b"GGUF"
 NEWEST_VERSION = 3
 DEFAULT_ALIGNMENT = 32
@@ -104,6 +106,9 @@ TENSOR_TYPES: t.Mapping[int, TensorType] = {
     41: TensorType("Q1_0", 128, 18),
     42: TensorType("Q2_0", 64, 18),
 }
+
+# llama.cpp numbers its types without gaps; forks (ik_llama.cpp from 97 on) count theirs from far above.
+FIRST_TYPE_OF_FORKS = 90
 
 REMOVED_TENSOR_TYPES: t.Mapping[int, str] = {
     4: "Q4_2",
@@ -440,12 +445,6 @@ class GgufFile:
         )
 
 
-def printable(name: str) -> str:
-    """A name from the file as it may stand in a message: one line, printable, not longer than a name should be."""
-    text = "".join(letter if letter.isprintable() else "?" for letter in name[:81])
-    return text if len(name) <= 80 else text[:77] + "..."
-
-
 def _is_int(value: t.Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
@@ -508,7 +507,7 @@ def _read_value(cursor: _Cursor, key: str, type_number: int) -> t.Any:
         return cursor.raw(length, what).decode("utf-8", "replace")
     if type_number == _TYPE_ARRAY:
         return _read_array(cursor, key)
-    raise GgufError(f"{cursor.reader.label} is damaged: key {printable(key)} has a value of the unknown type {type_number}")
+    raise GgufError(f"{cursor.reader.label} is damaged or newer than GGUF version 3: key {printable(key)} has a value of the unknown type {type_number}")
 
 
 def _read_array(cursor: _Cursor, key: str) -> t.Any:
@@ -523,7 +522,7 @@ def _read_array(cursor: _Cursor, key: str) -> t.Any:
     elif type_number == _TYPE_ARRAY:
         raise GgufError(f"{label} has an array of arrays at key {printable(key)}, which llama.cpp does not read")
     else:
-        raise GgufError(f"{label} is damaged: array {printable(key)} has elements of the unknown type {type_number}")
+        raise GgufError(f"{label} is damaged or newer than GGUF version 3: array {printable(key)} has elements of the unknown type {type_number}")
     if length > MAX_ARRAY_ELEMENTS:
         raise GgufError(f"{label} is damaged: array {printable(key)} is said to have {length} elements")
     if length * smallest > cursor.remaining:
@@ -632,8 +631,12 @@ def _read_tensor(cursor: _Cursor, index: int, n_tensors: int) -> TensorInfo:
         )
     if type_number not in TENSOR_TYPES:
         raise GgufError(
-            f"{label} has tensor {shown} of the unknown type {type_number}: the file is damaged or newer than this"
-            f" collection, which knows the types up to {max(TENSOR_TYPES)}"
+            f"{label} has tensor {shown} of the unknown type {type_number}: "
+            + (
+                "a fork's quantiser made the file, or it is damaged; get one that llama.cpp itself can read"
+                if type_number >= FIRST_TYPE_OF_FORKS
+                else f"the file is damaged or newer than this collection, which knows the types up to {max(TENSOR_TYPES)}"
+            )
         )
     kind = TENSOR_TYPES[type_number]
     row = shape[0] if shape else 1
@@ -888,7 +891,7 @@ def describe(model: GgufModel, include_tensors: bool = False, include_metadata: 
         "path": first.label,
         "version": first.version,
         "architecture": model.architecture,
-        "name": _text(model.metadata.get("general.name")),
+        "name": printable(_text(model.metadata.get("general.name"))),
         "n_layers": n_layers if _is_int(n_layers) else None,
         "n_tensors": len(sizes),
         "n_parameters": n_parameters,

@@ -7,9 +7,11 @@
 from __future__ import annotations
 
 import fnmatch
+import re
 import typing as t
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf import missing_shards_problem, shard_names
+from ansible_collections.herd.llama_cpp.plugins.module_utils._text import printable
 
 
 class SelectError(ValueError):
@@ -17,8 +19,18 @@ class SelectError(ValueError):
 
 
 def _listed(names: t.Sequence[str]) -> str:
-    shown = ", ".join(names[:5])
+    shown = ", ".join(map(printable, names[:5]))
     return shown if len(names) <= 5 else "%s and %d more" % (shown, len(names) - 5)
+
+
+# A file cut for a hub's limit of size, m.gguf.part1of2 or m.gguf.part-aa: bytes, not the parts that llama.cpp knows.
+_RAW_PART = re.compile(r"(\.gguf)[.-](?:part|split)[-_.]?\w+$", re.IGNORECASE)
+
+
+def _matches(name: str, pattern: str) -> bool:
+    """Whether a name, whole or without its folder or what it was cut into, is meant by the pattern."""
+    plain = _RAW_PART.sub(r"\1", name)
+    return any(fnmatch.fnmatchcase(form, pattern) for form in (name, plain, name.rpartition("/")[2], plain.rpartition("/")[2]))
 
 
 def url_shards(url: str) -> t.List[str]:
@@ -33,8 +45,10 @@ def select_model(names: t.Iterable[str], pattern: str, place: str) -> t.List[str
     The pattern is a file's whole name or has the wildcards of a shell; it may also be the bare name of a file that lies in a
     folder. It must mean one model: guessing between two would deploy another one on another day.
     """
+    names = list(names)
     present = {name for name in names if name.lower().endswith(".gguf")}
-    if not present:
+    raw = sorted(name for name in names if _RAW_PART.search(name) and _matches(name, pattern))
+    if not present and not raw:
         raise SelectError("%s has no .gguf file" % place)
     if pattern in present:
         matching = [pattern]
@@ -47,8 +61,14 @@ def select_model(names: t.Iterable[str], pattern: str, place: str) -> t.List[str
         wanted = shard_names(pattern)
         if len(wanted) > 1 and any(name in present for name in wanted):
             matching = [name for name in wanted if name in present]
+    if not matching and raw:
+        whole = _RAW_PART.sub(r"\1", raw[0])
+        raise SelectError("%s has '%s' only as raw parts that are no GGUF files of their own (%s); join them in order, as with cat %s.part* > %s, and give"
+                          " the path of that file" % (place, pattern, _listed(raw), whole, whole))
     if not matching:
-        raise SelectError("%s has no file '%s'; it has %s" % (place, pattern, _listed(sorted(present))))
+        alike = sorted(name for name in present if _matches(name.lower(), pattern.lower()))
+        hint = "; upper and lower case count: did you mean %s?" % _listed(alike) if alike else "; it has %s" % _listed(sorted(present))
+        raise SelectError("%s has no file '%s'%s" % (place, pattern, hint))
     models = []
     for name in matching:
         parts = shard_names(name)
@@ -62,6 +82,11 @@ def select_model(names: t.Iterable[str], pattern: str, place: str) -> t.List[str
     return models[0]
 
 
+def leads_out(name: str) -> bool:
+    """Whether a relative name may lead out of the directory that it is meant to be in."""
+    return any(part in ("", ".", "..") for part in name.split("/"))
+
+
 def hub_files(description: t.Mapping[str, t.Any], pattern: str, place: str) -> t.List[t.Dict[str, t.Any]]:
     """Name, size and checksum of a model's files, from what the hub's API says of a repository (with blobs=true)."""
     listed = description.get("siblings")
@@ -71,15 +96,17 @@ def hub_files(description: t.Mapping[str, t.Any], pattern: str, place: str) -> t
             siblings[entry["rfilename"]] = entry
     files = []
     for name in select_model(siblings, pattern, place):
+        if leads_out(name) or "\\" in name or name != printable(name, None):
+            raise SelectError("%s has a file whose name is not safe (%s)" % (place, printable(name)))
         large = siblings[name].get("lfs")
         large = large if isinstance(large, t.Mapping) else {}
         size = siblings[name].get("size", large.get("size"))
         files.append(
             {
                 "name": name,
-                "size_bytes": size if isinstance(size, int) else 0,
+                "size_bytes": size if isinstance(size, int) and size > 0 else 0,
                 # Only large files have a SHA-256 there; a small one's blobId is git's own.
-                "sha256": str(large.get("sha256") or ""),
+                "sha256": large["sha256"].lower() if re.fullmatch("[0-9A-Fa-f]{64}", str(large.get("sha256"))) else "",
             }
         )
     return files

@@ -148,15 +148,21 @@ class _Builder:
         return self.graph.op([self.graph.view(x, rows, self.tokens), self.read["positions"]], rows, self.tokens)
 
     def flash(self, q: Tensor, kind: LayerKind) -> Tensor:
-        out = self.graph.op([q, self.read["mask", kind.cache]], kind.out_dim, self.tokens)
+        """The result of flash attention; on CUDA float16 copies of a cache that is not float16 follow it.
+
+        ggml/src/ggml-cuda/fattn.cu, ggml_cuda_flash_attn_ext_get_alloc_size, and ggml/src/ggml-cuda/fattn-common.cuh line 53,
+        ggml_cuda_flash_attn_ext_get_f16_extra_data: one copy for K, one for V, each from a multiple of 128 bytes on. With MLA V is a part
+        of K, and the same copy would do; but an rpc-server that is asked for the size is not told what V is a view of
+        (ggml/src/ggml-rpc/ggml-rpc.cpp, rpc_server::get_alloc_size), and counts both.
+        """
+        latent = kind.mla[1] if kind.mla else 0
+        out = self.graph.op([q, self.read["mask", kind.cache]], kind.mla[2] * latent if kind.mla else kind.out_dim, self.tokens)
         if self.kind == "cuda":
-            # ggml/src/ggml-cuda/fattn.cu, ggml_cuda_flash_attn_ext_get_alloc_size: a float16 copy of a cache that is not
-            # float16 follows the result. Not measured on CUDA hardware.
             s = self.settings
             cells = cache_cells(self.model, s, kind.cache == 2) * s.streams
-            for type_name, row in ((s.type_k, kind.k_dim), (s.type_v, kind.v_dim)):
+            for type_name, row in ((s.type_k, kind.k_dim), (s.type_v, latent or kind.v_dim)):
                 if type_name.lower() != "f16":
-                    out.size += 128 + 2 * row * cells
+                    out.size = -(-out.size // 128) * 128 + 2 * row * cells
         return out
 
     def latent_attention(self, x: Tensor, kind: LayerKind) -> Tensor:
@@ -176,8 +182,7 @@ class _Builder:
         compressed = self.norm(g.op([g.view(kv, latent, t, whole=False)], latent, t))
         key_pe = g.op([g.view(kv, rope, t, whole=False), self.read["positions"]], rope, t)
         g.use(g.op([compressed, key_pe], latent + rope, t), self.read["k_places", kind.cache])
-        out = g.op([query, self.read["mask", kind.cache]], heads * latent, t)
-        out = g.op([out], heads * head_v, t)
+        out = g.op([self.flash(query, kind)], heads * head_v, t)
         return g.op([g.view(out, heads * head_v, t, whole=False)], heads * head_v, t)
 
     def feed_forward(self, x: Tensor, ffn: Ffn, tokens: int) -> Tensor:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import io
 import re
@@ -13,7 +14,7 @@ import time
 import typing as t
 import urllib.error
 import urllib.request
-from urllib.parse import urljoin, urlsplit, urlunsplit
+from urllib.parse import unquote_to_bytes, urljoin, urlsplit
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf import (
     GgufError,
@@ -25,28 +26,13 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf import (
     read_gguf_from,
     read_gguf_parts,
 )
+from ansible_collections.herd.llama_cpp.plugins.module_utils._urls import origin, user_and_password, without_secrets
 
 MAX_REDIRECTS = 8
 # At most this much is asked for at once: a header's pieces are smaller, and a server that sends more is cut off.
 MAX_PIECE_BYTES = 8 << 20
 # Sizes are 64-bit numbers; int() of a header full of digits would raise.
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19})")
-
-
-def without_secrets(url: str) -> str:
-    """The URL as it may be shown: no user, no password, no query (signed links carry their signature there)."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    if ":" in host:
-        host = "[%s]" % host
-    if parts.port is not None:
-        host = "%s:%d" % (host, parts.port)
-    return urlunsplit((parts.scheme, host, parts.path, "", ""))
-
-
-def _origin(url: str) -> t.Tuple[str, str, t.Optional[int]]:
-    parts = urlsplit(url)
-    return parts.scheme, parts.hostname or "", parts.port
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -120,27 +106,104 @@ class _HTTPSHandler(urllib.request.HTTPSHandler):
         return self.do_open(_HTTPSConnection, req)
 
 
+class _Asker:
+    """Asks one address, and whatever it redirects to, with what it may be asked with.
+
+    The token, or the user and password in the address, go to the server that was named and to no other: a redirect to another
+    host, port or scheme (as model hubs do to their storage) is followed without them. Raises GgufError with a sentence.
+    """
+
+    def __init__(self, url: str, token: t.Optional[str], timeout_seconds: float) -> None:
+        try:
+            scheme, host, _port = origin(url)
+        except ValueError as exc:
+            raise GgufError("the URL is not valid: %s" % exc) from exc
+        self.label = printable(without_secrets(url), 400)
+        if scheme not in ("http", "https") or not host:
+            raise GgufError("%s is not an http or https URL" % self.label)
+        user = user_and_password(url)
+        if user:
+            # urllib takes it for a part of the host's name
+            url = url.replace(user + "@", "", 1)
+        self.url = url
+        self.has_token = bool(token or user)
+        self._authorization = "Bearer %s" % token if token else "Basic %s" % base64.b64encode(unquote_to_bytes(user)).decode() if user else ""
+        self._timeout = timeout_seconds
+        self._opener = urllib.request.build_opener(_NoRedirect, _HTTPHandler, _HTTPSHandler)
+
+    def ask(self, work: t.Callable[[], t.Any]) -> t.Any:
+        """Does what asks, and says in a sentence what went wrong."""
+        try:
+            return work()
+        except (socket.timeout, TimeoutError) as exc:
+            raise GgufError("%s did not answer within %g seconds" % (self.label, self._timeout)) from exc
+        except urllib.error.URLError as exc:
+            if isinstance(exc.reason, TimeoutError):
+                raise GgufError("%s did not answer within %g seconds" % (self.label, self._timeout)) from exc
+            raise GgufError("%s cannot be reached: %s" % (self.label, printable(str(exc.reason)))) from exc
+        except (http.client.InvalidURL, ValueError) as exc:
+            # urllib quotes the address, and the token with it
+            raise GgufError("%s cannot be asked for: its address%s has letters that HTTP does not carry" % (
+                self.label, " or the token" if self.has_token else "")) from exc
+        except (http.client.HTTPException, OSError) as exc:
+            raise GgufError("%s broke off: %s" % (self.label, printable(str(exc)) or type(exc).__name__)) from exc
+
+    def open(self, url: str, headers: t.Mapping[str, str]) -> t.Tuple[t.Any, str]:
+        """The answer, whatever its status is, and the address that gave it."""
+        for _hop in range(MAX_REDIRECTS):
+            sent = {"Accept-Encoding": "identity", "User-Agent": "herd.llama_cpp", **headers}
+            if self._authorization and origin(url) == origin(self.url):
+                sent["Authorization"] = self._authorization
+            try:
+                response = self._opener.open(urllib.request.Request(url, headers=sent), timeout=self._timeout)
+            except urllib.error.HTTPError as exc:
+                # HTTPError is a response, too
+                response = exc
+            if response.code not in (301, 302, 303, 307, 308):
+                return response, url
+            where = response.headers.get("Location")
+            response.close()
+            if not where:
+                raise GgufError("%s redirects to nowhere" % self.label)
+            was = url
+            try:
+                url = urljoin(url, where)
+                origin(url)
+            except ValueError as exc:
+                raise GgufError("%s redirects to an address that is not valid" % self.label) from exc
+            if urlsplit(url).scheme not in ("http", "https"):
+                raise GgufError("%s redirects to something other than http" % self.label)
+            if urlsplit(was).scheme == "https" and urlsplit(url).scheme == "http":
+                raise GgufError("%s redirects from https to plain http" % self.label)
+        raise GgufError("%s redirects more than %d times" % (self.label, MAX_REDIRECTS))
+
+
+def fetch_document(url: str, token: t.Optional[str] = None, timeout_seconds: float = 30, max_bytes: int = 1 << 25) -> t.Tuple[int, bytes]:
+    """Status and body of what a web server answers; a body of more than ``max_bytes`` is an error."""
+    asker = _Asker(url, token, timeout_seconds)
+
+    def fetch() -> t.Tuple[int, bytes]:
+        response, _where = asker.open(asker.url, {})
+        with response:
+            body = response.read(max_bytes + 1)
+            if len(body) > max_bytes:
+                raise GgufError("%s sends more than %d MiB" % (asker.label, max_bytes >> 20))
+            return response.code, body
+
+    return asker.ask(fetch)
+
+
 class RangeReader(Reader):
     """A file on a web server that answers requests for a range of bytes.
 
-    The token goes to the server that was named and to no other: a redirect to another host (as model hubs do to their
-    storage) is followed without it. The place a redirect leads to is remembered for the next piece.
+    The place a redirect leads to is remembered for the next piece.
     """
 
     def __init__(self, url: str, token: t.Optional[str] = None, timeout_seconds: float = 30) -> None:
-        try:
-            scheme, host, _port = _origin(url)
-        except ValueError as exc:
-            raise GgufError("the URL is not valid: %s" % exc) from exc
-        if scheme not in ("http", "https") or not host:
-            raise GgufError("%s is not an http or https URL" % without_secrets(url))
-        self.label = without_secrets(url)
+        self._asker = _Asker(url, token, timeout_seconds)
+        self.label = self._asker.label
         self.bytes_read = 0
-        self._url = url
-        self._target = url
-        self._token = token
-        self._timeout = timeout_seconds
-        self._opener = urllib.request.build_opener(_NoRedirect, _HTTPHandler, _HTTPSHandler)
+        self._target = self._asker.url
         self.size_bytes = 0
         # the parser looks at the first bytes, then asks for 256 KiB from there: one request answers both
         self._first = self._fetch(0, (1 << 18) + (1 << 16))
@@ -161,28 +224,15 @@ class RangeReader(Reader):
         return b"".join(pieces)
 
     def _fetch(self, offset: int, size: int) -> bytes:
-        try:
-            return self._request(offset, size)
-        except (socket.timeout, TimeoutError) as exc:
-            raise GgufError("%s did not answer within %g seconds" % (self.label, self._timeout)) from exc
-        except urllib.error.URLError as exc:
-            if isinstance(exc.reason, TimeoutError):
-                raise GgufError("%s did not answer within %g seconds" % (self.label, self._timeout)) from exc
-            raise GgufError("%s cannot be reached: %s" % (self.label, printable(str(exc.reason)))) from exc
-        except (http.client.InvalidURL, ValueError) as exc:
-            # urllib quotes the address, and the token with it
-            raise GgufError("%s cannot be asked for: its address%s has letters that HTTP does not carry" % (
-                self.label, " or the token" if self._token else "")) from exc
-        except (http.client.HTTPException, OSError) as exc:
-            raise GgufError("%s broke off: %s" % (self.label, printable(str(exc)) or type(exc).__name__)) from exc
+        return self._asker.ask(lambda: self._request(offset, size))
 
     def _request(self, offset: int, size: int) -> bytes:
         for attempt in ("as remembered", "from the start"):
             response = self._open(offset, size)
             # a signed link may have run out: ask the first server for a new one, once
-            if response.code in (401, 403, 410) and self._target != self._url and attempt == "as remembered":
+            if response.code in (401, 403, 410) and self._target != self._asker.url and attempt == "as remembered":
                 response.close()
-                self._target = self._url
+                self._target = self._asker.url
                 continue
             break
         with response:
@@ -194,40 +244,14 @@ class RangeReader(Reader):
                     " download the file and give its path" % self.label)
             if response.code in (401, 403):
                 raise GgufError("%s refuses access (HTTP %d); %s" % (
-                    self.label, response.code, "the token is not accepted" if self._token else "it may need a token"))
+                    self.label, response.code, "the token is not accepted" if self._asker.has_token else "it may need a token"))
             if response.code == 404:
                 raise GgufMissing("%s does not exist (HTTP 404)" % self.label)
             raise GgufError("%s answered HTTP %d" % (self.label, response.code))
 
     def _open(self, offset: int, size: int) -> t.Any:
-        url = self._target
-        for _hop in range(MAX_REDIRECTS):
-            headers = {"Range": "bytes=%d-%d" % (offset, offset + size - 1), "Accept-Encoding": "identity", "User-Agent": "herd.llama_cpp"}
-            if self._token and _origin(url) == _origin(self._url):
-                headers["Authorization"] = "Bearer %s" % self._token
-            try:
-                response = self._opener.open(urllib.request.Request(url, headers=headers), timeout=self._timeout)
-            except urllib.error.HTTPError as exc:
-                # HTTPError is a response, too
-                response = exc
-            if response.code not in (301, 302, 303, 307, 308):
-                self._target = url
-                return response
-            where = response.headers.get("Location")
-            response.close()
-            if not where:
-                raise GgufError("%s redirects to nowhere" % self.label)
-            was = url
-            try:
-                url = urljoin(url, where)
-                _origin(url)
-            except ValueError as exc:
-                raise GgufError("%s redirects to an address that is not valid" % self.label) from exc
-            if urlsplit(url).scheme not in ("http", "https"):
-                raise GgufError("%s redirects to something other than http" % self.label)
-            if urlsplit(was).scheme == "https" and urlsplit(url).scheme == "http":
-                raise GgufError("%s redirects from https to plain http" % self.label)
-        raise GgufError("%s redirects more than %d times" % (self.label, MAX_REDIRECTS))
+        response, self._target = self._asker.open(self._target, {"Range": "bytes=%d-%d" % (offset, offset + size - 1)})
+        return response
 
     def _body(self, response: t.Any, offset: int, size: int) -> bytes:
         match = _CONTENT_RANGE.fullmatch((response.headers.get("Content-Range") or "").strip())

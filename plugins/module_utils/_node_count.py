@@ -27,6 +27,8 @@ _SIZE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]+)\s*")
 
 # No model is that small: a bare 40 is somebody who means gigabytes.
 _SMALLEST_MODEL_BYTES = 10**5
+# Nor has a machine that much VRAM (8 GPUs of 288 GB are 2304): a bare 24564 is somebody who read MiB off nvidia-smi.
+_NO_MACHINE_GB = 3000
 
 
 class NodeCountError(ValueError):
@@ -52,6 +54,8 @@ def size_bytes(value: t.Any, what: str, bare_unit: str) -> int:
         raise NodeCountError("%s is '%s', not a number or a text such as '40 GB'" % (what, value)) from exc
     if not number.is_finite() or number < 0:
         raise NodeCountError("%s is %s, but it cannot be negative or without bounds" % (what, value))
+    if bare_unit == "gb" and number >= _NO_MACHINE_GB:
+        raise NodeCountError("%s is %s without a unit, which would be GB, and no machine has that: write the unit, such as '%s MiB'" % (what, value, value))
     return int(number * _UNITS[bare_unit])
 
 

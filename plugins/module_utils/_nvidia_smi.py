@@ -32,14 +32,28 @@ _END = "</nvidia_smi_log>"
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _MEMORY = re.compile(r"(\d+) (?:MiB|MB)")
 _BUS_ID = re.compile(r"([0-9A-Fa-f]+):([0-9A-Fa-f]+):([0-9A-Fa-f]+)\.([0-9A-Fa-f]+)")
+_DOTTED = re.compile(r"\d+(?:\.\d+)+")
+_PLACEHOLDERS = ("N/A", "Not Supported", "Not Found", "Function Not Found", "Not Available", "None", "Unknown", "Unknown Error", "ERR!", "Timeout",
+                 "Insufficient Permissions", "GPU is lost", "GPU requires reset", "Uninitialized")
 _COMPUTE_CAPABILITY = re.compile(r"\d+\.\d+")
 _MAX_QUOTE = 300
 
+# What nvidia-smi says instead of a report, and what to do. The messages are nvidia-smi's own and NVML's (nvmlErrorString in nvml.h); for
+# those with more than one cause the sentence says how to tell them apart.
+_LOAD = "load the driver (modprobe nvidia) or install the one for the running kernel"
 _REMEDIES = (
-    ("couldn't communicate with the NVIDIA driver", "load the driver (modprobe nvidia) or install the one for the running kernel"),
-    ("Driver/library version mismatch", "reboot, so that the driver that is loaded is the one that is installed"),
-    ("GPU is lost", "reboot; when it comes back, look for Xid errors in the kernel's log"),
-    ("Driver Not Loaded", "load the driver (modprobe nvidia)"),
+    ("couldn't communicate with the NVIDIA driver", _LOAD),
+    ("Driver Not Loaded", _LOAD),
+    ("version mismatch", "the driver that is loaded is not the one that is installed: reboot, or unload the old one"),
+    ("couldn't find libnvidia-ml.so", "install the driver's library of the same version as the kernel module (Debian: libnvidia-ml1; in a container:"
+     " NVIDIA's container toolkit)"),
+    ("NVML Shared Library Not Found", "install the driver's library of the same version as the kernel module (Debian: libnvidia-ml1)"),
+    ("GPU is lost", "the GPU fell off the bus: look for Xid errors in the kernel's log (dmesg), check power and slot, and reboot"),
+    ("Unable to determine the device handle", "that GPU does not answer, as one that fell off the bus: look for Xid errors in the kernel's log"
+     " (dmesg), check power and slot, and reboot"),
+    ("GPU requires reset", "reset the GPU (nvidia-smi --gpu-reset) or reboot"),
+    ("Failed to initialize NVML: Unknown Error", "the device nodes /dev/nvidia* cannot be opened, as in a container that was not given them or lost them"
+     " (start it anew); on a machine itself, look into the kernel's log (dmesg)"),
     ("Insufficient Permissions", "run as a user who may open /dev/nvidia*"),
 )
 
@@ -148,9 +162,14 @@ def says_no_devices(finished: Finished) -> bool:
 def _text(element: t.Optional[ElementTree.Element], path: str) -> str:
     """The text of a child; empty when there is none or the driver has nothing to say."""
     text = (element.findtext(path) or "").strip() if element is not None else ""
-    # "N/A", "[N/A]", "Not Supported", "[Unknown Error]", "Requested functionality has been deprecated"
+    # also in brackets; and "Requested functionality has been deprecated"
     plain = text.strip("[]")
-    return "" if plain in ("N/A", "Not Supported", "Unknown Error", "Insufficient Permissions") or "deprecated" in plain else text
+    return "" if plain in _PLACEHOLDERS or "deprecated" in plain else text
+
+
+def _version(root: ElementTree.Element, *paths: str) -> str:
+    """The first of these elements that has a version."""
+    return next((text for text in (_text(root, path) for path in paths) if _DOTTED.fullmatch(text)), "")
 
 
 def _mib(element: t.Optional[ElementTree.Element], path: str) -> t.Optional[int]:
@@ -162,7 +181,7 @@ def _process(element: ElementTree.Element) -> t.Optional[GpuProcess]:
     pid = _text(element, "pid")
     if not pid.isdigit():
         return None
-    return GpuProcess(int(pid), _text(element, "process_name"), _text(element, "type"), _mib(element, "used_memory"))
+    return GpuProcess(int(pid), (element.findtext("process_name") or "").strip(), _text(element, "type"), _mib(element, "used_memory"))
 
 
 def _gpu(index: int, element: ElementTree.Element) -> Gpu:
@@ -212,9 +231,12 @@ def parse_xml(finished: Finished) -> GpuReport:
     except ElementTree.ParseError as error:
         raise NvidiaSmiError("nvidia-smi wrote a report that is not XML (%s); run nvidia-smi -q -x on the machine to see it" % error) from error
     around = re.sub(r"<[?!][^>]*>", "", text[:begin]) + text[end + len(_END):]
+    if "Not Found" in (root.findtext("cuda_version") or root.findtext("cuda_umd_version") or ""):
+        around += " nvidia-smi does not find libcuda.so.1, the part of the driver that CUDA programs need (Debian: libcuda1)"
     return GpuReport(
-        driver_version=_text(root, "driver_version"),
-        cuda_version=_text(root, "cuda_version"),
+        # Since 610 the kernel's and the user's part of the driver are named apart, and some drivers have only these elements.
+        driver_version=_version(root, "driver_version", "kmd_version"),
+        cuda_version=_version(root, "cuda_version", "cuda_umd_version"),
         gpus=tuple(_gpu(index, element) for index, element in enumerate(root.iterfind("gpu"))),
         warning=" ".join(around.split()),
     )

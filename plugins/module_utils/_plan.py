@@ -603,10 +603,11 @@ def accounts_of(model: Model, settings: RunSettings) -> Accounts:
     return BoundAccounts(model, settings) if unsure_of(model, settings) else Accounts(model, settings)
 
 
-def make_plan(request: Request, accounts: Optional[Accounts] = None) -> Plan:
+def make_plan(request: Request, accounts: Optional[Accounts] = None, with_context: bool = True) -> Plan:
     """The best plan for a request, or what is missing and the cheapest ways to get there.
 
-    ``accounts`` say what each run of layers takes; formulas or a bound, where they are not given.
+    ``accounts`` say what each run of layers takes; formulas or a bound, where they are not given. Without ``with_context`` the largest
+    context is not looked for.
     """
     check_settings(request.model, request.settings)
     machines = candidates(request)
@@ -620,7 +621,7 @@ def make_plan(request: Request, accounts: Optional[Accounts] = None) -> Plan:
         if not request.head_cpu or any(m.devices for m in request.machines):
             raise PlanError("none of the machines has a device to put layers on; list at least one (a worker's CPU counts as one), or,"
                             " where no machine has any, set head_cpu to let the CPU of %s run the model alone" % request.head)
-        return _plan_on_head(request, accounts)
+        return _plan_on_head(request, accounts, with_context)
     split = find_split(request, accounts, machines, request.headroom_mib)
     plan = Plan(request, split and exactly(request, accounts, split), split is not None, accounts)
     if split is None:
@@ -630,10 +631,8 @@ def make_plan(request: Request, accounts: Optional[Accounts] = None) -> Plan:
             plan.split = exactly(request, accounts, least_bad)
             plan.shortfall = _shortfall(request, plan.split)
         plan.ways_out = ways_out(request, machines)
-    else:
-        used = {p.device.label for p in split.placed}
-        chosen = [replace(m, devices=tuple(d for d in m.devices if d.label in used)) for m in machines]
-        plan.largest_context = largest_context(request, chosen)
+    elif with_context:
+        plan.largest_context = estimated_context(plan)
     plan.problems = host_problems(plan)
     plan.may_fit = (not plan.fits or bool(plan.problems)) and _may_fit(plan, machines)
     return plan
@@ -661,7 +660,7 @@ def settle(plan: Plan, split: Split) -> None:
 
 def _least(plan: Plan) -> Optional[Accounts]:
     """Accounts of what is known exactly, where a plan rests on a bound."""
-    return BoundAccounts(plan.request.model, plan.request.settings, least=True) if isinstance(plan.accounts, BoundAccounts) else None
+    return BoundAccounts(plan.request.model, plan.request.settings, least=True) if unsure_of(plan.request.model, plan.request.settings) else None
 
 
 def _may_fit(plan: Plan, machines: Sequence[Machine]) -> bool:
@@ -682,11 +681,12 @@ def _head_spare_mib(request: Request, accounts: Accounts) -> Optional[int]:
     return ram - _host_parts(accounts.host_alone(), request)["total_mib"]
 
 
-def _plan_on_head(request: Request, accounts: Accounts) -> Plan:
+def _plan_on_head(request: Request, accounts: Accounts, with_context: bool) -> Plan:
     spare = _head_spare_mib(request, accounts)
     plan = Plan(request, None, spare is None or spare >= request.headroom_mib, accounts, on_head=True, headroom_mib=spare)
     if plan.fits:
-        plan.largest_context = largest_context(request, request.machines)
+        if with_context:
+            plan.largest_context = estimated_context(plan)
         return plan
     known = _least(plan)
     if known is not None:
@@ -734,16 +734,24 @@ def largest(low: int, high: int, works: Callable[[int], bool]) -> int:
     return low
 
 
-def largest_context(request: Request, machines: Sequence[Machine]) -> int:
-    """The largest context, in steps of 256 per sequence, up to what the model was trained for."""
+def largest_context(request: Request, works: Callable[[int], bool], least: int = 0) -> int:
+    """The largest context that ``works``, in steps of 256 per sequence from ``least`` up to what the model was trained for; else ``least``."""
     step = CONTEXT_STEP * (1 if request.settings.kv_unified else request.settings.parallel)
-    trained = request.model.n_ctx_train or 1 << 20
-    most = max(1, pad(trained, CONTEXT_STEP) // CONTEXT_STEP)
+    most = max(1, pad(request.model.n_ctx_train or 1 << 20, CONTEXT_STEP) // CONTEXT_STEP)
+    return max(least, step * largest(least // step, max(least // step, most), lambda n: works(n * step)))
 
-    def works(n: int) -> bool:
-        return _quick_fits(replace(request, settings=replace(request.settings, context_size=n * step)), machines)
 
-    return step * largest(0, most, works)
+def estimated_context(plan: Plan) -> int:
+    """The largest context on the devices of a plan, without asking llama.cpp."""
+    request, machines = plan.request, list(plan.request.machines)
+    if plan.split is not None:
+        used = {p.device.label for p in plan.split.placed}
+        machines = [replace(m, devices=tuple(d for d in m.devices if d.label in used)) for m in candidates(request)]
+    return _estimated_context(request, machines)
+
+
+def _estimated_context(request: Request, machines: Sequence[Machine]) -> int:
+    return largest_context(request, lambda n: _quick_fits(replace(request, settings=replace(request.settings, context_size=n)), machines))
 
 
 def ways_out(request: Request, machines: Sequence[Machine]) -> List[Dict[str, Any]]:
@@ -761,7 +769,7 @@ def ways_out(request: Request, machines: Sequence[Machine]) -> List[Dict[str, An
                 found.append({"change": "kv_type", "kv_type": type_name,
                               "text": "store the KV cache as %s (-ctk %s -ctv %s)" % (type_name, type_name, type_name)})
                 break
-    context = largest_context(request, machines)
+    context = _estimated_context(request, machines)
     if 0 < context < settings.context_size:
         found.append({"change": "context_size", "context_size": context, "text": "a context of %d instead of %d" % (context, settings.context_size)})
     if settings.ubatch > 128:
@@ -797,10 +805,19 @@ def _smaller_quantisation(request: Request, machines: Sequence[Machine]) -> Opti
 
 
 def _one_more_machine(request: Request, machines: Sequence[Machine]) -> Optional[Dict[str, Any]]:
-    """The smallest device of one further machine that makes it fit."""
+    """How many more machines like the largest there is make it fit, or else the smallest device of one further machine that does."""
     devices = [d for m in machines for d in m.devices]
     if len(devices) >= MAX_DEVICES:
         return None
+    model = max((m for m in machines if m.devices), key=lambda m: sum(d.free_mib for d in m.devices), default=None)
+    if model is not None:
+        for count in range(1, (MAX_DEVICES - len(devices)) // len(model.devices) + 1):
+            more = [Machine("another%d" % n, tuple(replace(d, machine="another%d" % n) for d in model.devices)) for n in range(count)]
+            if _quick_fits(request, list(machines) + more):
+                each = " + ".join("%.0f" % (d.free_mib / 1024) for d in model.devices)
+                return {"change": "machine", "machines": count, "like": model.name, "free_mib": sum(d.free_mib for d in model.devices),
+                        "text": "%d more machine%s like %s (%s GiB free%s)" % (
+                            count, "" if count == 1 else "s", model.name, each, "" if count == 1 else " each")}
     kind = devices[0].kind if devices else "cuda"
     reserve = max((d.reserve_mib for d in devices), default=0)
 

@@ -14,14 +14,15 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from dataclasses import replace
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._ask import Answer, Figures
+from ansible_collections.herd.llama_cpp.plugins.module_utils._ask import Answer, CannotBeAsked, Figures, OutOfTime
+from ansible_collections.herd.llama_cpp.plugins.module_utils._bound import BoundAccounts
 from ansible_collections.herd.llama_cpp.plugins.module_utils._model import MIB
 from ansible_collections.herd.llama_cpp.plugins.module_utils._placement import MAX_DEVICES, Accounts, DeviceMemory, HostMemory
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import (
-    CONTEXT_STEP, Machine, Plan, Request, Split, accounts_of, candidates, check_settings, exactly, find_split, largest, least_bad_split, make_plan, settle,
-    unsure_of,
+    Machine, Plan, Request, Split, accounts_of, candidates, check_settings, estimated_context, exactly, find_split, largest_context, least_bad_split,
+    make_plan, settle, unsure_of,
 )
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan_keep import earlier_devices
 
@@ -152,6 +153,9 @@ class AskedAccounts(Accounts):
             if self._layer_kv:
                 context = int(sum(self._layer_kv[first:end]) * MIB)
             more = self._more.get(_Place(alone, first == 0, end == self.model.n_slots), 0.0)
+            if isinstance(self.base, BoundAccounts) and not self.surveyed:
+                # that a bound was too large for one run says nothing of another
+                more = max(0.0, more)
             compute = max(0, math.ceil((self._estimate_mib(first, end, alone) + more) * MIB))
         if kind != "cpu":
             ours, theirs = self.base.device("cpu", first, end, alone), self.base.device(kind, first, end, alone)
@@ -219,46 +223,32 @@ def _whole_bytes(told_mib: int, ours: int) -> int:
 # -- the loop -----------------------------------------------------------------------------------------------------------
 
 class Asked(NamedTuple):
-    """How a plan came about: its rounds, and whether the formulas said the same all along."""
+    """How a plan came about: its rounds, whether the formulas said the same all along, and whether there was time for all questions."""
 
     rounds: int
     agreed: bool
+    complete: bool = True
 
 
 def plan_by_asking(request: Request, ask: Ask, earlier: Optional[Mapping[str, Any]] = None) -> Tuple[Plan, Asked]:
-    """The best plan by llama.cpp's own figures. Raises PlanError as make_plan does, and AskError where llama.cpp gives no answer."""
+    """The best plan by llama.cpp's own figures, without its largest context (``asked_context``).
+
+    Where the time is over (OutOfTime) it is the best of the splits that were asked about. Raises PlanError as make_plan does, AskError where
+    llama.cpp gives no answer, and CannotBeAsked where there was no time for one.
+    """
     check_settings(request.model, request.settings)
     accounts = AskedAccounts(accounts_of(request.model, request.settings))
-    machines = candidates(request)
-    n_devices = sum(len(machine.devices) for machine in machines)
-    if not n_devices:
-        answer = ask(())
-        accounts.learn((), answer)
-        return make_plan(request, accounts), Asked(1, False)
-    kept = tuple(count for _device, count in earlier_devices(request, earlier or {}))
-    if kept:
-        accounts.learn(kept, ask(kept))
-    if unsure_of(request.model, request.settings) or (kept and not accounts.holds(kept, accounts.answers[kept])):
-        accounts.survey(ask, MAX_DEVICES)
     asked: Dict[Counts, Split] = {}
-    agreed = not unsure_of(request.model, request.settings)
-    rounds = 0
-    while rounds < MAX_ROUNDS:
-        rounds += 1
-        split = _best(request, accounts, machines)
-        if split is None:
-            break
-        counts = tuple(placed.n_slots for placed in split.placed)
-        if counts in accounts.answers:
-            break
-        answer = ask(counts)
-        agreed = agreed and accounts.agrees(counts, answer)
-        surveyed = accounts.surveyed
-        accounts.learn(counts, answer)
-        asked[counts] = split
-        if not surveyed and not accounts.holds(counts, answer):
-            accounts.survey(ask, MAX_DEVICES)
-    plan = make_plan(request, accounts)
+    how = Asked(0, not unsure_of(request.model, request.settings))
+    try:
+        for how in _rounds(request, ask, earlier or {}, accounts, asked):
+            pass
+    except OutOfTime as error:
+        if not asked:
+            raise CannotBeAsked(str(error)) from error
+        how = how._replace(complete=False)
+    plan = make_plan(request, accounts, with_context=False)
+    plan.may_fit = False
     if plan.split is not None and _counts(plan.split) in accounts.answers:
         asked[_counts(plan.split)] = plan.split
     told = {counts: _told(request, accounts, split) for counts, split in asked.items()}
@@ -268,23 +258,58 @@ def plan_by_asking(request: Request, ask: Ask, earlier: Optional[Mapping[str, An
         if best is None or best.headroom_mib < request.headroom_mib:
             best = _best_of(request, list(told.values()))
         settle(plan, _told(request, accounts, best))
-    return plan, Asked(rounds, agreed)
+    return plan, how
 
 
-def largest_context_of(request: Request, split: Split, ask: Ask) -> int:
-    """The largest context with which the split still fits by llama.cpp's word, up to what the model was trained for."""
-    settings, counts = request.settings, _counts(split)
-    step = CONTEXT_STEP * (1 if settings.kv_unified else settings.parallel)
+def _rounds(request: Request, ask: Ask, earlier: Mapping[str, Any], accounts: AskedAccounts, asked: Dict[Counts, Split]) -> Iterator[Asked]:
+    """Ask and correct until the best split is one that was asked about; ``asked`` gets those that were, in turn."""
+    machines = candidates(request)
+    if not any(machine.devices for machine in machines):
+        accounts.learn((), ask(()))
+        yield Asked(1, False)
+        return
+    kept = tuple(count for _device, count in earlier_devices(request, earlier))
+    if kept:
+        accounts.learn(kept, ask(kept))
+    agreed = not unsure_of(request.model, request.settings)
+    if not agreed or (kept and not accounts.holds(kept, accounts.answers[kept])):
+        accounts.survey(ask, MAX_DEVICES)
+    for number in range(1, MAX_ROUNDS + 1):
+        yield Asked(number, agreed)
+        split = _best(request, accounts, machines)
+        if split is None or _counts(split) in accounts.answers:
+            return
+        counts = _counts(split)
+        answer = ask(counts)
+        agreed = agreed and accounts.agrees(counts, answer)
+        surveyed = accounts.surveyed
+        accounts.learn(counts, answer)
+        asked[counts] = split
+        yield Asked(number, agreed)
+        if not surveyed and not accounts.holds(counts, answer):
+            accounts.survey(ask, MAX_DEVICES)
 
-    def works(n: int) -> bool:
-        larger = replace(settings, context_size=n * step)
-        accounts = AskedAccounts(accounts_of(request.model, larger))
-        accounts.learn(counts, ask(counts, context_size=n * step))
+
+def asked_context(plan: Plan, asked: Asked, ask: Ask) -> int:
+    """The largest context with which the plan's split still fits by llama.cpp's word, as far as there is time to ask.
+
+    Where the formulas said what it says, and where there is no split, theirs.
+    """
+    request, split = plan.request, plan.split
+    if not plan.fits:
+        return 0
+    if asked.agreed or split is None:
+        return estimated_context(plan)
+
+    def works(context_size: int) -> bool:
+        accounts = AskedAccounts(accounts_of(request.model, replace(request.settings, context_size=context_size)))
+        try:
+            accounts.learn(_counts(split), ask(_counts(split), context_size=context_size))
+        except OutOfTime:
+            return False
         return exactly(request, accounts, split).headroom_mib >= request.headroom_mib
 
-    least = settings.context_size // step
-    trained = -(-(request.model.n_ctx_train or 1 << 20) // CONTEXT_STEP)
-    return max(settings.context_size, step * largest(least, max(least, trained), works))
+    return largest_context(request, works, request.settings.context_size)
 
 
 def accounts_told(request: Request, earlier: Mapping[str, Any]) -> Optional[Accounts]:

@@ -6,7 +6,9 @@
 
 The plan's figures are whole MiB, rounded up; the log's have two decimals. Layers, weights and caches follow from the plan and must be as
 planned, within its ``tolerance_mib``, which the rounding is part of. A compute buffer is an estimate: one that is larger, or smaller by
-more than ``compute_tolerance_factor``, is worth a warning. What decides is the device's margin: all it really holds must leave the reserve free.
+more than ``compute_tolerance_factor``, is worth a warning. What stands beside the model (a draft model, a projector, adapters) was planned by
+a bound: more of it is worth a warning, and any of it where none was planned means that it lies elsewhere. What decides is the device's margin:
+all it really holds must leave the reserve free.
 """
 
 from __future__ import annotations
@@ -36,6 +38,15 @@ def _real(devices: t.Sequence[Mapping], keys: t.Sequence[str]) -> t.Optional[flo
     return round(sum(known), 2) if known else None
 
 
+def _lone_mib(plan: Mapping, device: Mapping) -> int:
+    """MiB of what was planned to lie on a device by itself, for which room is reserved there: a draft model, a projector.
+
+    The head's RAM is a device without a name.
+    """
+    parts = (plan.get("beside") or {}).get("parts") or []
+    return sum(int(part["mib"]) for part in parts if (part["machine"], part["device"]) == (device["machine"], device["device"]))
+
+
 def _row(planned: Mapping, names: t.Mapping[str, t.Any], real: t.Sequence[Mapping]) -> t.Dict[str, t.Any]:
     """One device's figures in MiB: planned, llama.cpp's own word from before the start where it was asked, and real."""
     row = dict(names)
@@ -45,6 +56,8 @@ def _row(planned: Mapping, names: t.Mapping[str, t.Any], real: t.Sequence[Mappin
         row["planned_%s_mib" % key] = int(planned[key + "_mib"])
         row["word_%s_mib" % key] = None if asked is None else round(float(asked), 2)
         row["%s_mib" % key] = _real(real, sources)
+    row["planned_beside_mib"] = int(planned.get("beside_mib") or 0)
+    row["beside_mib"] = _real(real, ("beside_mib",))
     return row
 
 
@@ -56,7 +69,7 @@ class _Findings(t.NamedTuple):
     unsaid: t.List[str]
 
 
-def _judge(row: Mapping, tolerance: float, factor: float, bound: bool) -> _Findings:
+def _judge(row: Mapping, tolerance: float, factor: float, bound: bool, lone_mib: int) -> _Findings:
     """``bound`` says that caches and compute buffers were planned by an upper bound, so that less is no sign of anything."""
     found = _Findings([], [], [])
     if row["layers"] is not None and row["layers"] != row["planned_layers"]:
@@ -72,16 +85,26 @@ def _judge(row: Mapping, tolerance: float, factor: float, bound: bool) -> _Findi
                 found.estimates.append(said)
         elif abs(figure - wanted) > tolerance and not (bound and key == "kv" and figure < wanted):
             found.failures.append(said)
+    figure, wanted = row["beside_mib"], row["planned_beside_mib"]
+    if figure is None:
+        # what the layers take besides may be nothing on this device
+        if lone_mib:
+            found.unsaid.append("draft model or projector")
+    elif figure > wanted + tolerance:
+        (found.estimates if wanted else found.failures).append("%s MiB beside the model (%d planned)" % (figure, wanted))
     return found
 
 
-def _over_margin(device: Mapping, row: Mapping, tolerance: float) -> t.Optional[str]:
+def _over_margin(device: Mapping, row: Mapping, tolerance: float, lone_mib: int) -> t.Optional[str]:
     """That a device holds more than its reserve allows, None where it does not; what the log does not tell counts as planned."""
-    total = sum(float(row["planned_%s_mib" % key] if row["%s_mib" % key] is None else row["%s_mib" % key]) for key, _called, _sources in _FIGURES)
-    room = int(device["free_mib"]) - int(device["reserve_mib"]) - int(device.get("host_mib") or 0)
+    keys = [key for key, _called, _sources in _FIGURES] + ["beside"]
+    total = sum(float(row["planned_%s_mib" % key] if row["%s_mib" % key] is None else row["%s_mib" % key]) for key in keys)
+    # the plan counts what lies there by itself as reserved
+    reserve = int(device["reserve_mib"]) - lone_mib
+    room = int(device["free_mib"]) - reserve - int(device.get("host_mib") or 0)
     if total <= room + tolerance:
         return None
-    return "%.2f MiB in all, and %d MiB of what was free are for it when its reserve of %d MiB is kept" % (total, room, device["reserve_mib"])
+    return "%.2f MiB in all, and %d MiB of what was free are for it when its reserve of %d MiB is kept" % (total, room, reserve)
 
 
 def deviations(plan: Mapping, log: Mapping) -> t.Dict[str, t.Any]:
@@ -105,8 +128,10 @@ def deviations(plan: Mapping, log: Mapping) -> t.Dict[str, t.Any]:
             names = {key: device[key] for key in ("machine", "device", "llama_device")}
             row = _row(device, dict(names, planned_layers=device["n_layers"], layers=real[0].get("layers") if real else None), real)
             rows.append(row)
-            found = _judge(row, tolerance, factor, bound)
-            over = _over_margin(device, row, tolerance)
+            lone_mib = _lone_mib(plan, device)
+            row["planned_beside_mib"] += lone_mib
+            found = _judge(row, tolerance, factor, bound, lone_mib)
+            over = _over_margin(device, row, tolerance, lone_mib)
             unknown += ["the head's log does not tell the %s of %s on %s" % (what, device["llama_device"], device["machine"]) for what in found.unsaid]
             subject = "%s, which is %s for llama-server, holds " % (device["device"], device["llama_device"])
             failures = found.failures + ([over] if over else [])
@@ -123,6 +148,7 @@ def deviations(plan: Mapping, log: Mapping) -> t.Dict[str, t.Any]:
             layers = [int(other["layers"]) for other in own if other.get("layers") is not None]
             rows.append(_row(host, {"machine": head, "device": "CPU", "llama_device": "CPU", "planned_layers": 0 if planned else plan.get("n_layers"),
                                     "layers": sum(layers) if layers else None}, own))
+            rows[-1]["planned_beside_mib"] = _lone_mib(plan, {"machine": head, "device": ""})
     except (KeyError, TypeError, ValueError) as error:
         raise PlanCheckError("it lacks %s" % error) from error
     for device in own:

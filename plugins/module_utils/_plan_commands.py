@@ -8,6 +8,7 @@ from __future__ import annotations
 import shlex
 import typing as t
 
+from ansible_collections.herd.llama_cpp.plugins.module_utils._server_arguments import unplanned_arguments
 from ansible_collections.herd.llama_cpp.plugins.module_utils._workers import worker_instances
 
 BIN_DIR = "/opt/llama.cpp/current/bin"
@@ -71,8 +72,14 @@ def plan_commands(
     rpc_ports: t.Optional[t.Mapping[str, int]] = None,
     bin_dir: str = BIN_DIR,
     extra_arguments: t.Sequence[str] = (),
+    server_arguments: t.Sequence[str] = (),
+    tls: t.Sequence[str] = (),
 ) -> t.List[t.Dict[str, t.Any]]:
-    """llama-server first, then the workers in the order of ``--rpc``; nothing for a plan that does not fit."""
+    """llama-server first, then the workers in the order of ``--rpc``; nothing for a plan that does not fit.
+
+    ``server_arguments`` are all that the service is started with, of which the plan decides a part. ``tls`` are the machines whose workers are
+    reached through a tunnel: they listen on their own loopback address, and llama-server connects to its own end.
+    """
     if not plan.get("fits"):
         return []
     try:
@@ -84,9 +91,10 @@ def plan_commands(
         if not addresses.get(machine):
             raise CommandsError("the address of %s is not given" % machine)
         port = int((rpc_ports or {}).get(machine) or 50052)
-        instances += worker_instances(devices, machine, addresses[machine], port)
+        instances += worker_instances(devices, machine, addresses[machine], port, machine in tls)
     in_order = plan_endpoints(plan, instances)
-    server = [bin_dir + "/llama-server", "--model", model_path, "--host", addresses.get(head) or "127.0.0.1", "--port", str(int(server_port))]
+    server = [bin_dir + "/llama-server", "--model", model_path]
+    server += unplanned_arguments(server_arguments) or ["--host", addresses.get(head) or "127.0.0.1", "--port", str(int(server_port))]
     # --device is looked up as it is read, so the workers must be known by then (common/arg.cpp)
     if in_order:
         server += ["--rpc", ",".join(instance["endpoint"] for instance in in_order)]
@@ -96,7 +104,8 @@ def plan_commands(
     for instance in in_order:
         commands.append({
             "machine": instance["machine"], "unit": instance["unit"], "device": instance["device"], "endpoint": instance["endpoint"],
-            "argv": [bin_dir + "/ggml-rpc-server", "-H", instance["address"], "-p", str(instance["port"]), "-d", instance["device"]],
+            "argv": [bin_dir + "/ggml-rpc-server", "-H", "127.0.0.1" if instance["tls_unit"] else instance["address"],
+                     "-p", str(instance["port"]), "-d", instance["device"]],
         })
     for command in commands:
         command["text"] = wrapped(command["argv"])

@@ -397,14 +397,17 @@ def table(plan: Mapping, endpoints: t.Mapping[t.Tuple[str, str], str]) -> str:
 def figures_lines(plan: Mapping) -> t.List[str]:
     """Whose the figures are: llama.cpp's own, formulas compared with one version of it, or a bound and what will become of it."""
     sure, figures = plan["confidence"], plan.get("figures") or {}
+    more = ["The head has a GPU of its own: what that has no kernel for is left to the head's CPU, and both then take more than planned."] if (
+        sure.get("head_gpu")) else []
     if figures.get("source") == "asked":
-        asked = "%d times" % figures["questions"] if figures.get("questions", 1) > 1 else "once"
-        return ["Every figure is what llama.cpp %s itself says, which was asked %s%s." % (
+        asked = "%d times" % figures["questions"] if figures.get("questions", 1) > 1 else "once" if figures["rounds"] else "for the running plan"
+        return more + ["Every figure is what llama.cpp %s itself says, which was asked %s%s%s." % (
             figures["build"] or "of this build", asked,
+            "" if figures.get("complete", True) else "; there was no time to ask about further splits, of which one may be better",
             "" if figures.get("exact", True) else "; without libllama-measure.so it says a little more than it takes")]
     if not sure.get("bound"):
-        return ["The figures are formulas, compared with llama.cpp %s. Once llama.cpp is built it is asked itself." % sure["llama_cpp_version"]]
-    return ["KV cache and compute buffers are upper bounds, not llama.cpp's own figures: %s. Once llama.cpp is built it is asked, which makes them"
+        return more + ["The figures are formulas, compared with llama.cpp %s. Once llama.cpp is built it is asked itself." % sure["llama_cpp_version"]]
+    return more + ["KV cache and compute buffers are upper bounds, not llama.cpp's own figures: %s. Once llama.cpp is built it is asked, which makes them"
             " exact." % "; ".join(str(reason) for reason in sure["unknown"])]
 
 
@@ -414,9 +417,8 @@ def sureness(plan: Mapping) -> t.List[str]:
              "Compute buffers: %s; the real ones may differ by a factor of %g at most." % (sure["compute"], sure["compute_tolerance_factor"])
              if not sure.get("bound") else "Compute buffers: %s." % sure["compute"],
              "The head's own memory is an estimate; reserves are as given."]
-    if sure.get("device_kinds_not_measured"):
-        lines.append("The comparison was made on CPU devices; on %s the buffers follow the same rules but were not measured." % (
-            ", ".join(str(kind).upper() for kind in sure["device_kinds_not_measured"])))
+    if plan.get("requests"):
+        lines.append("It serves " + plan["requests"])
     lines += figures_lines(plan)
     if plan.get("search") == "beam":
         lines.append("There were too many different sets of devices to try all: a better split may exist.")

@@ -15,14 +15,14 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import (
     Device, Machine, Plan, PlanError, Request, host_mib, make_plan, unsure_of,
 )
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan_ask import (
-    Ask, Asked, accounts_told, answer_as_dict, largest_context_of, plan_by_asking,
+    Ask, Asked, accounts_told, answer_as_dict, asked_context, plan_by_asking,
 )
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan_beside import beside_facts, stand_beside
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan_keep import basis, keep_split
 
 DEVICE_KINDS = ("cuda", "cpu")
-# What a device loses besides the counted buffers: on NVIDIA the driver's context, kernels and cuBLAS workspaces. Kept free
-# by llama.cpp's own --fit as well (common/common.h, fit_params_target: 1024 MiB).
+# What a device loses besides the counted buffers: on NVIDIA the driver's context, kernels and cuBLAS workspaces. Each process took 590 MiB
+# besides on an H200 (docs/planner.md). Kept free by llama.cpp's own --fit as well (common/common.h, fit_params_target: 1024 MiB).
 DEFAULT_RESERVE_MIB = {"cuda": 1024, "cpu": 512}
 
 
@@ -165,7 +165,9 @@ def plan_from_facts(facts: Mapping[str, Any], machines: Sequence[Mapping[str, An
     except MemoryModelError as exc:
         # a bound reads more of the header than the formulas do
         raise PlanError(str(exc)) from exc
-    return plan_as_dict(plan, keep_split(plan, keep or {}, stay))
+    kept = keep_split(plan, keep or {}, stay)
+    # of the split of a running cluster llama.cpp's word is known
+    return with_answer(plan_as_dict(plan, kept), plan, Asked(0, False))
 
 
 def asked_plan_from_facts(facts: Mapping[str, Any], machines: Sequence[Mapping[str, Any]], ask: Ask, *, keep: Optional[Mapping[str, Any]] = None,
@@ -177,23 +179,22 @@ def asked_plan_from_facts(facts: Mapping[str, Any], machines: Sequence[Mapping[s
     except MemoryModelError as exc:
         raise PlanError(str(exc)) from exc
     kept = keep_split(plan, keep or {}, stay)
-    if plan.fits and plan.split is not None and not asked.agreed:
-        plan.largest_context = largest_context_of(request, plan.split, ask)
-    result = plan_as_dict(plan, kept)
-    return with_answer(result, plan, asked)
+    plan.largest_context = asked_context(plan, asked, ask)
+    return with_answer(plan_as_dict(plan, kept), plan, asked)
 
 
 def with_answer(result: Dict[str, Any], plan: Plan, asked: Asked) -> Dict[str, Any]:
     """A plan as facts with what llama.cpp said of its split."""
     counts = tuple(placed.n_slots for placed in plan.split.placed) if plan.split is not None else ()
-    answer = plan.accounts.answers.get(counts)
+    answer = getattr(plan.accounts, "answers", {}).get(counts)
     if answer is None:
-        # no division of the layers is possible, so none was asked about
+        # it was not asked about: no division of the layers is possible, or it is not the one that runs
         return result
     for entry, figures in zip(result["devices"], answer.devices):
         entry["asked"] = {"weights_mib": figures.weights_mib, "kv_mib": figures.kv_mib, "compute_mib": figures.compute_mib}
     result["host"]["asked"] = {"weights_mib": answer.host.weights_mib, "kv_mib": answer.host.kv_mib, "compute_mib": answer.host.compute_mib}
-    result["figures"] = {"source": "asked", "build": answer.build, "rounds": asked.rounds, "as_formulas": asked.agreed}
+    result["figures"] = {"source": "asked", "build": answer.build, "rounds": asked.rounds, "as_formulas": asked.agreed,
+                         "complete": asked.complete}
     result["answer"] = answer_as_dict(counts, answer)
     result["confidence"].update(weights="asked", kv="asked", compute="asked", llama_cpp_version=answer.build, compute_tolerance_factor=1.25, bound=False)
     return result
@@ -238,6 +239,7 @@ def plan_as_dict(plan: Plan, kept: bool = False) -> Dict[str, Any]:
         "n_layers": len(model.layers),
         "context_size": settings.context_size,
         "context_per_slot": settings.sequence_context,
+        "requests": requests(settings, model.n_ctx_train),
         "settings": {
             "context_size": settings.context_size, "parallel": settings.parallel, "kv_unified": settings.kv_unified,
             "batch": settings.batch, "ubatch": settings.ubatch, "flash_attention": settings.flash_attention,
@@ -269,6 +271,23 @@ def plan_as_dict(plan: Plan, kept: bool = False) -> Dict[str, Any]:
         result["problems"].insert(0, "%(machine)s: %(device)s is %(missing_mib)d MiB short in the best split" % plan.shortfall)
     result["failure"] = failure(result)
     return result
+
+
+def requests(settings: RunSettings, n_ctx_train: int = 0) -> str:
+    """How many requests of how many tokens the context is for, in a sentence.
+
+    By what llama-server b11434 does (tools/server/server-context.cpp): a prompt beyond its slot's context gets 400, an answer ends there, a
+    request without a free slot waits, and where a shared cache has no room left all requests at work get 500. A slot has no more than the
+    model was trained for.
+    """
+    tokens, several = settings.sequence_context, settings.parallel > 1
+    if several and settings.kv_unified:
+        return ("%d requests at a time share %d tokens for prompts and answers; where they need more together, all of them fail with HTTP 500"
+                " (llama_server_kv_unified)." % (settings.parallel, tokens))
+    if n_ctx_train:
+        tokens = min(tokens, n_ctx_train)
+    return "%s%d tokens for prompt and answer; further ones wait, and a longer prompt is refused with HTTP 400." % (
+        "%d requests at a time, each of up to " % settings.parallel if several else "1 request at a time, of up to ", tokens)
 
 
 def failure(result: Mapping[str, Any]) -> str:
@@ -315,14 +334,15 @@ def confidence(plan: Plan) -> Dict[str, Any]:
     model = plan.request.model
     unsure = unsure_of(model, plan.request.settings)
     exact = not unsure
-    kinds = {p.device.kind for p in plan.split.placed} if plan.split is not None else set()
+    placed = plan.split.placed if plan.split is not None else ()
     return {
         "weights": "exact",
         "kv": "exact" if not model.unknown else "upper bound",
         "compute": "upper bound" if not exact else "estimate" if plan.on_head else "compared with llama.cpp %s" % COMPARED_BUILD,
         "reserve": "given",
         "host_process": "estimate",
-        "device_kinds_not_measured": sorted(kinds - {"cpu"}),
+        # asked with CPU devices, llama-server says nothing of what a GPU of its own leaves to its CPU
+        "head_gpu": any(p.device.machine == plan.request.head and p.device.kind != "cpu" for p in placed),
         "unknown": list(unsure),
         "llama_cpp_version": COMPARED_BUILD,
         # against a running llama-server: the log's figures are rounded to hundredths; compute may be over by this factor

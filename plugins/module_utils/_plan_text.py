@@ -51,6 +51,8 @@ def plan_text(plan: Mapping, model: Mapping, commands: t.Sequence[Mapping] = (),
     else:
         lines = [what, "The CPU of %s runs it alone, with %d MiB of RAM: %d for weights, %d for the KV cache, %d for computing, the rest for"
                  " llama-server itself." % (host["machine"], host["total_mib"], host["weights_mib"], host["kv_mib"], host["compute_mib"])]
+    if plan.get("requests"):
+        lines.append("It serves " + plan["requests"])
     if plan["unused_machines"]:
         lines.append("Not needed: %s." % ", ".join(plan["unused_machines"]))
     lines += figures_lines(plan)

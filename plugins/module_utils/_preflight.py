@@ -13,6 +13,8 @@ from __future__ import annotations
 import re
 import typing as t
 
+from ansible_collections.herd.llama_cpp.plugins.module_utils._text import printable
+
 Problem = t.Dict[str, str]
 Seen = t.Mapping[str, t.Any]
 
@@ -55,7 +57,7 @@ def clock_offset_s(asked: int, machine: int, now: int) -> int:
 def said(*texts: t.Any) -> str:
     """The first of the texts with words in it, on one line and without Ansible's own preamble."""
     for text in texts:
-        words = " ".join(str(text or "").split())
+        words = " ".join(printable(str(text or ""), 2000).split())
         if words:
             # "Failed to connect to the host via ssh: ssh: connect to host ..." says the same thing three times.
             words = re.sub(r"^.*?Failed to connect to the host via ssh: *(?:ssh: *)?", "", words)
@@ -203,12 +205,19 @@ def _identity(machine: Seen) -> t.List[str]:
     return [" ".join(parts)] if all(parts) else []
 
 
-def cluster_problems(heads: t.Sequence[str], machines: t.Sequence[Seen]) -> t.List[Problem]:
+# Files, units and rules are named after a machine, and an address of IPv6 may be its name.
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,199}")
+# What the role calls the control node, whose probes are among the machines'.
+CONTROL_NODE = "this machine"
+
+
+def cluster_problems(heads: t.Sequence[str], machines: t.Sequence[Seen], former: t.Collection[str] = ()) -> t.List[Problem]:
     """What is wrong with the inventory's shape and with machines beside each other.
 
     ``heads`` are the names in the head's group; ``machines`` are the cluster's machines as far as they were looked at, each
     with ``machine``, ``finished`` and, where known, ``shell_stdout``, ``cluster_address``, ``own_addresses``, ``endpoints``
-    (what it will serve at), ``peers`` (who is connected to its RPC ports) and ``probes`` (results of tcp_probe_info).
+    (what it will serve at), ``peers`` (who is connected to its RPC ports) and ``probes`` (results of tcp_probe_info). ``former`` are names and
+    addresses of machines whose llama-server a deployment takes away, so that it is in nobody's way.
     """
     problems: t.List[Problem] = []
 
@@ -228,6 +237,12 @@ def cluster_problems(heads: t.Sequence[str], machines: t.Sequence[Seen]) -> t.Li
             "leave exactly one there and move the others to %s" % WORKER_GROUP,
         )
     for machine in machines:
+        if machine["machine"] != CONTROL_NODE and not _NAME.fullmatch(str(machine["machine"])):
+            add(
+                printable(str(machine["machine"])),
+                "its name has other letters than a to z, digits, ., _, - and :, or more than 200, or does not begin with one of the first three",
+                "give it another name in the inventory, and its address in ansible_host",
+            )
         if not machine["finished"]:
             add(str(machine["machine"]), "it could not be looked at to the end", "see its own message further up")
     twins = list(_shared(machines, _identity))
@@ -256,7 +271,7 @@ def cluster_problems(heads: t.Sequence[str], machines: t.Sequence[Seen]) -> t.Li
             else "the endpoint %s is there twice" % endpoint,
             "give each service its own address and port",
         )
-    return problems + _network_problems(heads, machines)
+    return problems + _network_problems(heads, machines, former)
 
 
 _PROBE_WORDS = {
@@ -266,7 +281,7 @@ _PROBE_WORDS = {
 }
 
 
-def _network_problems(heads: t.Sequence[str], machines: t.Sequence[Seen]) -> t.List[Problem]:
+def _network_problems(heads: t.Sequence[str], machines: t.Sequence[Seen], former: t.Collection[str]) -> t.List[Problem]:
     """Who cannot reach whom, and whose worker somebody else is using."""
     problems: t.List[Problem] = []
     owner = {
@@ -294,7 +309,7 @@ def _network_problems(heads: t.Sequence[str], machines: t.Sequence[Seen]) -> t.L
     head_addresses = {
         str(address)
         for machine in machines
-        if machine["machine"] in heads
+        if machine["machine"] in heads or machine["machine"] in former
         for address in list(machine.get("own_addresses") or []) + [machine.get("cluster_address")]
         if address
     }
@@ -305,6 +320,7 @@ def _network_problems(heads: t.Sequence[str], machines: t.Sequence[Seen]) -> t.L
                     str(peer)
                     for peer in machine.get("peers") or []
                     if str(peer) not in head_addresses
+                    and str(peer) not in former
                     and str(peer) not in (machine.get("own_addresses") or [])
                     and not str(peer).startswith("127.")
                 }

@@ -12,6 +12,10 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.herd.llama_cpp.plugins.module_utils._text import printable
+
+# A list of devices or files may be long; what a machine or a server says without end is not.
+_LONGEST = 4000
 _KEYS = ("machine", "problem", "remedy")
 
 
@@ -44,7 +48,7 @@ def _checked(position: int, entry: t.Any) -> t.Tuple[str, str, str]:
     values = []
     for key in _KEYS:
         value = entry.get(key)
-        text = "" if value is None else str(value).strip()
+        text = "" if value is None else printable(str(value).strip(), _LONGEST).strip()
         if not text and key != "remedy":
             raise ProblemError("problem %d has no %s" % (position, key))
         values.append(text)

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -17,6 +18,9 @@ import sys
 import tarfile
 import tempfile
 import typing as t
+
+from ansible_collections.herd.llama_cpp.plugins.module_utils._text import printable
+from ansible_collections.herd.llama_cpp.plugins.module_utils._urls import without_secrets
 
 # Last member of an archive: where it is, everything before it is.
 COMPLETE_MARK = ".complete"
@@ -136,7 +140,39 @@ def last_words(output: str) -> str:
     errors = [line[len("ERROR:"):].strip() for line in lines if line.startswith("ERROR:")]
     # pip's first error names the cause, its last one only the package.
     chosen = errors[0] if errors else (lines[-1] if lines else "no message")
-    return chosen.rstrip(".")
+    return printable(chosen.rstrip("."), 400)
+
+
+# Options that name a server, which may want a password.
+_PIP_ADDRESSES = {
+    "-i": "INDEX_URL", "--index-url": "INDEX_URL", "--pypi-url": "INDEX_URL", "--extra-index-url": "EXTRA_INDEX_URL",
+    "-f": "FIND_LINKS", "--find-links": "FIND_LINKS", "--proxy": "PROXY",
+}
+
+
+def secret_options(arguments: t.Sequence[str]) -> t.Tuple[t.List[str], t.Dict[str, str]]:
+    """pip's arguments without the addresses that have a password or query in them, and these as pip's own variables of the environment.
+
+    A command line is for every user of the machine to see, the environment of a process for its own user alone (proc(5)).
+    """
+    kept: t.List[str] = []
+    environment: t.Dict[str, str] = {}
+    rest = list(arguments)
+    while rest:
+        argument = rest.pop(0)
+        option, equals, value = argument.partition("=")
+        whole = [argument]
+        if option in _PIP_ADDRESSES and not equals and rest:
+            value = rest.pop(0)
+            whole.append(value)
+        if option in _PIP_ADDRESSES and value != without_secrets(value):
+            name = "PIP_" + _PIP_ADDRESSES[option]
+            # pip takes several with a space between them.
+            before = environment.get(name, os.environ.get(name, "")) if option in ("--extra-index-url", "-f", "--find-links") else ""
+            environment[name] = (before + " " + value).strip()
+        else:
+            kept += whole
+    return kept, environment
 
 
 def run_pip(executable: str, arguments: t.Sequence[str], environment: t.Mapping[str, t.Any] | None = None) -> str:
@@ -145,9 +181,11 @@ def run_pip(executable: str, arguments: t.Sequence[str], environment: t.Mapping[
         command = [executable, "-m", "pip"]
     else:
         command = [executable, "-c", _PIP_LAUNCHER, json.dumps(environment["markers"])]
+    given, secrets = secret_options(arguments)
     try:
         done = subprocess.run(
-            command + list(arguments),
+            command + given,
+            env={**os.environ, **secrets},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -160,6 +198,9 @@ def run_pip(executable: str, arguments: t.Sequence[str], environment: t.Mapping[
     if done.returncode:
         if "No module named pip" in done.stdout:
             raise BundleError("%s has no pip: install pip for it on the control node" % executable)
+        if os.strerror(errno.EFBIG) in done.stdout:
+            # pip prints a traceback for it.
+            raise BundleError("%s: what it fetches is larger than it may be" % os.strerror(errno.EFBIG))
         raise BundleError(last_words(done.stdout))
     return done.stdout
 

@@ -25,13 +25,14 @@ import tempfile
 import time
 import typing as t
 
+from ansible_collections.herd.llama_cpp.plugins.module_utils._unprivileged import NoUserError, own_user_id, unprivileged
+
 LOOPBACK = "127.0.0.1"
 _CMD_HELLO = 14
 # RPC_CONN_CAPS_SIZE of transport.h, since protocol 4.0.0.
 _CAPABILITIES = 24
 _VERSION = re.compile(r"^(\d{1,3})\.(\d{1,3})\.(\d{1,3})$")
 _PAUSE_S = 0.05
-_NOBODY = 65534
 
 
 class HelloError(Exception):
@@ -84,19 +85,10 @@ def greet(port: int, capabilities: int, timeout_s: float) -> t.Optional[str]:
 
 
 class _Child:
-    """An executable that runs for a moment, as nobody where that can be, without a GPU, and never longer than its with statement."""
+    """An executable that runs for a moment, as nobody in particular where that can be, without a GPU, and never longer than its with statement."""
 
     def __init__(self, command: t.Sequence[str]) -> None:
         self._output = tempfile.TemporaryFile()
-        as_root = os.geteuid() == 0
-
-        def demote() -> None:
-            os.setsid()
-            if as_root:
-                os.setgroups([])
-                os.setgid(_NOBODY)
-                os.setuid(_NOBODY)
-
         environment = dict(os.environ, GGML_NO_BACKTRACE="1", CUDA_VISIBLE_DEVICES="", LLAMA_CACHE="/nonexistent", HOME="/")
         try:
             self.process = subprocess.Popen(  # pylint: disable=consider-using-with,subprocess-popen-preexec-fn
@@ -106,11 +98,12 @@ class _Child:
                 stderr=subprocess.STDOUT,
                 cwd="/",
                 env=environment,
-                preexec_fn=demote,
+                start_new_session=True,
+                preexec_fn=unprivileged(own_user_id()),
             )
-        except OSError as error:
+        except (OSError, subprocess.SubprocessError, NoUserError) as error:
             self._output.close()
-            raise HelloError("cannot be run (%s)" % (error.strerror or error)) from error
+            raise HelloError("cannot be run (%s)" % (getattr(error, "strerror", None) or error)) from error
 
     def __enter__(self) -> "_Child":
         return self

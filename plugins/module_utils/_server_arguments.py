@@ -67,6 +67,22 @@ def taken_arguments(arguments: t.Sequence[t.Any], planned: bool = False) -> t.Li
     return found
 
 
+# Switches; every other option that a variable says has one value.
+_SWITCHES = ("-kvu", "--kv-unified", "-no-kvu", "--no-kv-unified", "--mmproj-offload", "--no-mmproj-offload")
+
+
+def unplanned_arguments(arguments: t.Sequence[t.Any]) -> t.List[str]:
+    """llama-server's arguments without the model and without what a plan decides: host, name, bounds and whatever else is left."""
+    kept: t.List[str] = []
+    words = iter(str(argument) for argument in arguments)
+    for word in words:
+        if word not in VARIABLES:
+            kept.append(word)
+        elif word not in _SWITCHES:
+            next(words, None)
+    return kept
+
+
 def taken_text(found: t.Sequence[t.Mapping[str, str]]) -> str:
     """The same for a sentence: ``--mmproj (set llama_server_mmproj), -ot (leave it out)``."""
     return ", ".join("%s (%s)" % (entry["argument"], "set " + entry["variable"] if entry["variable"] else "leave it out") for entry in found)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import typing as t
 
-from ._sockets import SS_ARGUMENTS, TcpSocket, parse_ss
+from ._sockets import SS_ARGUMENTS, TcpSocket, held_by, parse_ss
 from ._systemd import JOURNALCTL, SHOW_PROPERTIES, JournalRun, UnitState, parse_journal, parse_show, read_unit_of_process
 
 RunCommand = t.Callable[[t.List[str]], t.Tuple[int, str, str]]
@@ -85,9 +85,9 @@ def holder(sockets: t.Iterable[TcpSocket], address: str, port: int, unit: str) -
         for process in socket.processes:
             other = read_unit_of_process(process.pid)
             if other != unit:
-                return "%s (pid %d%s)" % (process.name, process.pid, ", " + other if other else "")
+                return held_by(process, other, os.geteuid() == 0)
         if not socket.processes:
-            return "a program that only root may see"
+            return held_by(None, "", os.geteuid() == 0)
     return ""
 
 

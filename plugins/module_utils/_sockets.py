@@ -41,6 +41,13 @@ class SocketProcess:
     pid: int
 
 
+def held_by(process: t.Optional[SocketProcess], unit: str, is_root: bool) -> str:
+    """Who holds a socket, as a part of a sentence. The kernel tells only root of other users' processes, and nobody of those in other name spaces."""
+    if process is None:
+        return "a program of another name space, such as a container's" if is_root else "a program that only root can see"
+    return "%s (pid %d%s)" % (process.name, process.pid, ", " + unit if unit else "")
+
+
 @dataclass(frozen=True)
 class TcpSocket:
     """One listening, established or abandoned TCP socket."""

@@ -18,6 +18,8 @@ import typing as t
 import zlib
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._checksum import file_sha256
+from ansible_collections.herd.llama_cpp.plugins.module_utils._text import printable
+from ansible_collections.herd.llama_cpp.plugins.module_utils._urls import user_and_password, without_secrets
 
 TREE = "llama.cpp"
 
@@ -79,12 +81,12 @@ def repack(source: str, target: str, subdir: str, name: str) -> None:
                 while member is not None:
                     parts = [part for part in member.name.split("/") if part not in ("", ".")]
                     if not _inside(member.name):
-                        raise SourceError("%s holds the unsafe name %r" % (name, member.name))
+                        raise SourceError("%s holds the unsafe name %s" % (name, printable(member.name, 200)))
                     if parts:
                         top = top or parts[0]
                         if parts[0] != top:
                             raise SourceError(
-                                "%s has more than one top directory (%s and %s)" % (name, top, parts[0])
+                                "%s has more than one top directory (%s and %s)" % (name, printable(top), printable(parts[0]))
                             )
                     relative = parts[1:]
                     # A .git in a release archive belongs to a repository that is not there: it only confuses
@@ -94,12 +96,15 @@ def repack(source: str, target: str, subdir: str, name: str) -> None:
                         whole = whole or rest == "CMakeLists.txt"
                         _copy_member(archive, output, member, rest, name)
                     member = next(members, None)
-    except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError) as error:
+    # tarfile takes its numbers from the archive as they are: one that is none, or too large, ends in an error of Python's.
+    except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError, ArithmeticError, LookupError, ValueError, RecursionError) as error:
+        if isinstance(error, SourceError):
+            raise
         if isinstance(error, OSError) and error.errno is not None:
             raise SourceError("%s cannot be unpacked: %s" % (name, error.strerror)) from error
-        raise SourceError("%s is not a whole tar archive (%s)" % (name, error)) from error
+        raise SourceError("%s is not a whole tar archive (%s)" % (name, printable(str(error), 200))) from error
     if not whole:
-        where = "/".join([top or "."] + wanted)
+        where = printable("/".join([top or "."] + wanted), 200)
         raise SourceError("%s has no %s/CMakeLists.txt, so llama.cpp is not there" % (name, where))
 
 
@@ -114,7 +119,7 @@ def _copy_member(
         output.addfile(copy)
     elif member.issym():
         if not _link_stays_inside(member, rest):
-            raise SourceError("%s holds the link %s, which points out of it" % (name, member.name))
+            raise SourceError("%s holds the link %s, which points out of it" % (name, printable(member.name, 200)))
         copy.type = tarfile.SYMTYPE
         copy.linkname = member.linkname
         output.addfile(copy)
@@ -122,10 +127,31 @@ def _copy_member(
         copy.size = member.size
         output.addfile(copy, archive.extractfile(member))
     elif member.islnk():
-        # A hard link's content is that of the file it names.
-        content = archive.extractfile(member)
-        copy.size = archive.getmember(member.linkname).size
-        output.addfile(copy, content)
+        # A hard link's content is that of the file it names, which comes before it.
+        named = next((other for other in archive.getmembers() if other.name == member.linkname and other.offset < member.offset), None)
+        if named is None or not named.isfile():
+            raise SourceError(
+                "%s holds the link %s to %s, which is not in it" % (name, printable(member.name, 200), printable(member.linkname, 200))
+            )
+        copy.size = named.size
+        output.addfile(copy, archive.extractfile(named))
+
+
+def git_address(url: str) -> t.Tuple[str, str]:
+    """A repository's address as git may be told it on its command line, and the line for git-credential-store(1) with what it must not have.
+
+    Of ``https://`` and ``http://`` addresses user and password are taken; ``ssh://git@host`` has a name there and no secret. The line
+    holds for that server alone, so that git gives it to no other that it is redirected to.
+    """
+    if not re.match("https?://", url):
+        return url, ""
+    user, address = user_and_password(url), without_secrets(url)
+    if url != (address if not user else address.replace("://", "://%s@" % user, 1)):
+        raise SourceError(
+            "%s has a query, which git would show in the list of processes; give user and password before the host instead" % address
+        )
+    # Without a colon it is a user without a password, which git would ask for.
+    return address, address.replace("://", "://%s@" % (user if ":" in user else user + ":"), 1) + "\n" if user else ""
 
 
 def pip_failure(output: str, requirement: str, sha256: str) -> str:
@@ -140,7 +166,7 @@ def pip_failure(output: str, requirement: str, sha256: str) -> str:
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith("ERROR")]
     said = (errors or lines or ["it said nothing"])[-1]
-    return "pip could not fetch %s: %s" % (requirement, said.replace("ERROR: ", "", 1).rstrip("."))
+    return "pip could not fetch %s: %s" % (requirement, printable(said.replace("ERROR: ", "", 1).rstrip("."), 300))
 
 
 def git_failure(output: str, url: str, version: str) -> str:
@@ -150,7 +176,7 @@ def git_failure(output: str, url: str, version: str) -> str:
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     fatal = [line for line in lines if line.startswith("fatal:")]
     said = (fatal or lines or ["it said nothing"])[0]
-    return "git could not fetch %s from %s: %s" % (version, url, said.replace("fatal: ", "", 1).rstrip("."))
+    return "git could not fetch %s from %s: %s" % (version, url, printable(said.replace("fatal: ", "", 1).rstrip("."), 300))
 
 
 def requirement_line(name: str, version: str, sha256: str) -> str:

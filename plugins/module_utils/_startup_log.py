@@ -32,6 +32,8 @@ import re
 import typing as t
 from dataclasses import asdict, dataclass, field
 
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf import FIRST_TYPE_OF_FORKS
+
 _COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 # journalctl's default output puts this before the line
 _SYSLOG = re.compile(r"^[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \S+ [^\s\[\]]+\[\d+\]: ")
@@ -293,6 +295,8 @@ class _Rule:
     when_running: bool = False
     # The line to quote where the log has it; lines of one failure come in no sure order.
     telling: t.Optional["t.Pattern[str]"] = None
+    # Where a line of the start says this, another rule knows the cause.
+    unless: t.Optional["t.Pattern[str]"] = None
 
 
 def _rule(kind: str, pattern: str, problem: str, remedy: str, **flags: bool) -> _Rule:
@@ -301,10 +305,10 @@ def _rule(kind: str, pattern: str, problem: str, remedy: str, **flags: bool) -> 
     def explain(match: "t.Match[str]", story: _Story) -> t.Tuple[str, str]:
         groups = [group or "" for group in match.groups()]
         named = {name: value or "" for name, value in match.groupdict().items()}
-        return (
-            problem.format(*groups, program=story.program, **named),
-            remedy.format(*groups, program=story.program, **named),
-        )
+        said = problem.format(*groups, program=story.program, **named)
+        # what a line leaves out
+        said = re.sub(r" on  port (?=:)|: $| $", "", said)
+        return said, remedy.format(*groups, program=story.program, **named)
 
     return _Rule(kind, re.compile(pattern), explain, **flags)
 
@@ -346,7 +350,7 @@ def _explain_buffer_refused(match: "t.Match[str]", story: _Story) -> t.Tuple[str
 
 def _explain_version(match: "t.Match[str]", story: _Story) -> t.Tuple[str, str]:
     version = story.anywhere(r"RPC server version mismatch: (\d+\.\d+\.\d+)")
-    endpoint = story.anywhere(r"RPC handshake failed for (\S+)")
+    endpoint = story.anywhere(r"RPC handshake failed for (\S+)") or story.anywhere(r"Failed to connect to (\S+)")
     who = "the rpc-server at %s" % endpoint.group(1) if endpoint else "an rpc-server"
     speaks = "speaks RPC protocol %s, which this llama-server does not" % version.group(1) if version else (
         "speaks another version of the RPC protocol than this llama-server"
@@ -355,10 +359,12 @@ def _explain_version(match: "t.Match[str]", story: _Story) -> t.Tuple[str, str]:
 
 
 def _explain_crashed(match: "t.Match[str]", story: _Story) -> t.Tuple[str, str]:
-    if story.anywhere(r"load_tensors:|llm_load_|listening on|print_info:"):
+    # the last is all that a head says at the default verbosity once its workers hold the model
+    if story.anywhere(r"load_tensors:|llm_load_|listening on|print_info:|llama threadpool init|load_model: (?:initializing|the slot context)"):
         return (
             "the connection to an rpc-server broke while it was in use",
-            "Look at the workers: one of them died, ran out of memory or lost its network; start it, then llama-server",
+            "Look at the workers' logs: one of them died, ran out of memory, lost its network or had no kernel for an operation of this model; start it,"
+            " then llama-server",
         )
     return (
         "an rpc-server closed the connection or answered with what this llama-server does not understand",
@@ -368,12 +374,13 @@ def _explain_crashed(match: "t.Match[str]", story: _Story) -> t.Tuple[str, str]:
 
 def _explain_unknown_device(match: "t.Match[str]", story: _Story) -> t.Tuple[str, str]:
     remedy = "Name a device that exists here"
-    if match.group(1).upper().startswith("CUDA"):
+    name = match.group(1) or match.group(2) or "CUDA" + match.group(3)
+    if name.upper().startswith("CUDA"):
         remedy = "Check with nvidia-smi that the driver is loaded and the GPU visible, and that llama.cpp was built with CUDA"
     names = _AVAILABLE.findall("\n".join(line.text for line in story.lines))
     if names:
         remedy += "; it has %s" % ", ".join(names)
-    return "this machine has no device %s" % match.group(1), remedy
+    return "this machine has no device %s" % name, remedy
 
 
 _AVAILABLE = re.compile(r"^\s+(\w[\w.-]{0,40}): .{0,200} \(\d+ MiB, \d+ MiB free\)$", re.MULTILINE)
@@ -392,320 +399,172 @@ def _explain_abort(match: "t.Match[str]", story: _Story) -> t.Tuple[str, str]:
     )
 
 
+def _explain_unreachable(match: "t.Match[str]", story: _Story) -> t.Tuple[str, str]:
+    return "no rpc-server answers at %s" % match.group(1), (
+        "Start the worker there first, and check that its firewall lets this machine in and that both have the same llama.cpp"
+    )
+
+
+def _explain_type(match: "t.Match[str]", story: _Story) -> t.Tuple[str, str]:
+    number = int(match.group(1))
+    if number >= FIRST_TYPE_OF_FORKS:
+        return "the model file has tensors of type %d, which no llama.cpp has: a fork's quantiser made it" % number, (
+            "Get a file of the model that llama.cpp itself can read, or quantise one"
+        )
+    return "this llama.cpp does not know tensors of type %d" % number, (
+        "Install a newer llama.cpp on all machines; if the newest does not know it either, the file is damaged or a fork's"
+    )
+
+
+# Operations of ggml/src/ggml-cuda by their files, where the file says more than its name.
+_OPERATIONS = {"fattn": "flash attention", "ssm-scan": "the scan of a state space (Mamba)", "ssm-conv": "the convolution of a state space (Mamba)"}
+
+
+def _explain_no_kernel(match: "t.Match[str]", story: _Story) -> t.Tuple[str, str]:
+    """ggml_backend_rpc_device_supports_op (ggml/src/ggml-rpc/ggml-rpc.cpp) says yes to all, so that a worker aborts where a GPU of the
+    head's own would have left the operation to the CPU."""
+    name, said = match.group(1), match.group(2).strip().rstrip(".")
+    operation = _OPERATIONS.get(name) or _OPERATIONS.get(name.partition("-")[0]) or name
+    more = "" if said == "fatal error" else " (%s)" % said
+    remedy = "Use another model, or devices that are CPUs: over RPC llama.cpp leaves nothing that a GPU cannot do to a CPU"
+    if operation == "flash attention":
+        remedy = "Turn flash attention off (--flash-attn off, which takes more memory and no quantised V cache), or use another model"
+    return "the GPU backend has no kernel for %s with this model's sizes or cache types%s, and %s aborted" % (operation, more, story.program), remedy
+
+
+_FEWER_LAYERS = "Lower the context size or give this machine fewer layers"
+
+# What "what else prints this line?" left undecided is said in the sentence, or in the remedy how to tell.
 _SAME_EVERYWHERE = (
-    _rule(
-        "library_missing",
-        r"error while loading shared libraries: (\S+?): (.*)",
-        "{program} cannot find the shared library {0}",
-        "Build with a run path that holds it (CMAKE_INSTALL_RPATH) or install it; ldd on the program lists what is missing",
-        when_running=True,
-    ),
-    _rule(
-        "library_missing",
-        r"version `([A-Z]+_[\d.]+)' not found \(required by ([^)]*)\)",
-        "{program} was built on a newer system: {1} needs {0}, which this machine lacks",
-        "Build on a machine as old as the oldest that must run it",
-        when_running=True,
-    ),
-    _rule(
-        "program_missing",
-        r"Failed to (?:locate executable|execute(?: command)?:?) ?(.*)|status=203/EXEC",
-        "systemd cannot start the program {0}",
-        "Check that the path in the unit exists, is executable and has no missing interpreter",
-        when_running=True,
-    ),
-    _rule(
-        "wrong_processor",
-        r"Illegal instruction|status=4/ILL",
-        "{program} was built for another processor than this machine has",
-        "Build on this machine or with GGML_NATIVE=OFF for the oldest processor",
-        when_running=True,
-    ),
-    _rule(
-        "killed_out_of_memory",
-        r"killed by the OOM killer|Failed with result 'oom-kill'|[Oo]ut of memory: Killed process",
-        "{program} was killed because the machine ran out of memory",
-        "Lower the context size, give this machine fewer layers or more memory",
-        when_running=True,
-    ),
-    _rule(
-        "driver_too_old",
-        r"CUDA driver version is insufficient for CUDA runtime version|provided PTX was compiled with an unsupported toolchain",
-        "the NVIDIA driver is older than the CUDA toolkit that llama.cpp was built with",
-        "Update the driver or build with an older CUDA toolkit",
-        when_running=True,
-    ),
-    _rule(
-        "wrong_cuda_architecture",
-        r"no kernel image is available for execution on the device",
-        "llama.cpp was not built for this GPU's architecture",
-        "Add it to CMAKE_CUDA_ARCHITECTURES and build again",
-        when_running=True,
-    ),
-    _Rule(
-        "out_of_memory",
-        re.compile(r"allocating (\d+(?:\.\d+)?) MiB on device (\d+): cudaMalloc failed: out of memory"),
-        _explain_cuda_no_room,
-    ),
-    _rule(
-        "cuda_error",
-        r"CUDA error: (.{1,300})",
-        "CUDA failed: {0}",
-        "Check the GPU with nvidia-smi and the kernel's log (dmesg) for Xid errors, and that no other program fills its memory",
-        when_running=True,
-    ),
-)
+    _Rule("no_kernel", re.compile(r"ggml-cuda/(fattn[\w-]{0,40})\.cuh?:\d{1,6}: (?!GGML_ASSERT)(.{1,200})"), _explain_no_kernel, when_running=True),
+    _Rule("no_kernel", re.compile(r"ggml-cuda/([\w-]{1,40})\.cuh?:\d{1,6}: (doesn't support .{1,200}|.{0,60}[Uu]nsupported .{1,200})"), _explain_no_kernel,
+          when_running=True),
+    _rule("library_missing", r"error while loading shared libraries: (\S+?): (.*)", "{program} cannot load the shared library {0}: {1}",
+          "Build with a run path that holds it (CMAKE_INSTALL_RPATH) or install it; ldd on the program lists what is missing", when_running=True),
+    _rule("library_missing", r"version `([A-Z]+_[\d.]+)' not found \(required by ([^)]*)\)",
+          "{program} was built on a newer system: {1} needs {0}, which this machine lacks",
+          "Build on a machine as old as the oldest that must run it", when_running=True),
+    _rule("program_missing", r"Failed to (?:locate executable|execute(?: command)?:?) ?(.*)|status=203/EXEC", "systemd cannot start the program {0}",
+          "Check that the path in the unit exists, is executable, of this machine's architecture, and on no file system mounted noexec", when_running=True),
+    _rule("wrong_processor", r"Illegal instruction|status=4/ILL", "{program} met an instruction that this machine's processor does not have",
+          "Build on this machine or with GGML_NATIVE=OFF for the oldest processor", when_running=True),
+    _rule("killed_out_of_memory", r"killed by the OOM killer|Failed with result 'oom-kill'|[Oo]ut of memory: Killed process",
+          "{program} was killed because the machine, or what its unit may use (MemoryMax), ran out of memory",
+          "Lower the context size, give this machine fewer layers or more memory", when_running=True),
+    _rule("driver_too_old", r"CUDA driver version is insufficient for CUDA runtime version|provided PTX was compiled with an unsupported toolchain",
+          "the NVIDIA driver is older than the CUDA toolkit that llama.cpp was built with, or not there",
+          "See with nvidia-smi which it is; then update the driver or build with an older CUDA toolkit", when_running=True),
+    _rule("driver_too_old", r"unsupported display driver / cuda driver combination|forward compatibility was attempted on non supported HW",
+          "the NVIDIA driver that is loaded and its libraries are of two versions, or a compatibility library is in the way",
+          "Reboot after a driver's update, and let no libcuda of a toolkit (compat) come before the driver's", when_running=True),
+    _rule("fabric_manager", r"CUDA error: system not yet initialized", "the GPUs' NVLink fabric is not set up",
+          "Start nvidia-fabricmanager of the driver's version", when_running=True),
+    _rule("wrong_cuda_architecture", r"no kernel image is available for execution on the device", "llama.cpp was not built for this GPU's architecture",
+          "Add it to CMAKE_CUDA_ARCHITECTURES and build again", when_running=True),
+    _rule("wrong_cuda_architecture", r"device kernel image is invalid",
+          "this GPU cannot load what llama.cpp was compiled to: the driver is older than the CUDA toolkit, or the toolkit is none for this GPU's architecture",
+          "Compare nvidia-smi's CUDA version with the toolkit's, and the GPU's compute capability with CMAKE_CUDA_ARCHITECTURES; then build again",
+          when_running=True),
+    _rule("out_of_memory", r"CUDA error: out of memory", "a GPU of this machine has no memory left",
+          "See with nvidia-smi who holds it; lower the context size or give this GPU fewer layers", when_running=True),
+    _rule("cuda_error", r"CUDA error: (.{1,300})", "CUDA failed: {0}",
+          "See whether the kernel's log (dmesg) has an Xid error at that time, which is the GPU's or the driver's; without one it is llama.cpp's own",
+          when_running=True),
+    _rule("rpc_not_built", r"^error: (?:invalid|unknown) argument: --rpc$|RPC not supported in this build|[Ff]ailed to find RPC (?:backend|add server function)"
+          r"|Failed to obtain RPC backend start server function", "this {program} has no RPC backend",
+          "Build it with GGML_RPC=ON, and keep the libggml-*.so files beside the program"),
+    _rule("unknown_argument", r"^error: (?:invalid|unknown) argument: (\S+)", "this {program} does not know the argument {0}",
+          "Remove it, or install a llama.cpp that has it"),
+    _Rule("unknown_device", re.compile(r"error while handling argument \"(?:--device|-dev)\": invalid device: (\S+)|^error: unknown device: (\S+)"
+                                       r"|ggml_backend_cuda_init: invalid device (\d+)"), _explain_unknown_device),
+    _rule("cannot_listen", r"couldn't bind (?:HTTP server|to server) socket,? hostname[:=] ?(?P<host>\S+?),? port[:=] ?(?P<port>\d+)"
+          r"|^Failed to create server socket",
+          "{program} cannot listen on {host} port {port}: another program has the port, the address is not this machine's, or the port is below 1024",
+          "See who has the port with ss -ltnp and which addresses there are with ip address, then change the port or the address"),
+)  # fmt: skip
 
 _HEAD_RULES = (
-    _rule(
-        "unknown_argument",
-        r"^error: invalid argument: (\S+)",
-        "this llama-server does not know the argument {0}",
-        "Remove it, or install a llama.cpp that has it",
-    ),
-    _Rule(
-        "unknown_device",
-        re.compile(r'error while handling argument "(?:--device|-dev)": invalid device: (\S+)'),
-        _explain_unknown_device,
-    ),
-    _rule(
-        "rpc_not_built",
-        r"RPC not supported in this build|failed to find RPC backend|failed to find RPC add server function",
-        "this llama-server was built without the RPC backend",
-        "Build with GGML_RPC=ON",
-    ),
-    _rule(
-        "api_key_file",
-        r"error while handling argument \"--api-key-file\": error: failed to open file '([^']*)'",
-        "llama-server cannot read its API key file {0}",
-        "Create it, readable by the user of the service",
-    ),
-    _Rule(
-        "bad_argument",
-        re.compile(r'error while handling (?:argument|environment variable) "([^"]{1,200})": (.*)'),
-        _explain_argument,
-    ),
-    _rule(
-        "cannot_listen",
-        r"couldn't bind (?:HTTP server|to server) socket,? hostname[:=] ?(\S+?),? port[:=] ?(\d+)",
-        "llama-server cannot listen on {0} port {1}: another program has the port, or the address is not this machine's",
-        "See who has the port with ss -ltnp and which addresses there are with ip address, then change the port or the address",
-    ),
-    _rule(
-        "bad_endpoint",
-        r"Failed to parse endpoint: (\S+)",
-        "{0} is not an endpoint of the form address:port",
-        "Correct the list of workers given to --rpc",
-        when_running=True,
-    ),
-    _rule(
-        "worker_unreachable",
-        r"Failed to connect to (\S+)",
-        "no rpc-server answers at {0}",
-        "Start the worker there first, and check that its firewall lets this machine in",
-        outlives_start=True,
-        when_running=True,
-    ),
-    _Rule(
-        "rpc_version_mismatch",
-        re.compile(r"RPC server version mismatch: |RPC handshake failed"),
-        _explain_version,
-        outlives_start=True,
-        when_running=True,
-        telling=re.compile(r"RPC server version mismatch: "),
-    ),
-    _Rule(
-        "worker_lost",
-        re.compile(r"Remote RPC server crashed or returned malformed response|^send failed \(|^recv failed \("),
-        _explain_crashed,
-        when_running=True,
-        telling=re.compile(r"Remote RPC server crashed"),
-    ),
-    _rule(
-        "too_many_devices",
-        r"GGML_SCHED_MAX_BACKENDS",
-        "llama.cpp takes no more than 15 devices besides the CPU",
-        "Use fewer workers, or fewer devices for each",
-        when_running=True,
-    ),
-    _rule(
-        "model_not_found",
-        r"failed to open (?:GGUF file )?'?(.+?)'?(?: \(|: )No such file or directory\)?",
-        "there is no model file {0}",
-        "Correct the path, or put the model there",
-    ),
-    _rule(
-        "model_not_found",
-        r"failed to open GGUF file '([^']*)'$",
-        "the model file {0} cannot be opened",
-        "Check that it exists and that the user of the service may read it",
-    ),
-    _rule(
-        "model_unreadable",
-        r"failed to open (?:GGUF file )?'?(.+?)'?(?: \(|: )(?!No such file)([A-Z][^)]{1,100})\)?$",
-        "the model file {0} cannot be opened: {1}",
-        "Let the user of the service read the file and all directories above it",
-    ),
-    _rule(
-        "model_incomplete",
-        r"failed to load GGUF split from (.+)",
-        "the part {0} of the split model is missing or damaged",
-        "Download the part again; all parts belong in one directory",
-    ),
-    _rule(
-        "model_incomplete",
-        r"illegal split file idx: \d+ \(file: ([^)]*)\)",
-        "{0} is not the first part of the split model",
-        "Give llama-server the part whose name ends in -00001-of-N.gguf",
-    ),
-    _rule(
-        "model_truncated",
-        r"data is not within the file bounds|exceeds remaining file size|unexpectedly reached end of file|failed to read key-value pairs"
-        r"|failed to read tensor (?:info|data)|failed to read header|corrupted model: ",
-        "the model file is cut off or damaged",
-        "Download it again and compare its checksum",
-    ),
-    _rule(
-        "model_invalid",
-        r"invalid magic characters?:? ?'?(.{0,20}?)'?, expected 'GGUF'|failed to read magic|bad GGUF version|invalid magic number",
-        "the model file is not a GGUF file",
-        "Give llama-server a GGUF file; a web page saved by a failed download is a common cause",
-    ),
-    _rule(
-        "model_unsupported",
-        r"(?:unknown|unsupported) model architecture: ?'([^']*)'",
-        "this llama.cpp does not know models of architecture {0}",
-        "Install a newer llama.cpp on all machines",
-    ),
-    _rule(
-        "model_unsupported",
-        r"(?:unknown pre-tokenizer type: '[^']*'|this GGUF file is version \d+ but this software only supports up to version \d+"
-        r"|has invalid ggml type \d+)",
-        "this llama.cpp is too old for this model file",
-        "Install a newer llama.cpp on all machines",
-    ),
-    _rule(
-        "model_invalid",
-        r"error loading model(?: vocabulary| hyperparameters| architecture)?: (?!unable to allocate|llama_model_loader: failed to load)(.+)",
-        "the model cannot be loaded: {0}",
-        "Check the file with gguf_info, and that this llama.cpp is new enough for it",
-    ),
-    _Rule(
-        "out_of_memory",
-        re.compile(r"failed to allocate (\S+) buffer of size (\d+)"),
-        _explain_no_room,
-    ),
-    _Rule(
-        "out_of_memory",
-        re.compile(r"unable to allocate (\S+) buffer"),
-        _explain_buffer_refused,
-    ),
-    _Rule(
-        "out_of_memory",
-        re.compile(r"insufficient memory \(attempted to allocate +(\d+(?:\.\d+)?) MB\)"),
-        lambda match, story: _no_room("CPU", "%.0f MiB" % float(match.group(1)), story),
-    ),
-    _rule(
-        "out_of_memory",
-        r"std::bad_alloc|Cannot allocate memory",
-        "this machine has no memory left",
-        "Lower the context size or give this machine fewer layers",
-    ),
-    _rule(
-        "bad_flash_attention",
-        r"quantized V cache was requested, but this requires Flash Attention|V cache quantization requires flash_attn",
-        "a quantised V cache needs flash attention",
-        "Turn flash attention on or take the V cache type f16",
-    ),
-    _rule(
-        "no_backend",
-        r"no backends are loaded|no CPU backend found",
-        "llama-server found no backend library",
-        "Keep the libggml-*.so files beside the program, as they were built",
-    ),
-)
+    # Not a worker's: it goes on, and the head may ask for less (see the warning allocation_refused).
+    _Rule("out_of_memory", re.compile(r"allocating (\d+(?:\.\d+)?) MiB on device (\d+): cudaMalloc failed: out of memory"), _explain_cuda_no_room),
+    _rule("api_key_file", r"error while handling argument \"--api-key-file\": error: failed to open file '([^']*)'",
+          "llama-server cannot read its API key file {0}", "Create it, readable by the user of the service"),
+    _Rule("bad_argument", re.compile(r'error while handling (?:argument|environment variable) "([^"]{1,200})": (.*)'), _explain_argument),
+    _rule("bad_endpoint", r"Failed to parse endpoint: (\S+)", "{0} is not an endpoint of the form address:port", "Correct the list of workers given to --rpc",
+          when_running=True),
+    _Rule("rpc_version_mismatch", re.compile(r"RPC server version mismatch: |RPC handshake failed"), _explain_version, outlives_start=True, when_running=True,
+          telling=re.compile(r"RPC server version mismatch: ")),
+    # Before RPC protocol 4 a server of another version was left with these words, too.
+    _Rule("worker_unreachable", re.compile(r"Failed to connect to (\S+)"), _explain_unreachable, outlives_start=True, when_running=True,
+          unless=re.compile(r"RPC server version mismatch: ")),
+    _Rule("worker_lost", re.compile(r"Remote RPC server crashed or returned malformed response|^send failed \(|^recv failed \("), _explain_crashed,
+          when_running=True, telling=re.compile(r"Remote RPC server crashed")),
+    _rule("too_many_devices", r"GGML_SCHED_MAX_BACKENDS", "llama.cpp takes no more than 15 devices besides the CPU",
+          "Use fewer workers, or fewer devices for each", when_running=True),
+    _rule("model_not_found", r"failed to open (?:GGUF file )?'?(.+?)'?(?: \(|: )No such file or directory\)?", "there is no file {0}",
+          "Correct the path, or put the file there"),
+    _rule("model_unreadable", r"failed to open (?:GGUF file )?'?(.+?)'?(?: \(|: )([A-Z][^)]{1,100})\)?$", "the file {0} cannot be opened: {1}",
+          "Let the user of the service read the file and all directories above it"),
+    _rule("model_not_found", r"failed to open GGUF file '([^']*)'$", "the file {0} cannot be opened",
+          "Check that it exists and that the user of the service may read it"),
+    _rule("model_incomplete", r"failed to load GGUF split from (.+)", "the part {0} of the split model is missing or damaged",
+          "Download the part again; all parts belong in one directory"),
+    _rule("model_incomplete", r"illegal split file idx: \d+ \(file: ([^)]*)\)", "{0} is not the first part of the split model",
+          "Give llama-server the part whose name ends in -00001-of-N.gguf"),
+    _Rule("model_unsupported", re.compile(r"has invalid ggml type (\d+)"), _explain_type),
+    _rule("model_unsupported", r"(?:unknown|unsupported) model architecture: ?'([^']*)'", "this llama.cpp does not know models of architecture {0}",
+          "Install a newer llama.cpp on all machines; if the newest does not know it either, the model is a fork's"),
+    _rule("model_unsupported", r"(unknown pre-tokenizer type: '[^']*'|this GGUF file is version \d+ but this software only supports up to version \d+)",
+          "this llama.cpp cannot read the model file: {0}", "Install a newer llama.cpp on all machines; if the newest cannot either, the file is a fork's"),
+    _rule("model_unsupported", r"(GGUFv1 is no longer supported|of type \d+ \(.*\) has \d+ elements per row|mismatch between the host and model endianness)",
+          "this llama.cpp no longer reads such a model file ({0})", "Get a file of the model that was made for a current llama.cpp on a machine like this"),
+    _rule("model_truncated", r"data is not within the file bounds|exceeds remaining file size|unexpectedly reached end of file|corrupted model: ",
+          "the model file is cut off or damaged", "Download it again and compare its checksum"),
+    _rule("model_truncated", r"failed to read (?:header|key-value pairs|tensor info|tensor data)",
+          "the model file's header cannot be read: it is cut off, damaged, or newer than this llama.cpp",
+          "Compare its size and checksum with those of where it is from; where they are right, install a newer llama.cpp"),
+    _rule("model_invalid", r"invalid magic characters?:? ?'?(.{0,20}?)'?, expected 'GGUF'|failed to read magic|bad GGUF version|invalid magic number",
+          "the model file is not a GGUF file", "Give llama-server a GGUF file; a web page saved by a failed download is a common cause"),
+    _rule("model_invalid", r"error loading model(?: vocabulary| hyperparameters| architecture)?: (?!unable to allocate|llama_model_loader: failed to load)(.+)",
+          "the model cannot be loaded: {0}", "Check the file with gguf_info, and that this llama.cpp is new enough for it"),
+    _Rule("out_of_memory", re.compile(r"failed to allocate (\S+) buffer of size (\d+)"), _explain_no_room),
+    _Rule("out_of_memory", re.compile(r"unable to allocate (\S+) buffer"), _explain_buffer_refused),
+    _Rule("out_of_memory", re.compile(r"insufficient memory \(attempted to allocate +(\d+(?:\.\d+)?) MB\)"),
+          lambda match, story: _no_room("CPU", "%.0f MiB" % float(match.group(1)), story)),
+    # mlock, too, says this, as a warning
+    _rule("out_of_memory", r"std::bad_alloc|^(?!.{0,200}failed to mlock).{0,200}Cannot allocate memory", "this machine has no memory left", _FEWER_LAYERS),
+    _rule("bad_flash_attention", r"quantized V cache (?:was requested, but this )?requires (?:Flash Attention|flash_attn)"
+          r"|V cache quantization requires flash_attn",
+          "a quantised V cache needs flash attention", "Turn flash attention on or take the V cache type f16"),
+    _rule("no_backend", r"no backends are loaded|no CPU backend found", "llama-server found no backend library",
+          "Keep the libggml-*.so files beside the program, as they were built"),
+)  # fmt: skip
 
 _WORKER_RULES = (
-    _rule(
-        "unknown_argument",
-        r"^error: unknown argument: (\S+)",
-        "this rpc-server does not know the argument {0}",
-        "Remove it, or install a llama.cpp that has it",
-    ),
-    _Rule(
-        "unknown_device",
-        re.compile(r"^error: unknown device: (\S+)|ggml_backend_cuda_init: invalid device (\S+)"),
-        lambda match, story: _explain_unknown_device(
-            re.match(r"(.*)", match.group(1) or "CUDA" + match.group(2)), story  # type: ignore[arg-type]
-        ),
-    ),
     _rule("no_device", r"^No devices found", "rpc-server found no device to serve", "Look at the lines before; name no device to serve them all"),
-    _rule("bad_argument", r"^error: (invalid .+)", "rpc-server refuses its arguments: {0}", "Correct the argument"),
-    _rule(
-        "bad_argument",
-        r"^Invalid parameters",
-        "rpc-server refuses its arguments",
-        "Check the port (1 to 65535) and that every option has its value",
-    ),
-    _rule(
-        "bad_address",
-        r"Invalid host address: (\S+)|Cannot resolve host '([^']*)'",
-        "rpc-server does not take {0}{1} as the address to listen on",
-        "Give it an IPv4 address of this machine, not a name",
-    ),
-    _rule(
-        "cannot_listen",
-        r"^Failed to create server socket",
-        "rpc-server cannot listen there: another program has the port, or the address is not this machine's",
-        "See who has the port with ss -ltnp and which addresses there are with ip address, then change the port or the address",
-    ),
-    _rule(
-        "cache_dir",
-        r"Failed to create cache directory: (.+)",
-        "rpc-server cannot create its cache directory {0}",
-        "Let the user of the service write there, or set LLAMA_CACHE to a directory it may write",
-    ),
-    _rule(
-        "rpc_not_built",
-        r"Failed to find RPC backend|Failed to obtain RPC backend start server function",
-        "this rpc-server has no RPC backend library",
-        "Build with GGML_RPC=ON and keep the libggml-*.so files beside the program",
-    ),
-    _rule(
-        "device_failed",
-        r"Failed to create backend for device (\S+)",
-        "rpc-server cannot use the device {0}",
-        "Check with nvidia-smi that the driver works and the GPU has memory free",
-    ),
-)
+    _rule("bad_argument", r"^error: (invalid .+)|^Invalid parameters", "rpc-server refuses its arguments: {0}",
+          "Check that every option has its value and that the port is from 1 to 65535"),
+    _rule("bad_address", r"Invalid host address: (\S+)|Cannot resolve host '([^']*)'", "rpc-server does not take {0}{1} as the address to listen on",
+          "Give it an IPv4 address of this machine, not a name"),
+    _rule("cache_dir", r"Failed to create cache directory: (.+)", "rpc-server cannot create its cache directory {0}",
+          "Let the user of the service write there, or set LLAMA_CACHE to a directory it may write"),
+    _rule("device_failed", r"Failed to create backend for device (\S+)", "rpc-server cannot use the device {0}",
+          "Look at the lines before it; of a GPU nvidia-smi tells whether the driver works and memory is free"),
+)  # fmt: skip
 
 # ggml_abort prints file:line: message; the rules above know the messages that have a cause of their own.
 _ABORT = re.compile(r"(?:^|\s)(\S{1,300}\.(?:c|cc|cpp|cu|cuh|h|hpp|m|mm):\d{1,6}): (.*)")
+_LOOK = "Look at the lines before this one; if they do not say why, report it to llama.cpp with the whole log"
 _LAST_RESORT = (
     _Rule("aborted", _ABORT, _explain_abort, when_running=True),
-    _rule(
-        "aborted",
-        r"terminate called (?:after throwing an instance of|without an active exception)|Aborted \(core dumped\)|status=6/ABRT",
-        "{program} aborted",
-        "Look at the lines before this one; if they do not say why, report it to llama.cpp with the whole log",
-        when_running=True,
-    ),
+    _rule("aborted", r"terminate called (?:after throwing an instance of|without an active exception)|Aborted \(core dumped\)|status=6/ABRT",
+          "{program} aborted", _LOOK, when_running=True),
     _rule("crashed", r"[Ss]egmentation fault|status=11/SEGV", "{program} crashed", "Report it to llama.cpp with the whole log", when_running=True),
-    _rule(
-        "killed",
-        r"code=killed, status=9/KILL",
-        "{program} was killed",
-        "See the kernel's log (dmesg): out of memory is the usual reason",
-        when_running=True,
-    ),
-    _rule(
-        "not_started",
-        r"error loading model|failed to load model|failed to initialize the context|failed to create_context|exiting due to"
-        r"|unable to load model",
-        "{program} gave up",
-        "Look at the lines before this one; more is said with -lv 4",
-    ),
-)
+    _rule("killed", r"code=killed, status=9/KILL", "{program} was killed",
+          "The journal says so where systemd did it, because a stop took too long; else see the kernel's log (dmesg) for want of memory", when_running=True),
+    _rule("not_started", r"error loading model|failed to load model|failed to initialize the context|failed to create_context|exiting due to"
+          r"|unable to load model",
+          "{program} gave up", "Look at the lines before this one; more is said with -lv 4"),
+)  # fmt: skip
 
 
 def _find_failure(
@@ -722,7 +581,7 @@ def _find_failure(
                 if running_from is not None and not (rule.when_running if running else rule.outlives_start):
                     continue
                 match = rule.pattern.search(line.text)
-                if match:
+                if match and not (rule.unless and any(rule.unless.search(item.text) for item in lines)):
                     problem, remedy = rule.explain(match, _Story(lines, index, role, label))
                     shown = line.shown
                     if rule.telling is not None:
@@ -873,6 +732,7 @@ _NUMBER = re.compile(r"(?:^|:\s+)(n_layer_all|n_layer|n_ctx_train|n_ctx)\s+= (\d
 _ARCHITECTURE = re.compile(r"(?:print_info|llm_load_print_meta): arch\s+= (\S+)")
 _SLOTS = re.compile(r"n_slots = (\d+)(?:, n_ctx_slot = (\d+), kv_unified = '(\w+)')?")
 _SLOT_CONTEXT = re.compile(r"new slot,? (?:n_ctx|n_ctx_slot) = (\d+)")
+# Builds that say it in one of the last two ways do so before they load the model: it counts once that is done.
 _LISTENING = (
     re.compile(r"listening on ((?:https?|unix)://\S+)"),
     re.compile(r"server is listening on ([\w.:\[\]-]+:\d+)"),
@@ -921,6 +781,7 @@ class _Head:
         self.assigned: t.Dict[int, str] = {}
         self.n_layer_all: t.Optional[int] = None
         self.running_from: t.Optional[int] = None
+        self.bound_url: t.Optional[str] = None
 
     # -- reading
 
@@ -940,8 +801,8 @@ class _Head:
             if found:
                 groups = found.groups()
                 where = groups[0] if len(groups) == 1 else "%s:%s" % groups
-                log.listening_url = where if "://" in where else "http://" + where
-                self.running_from = index
+                self.bound_url = where if "://" in where else "http://" + where
+                log.model_loaded = log.model_loaded or len(groups) == 1
                 break
         number = None if self.part else _NUMBER.search(words)
         if number:
@@ -952,6 +813,8 @@ class _Head:
                 setattr(log, name, value)
             return
         self._read_rest(words)
+        if log.model_loaded and self.bound_url and self.bound_url != log.listening_url:
+            log.listening_url, self.running_from = self.bound_url, index
         for kind, pattern in _HEAD_WARNINGS:
             warning = Warn(kind, line.shown.strip())
             if pattern.search(words) and warning not in log.warnings:
@@ -990,7 +853,7 @@ class _Head:
             log.api_key_set = _KEYS.search(words).group(1) != "0"  # type: ignore[union-attr]
         if "no API key is set" in words:
             log.api_key_set = False
-        if re.search(r"model loaded$|starting the main loop", words):
+        if re.search(r"model loaded(?: \||$)|starting the main loop", words):
             log.model_loaded = True
         if "cleaning up before exit" in words:
             log.stopped = True

@@ -9,11 +9,14 @@ Nothing here runs a command; callers pass the text that systemctl and journalctl
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
 import typing as t
 from dataclasses import dataclass
+
+from ansible_collections.herd.llama_cpp.plugins.module_utils._text import printable
 
 SHOW_PROPERTIES = (
     "Id",
@@ -224,13 +227,15 @@ class Ignored:
 
 
 # "/etc/systemd/system/x.service:7: Unknown key 'Y' in section [Service], ignoring." as systemd 252 says it.
+# systemd 247 colours it whatever SYSTEMD_COLORS says.
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _VERIFY_LINE = re.compile(r"(?P<file>/.*?):(?P<line>[0-9]+): (?P<reason>.*\bignoring\b.*)", re.IGNORECASE)
 
 
 def parse_verify(text: str, files: t.Collection[str]) -> t.List[Ignored]:
     """What ``systemd-analyze verify`` says is ignored in these unit files or their drop-ins. It also talks of the units they need."""
     found = []
-    for match in map(_VERIFY_LINE.fullmatch, map(str.strip, text.splitlines())):
+    for match in map(_VERIFY_LINE.fullmatch, map(str.strip, _COLOUR.sub("", text).splitlines())):
         if match and any(match["file"] == file or match["file"].startswith(file + ".d/") for file in files):
             found.append(Ignored(match["file"], int(match["line"]), match["reason"]))
     return list(dict.fromkeys(found))
@@ -288,6 +293,33 @@ def quote_exec(argument: str) -> str:
     return _double_quoted(text)
 
 
+def quote_path(path: str) -> str:
+    """The rest of a directive that is a path and nothing else, such as what follows ``LoadCredential=ID:``, where ``%`` alone is special.
+
+    systemd.syntax(7): a line ends with its line break, white space around a value is dropped, and a backslash at the end goes on.
+    """
+    if path != path.strip() or path.endswith("\\") or not path or any(letter in path for letter in "\0\n\r"):
+        raise SystemdError("a unit file cannot hold the path %s" % printable(path, 200))
+    return path.replace("%", "%%")
+
+
+def unit_name(text: str) -> str:
+    """A name for a file, a credential or an instance that stands for any text, and for that text alone.
+
+    Letters, digits, ``.``, ``_`` and ``-`` stay, so that an ordinary machine keeps its name; of all else each byte becomes ``+`` and two
+    hexadecimal digits. systemd wants of a credential's name printable ASCII without ``:`` and ``/`` (systemd.exec(5), LoadCredential=).
+    """
+    if not text:
+        raise SystemdError("a name is empty")
+    kept = text if text.strip(".") else ""
+    written = "".join(
+        c if kept and c.isascii() and (c.isalnum() or c in "._-") else "".join("+%02X" % byte for byte in c.encode("utf-8", "surrogateescape"))
+        for c in text
+    )
+    # A file's name has 255 bytes at most, and there is something before this one.
+    return written if len(written) <= 200 else "%s+%s" % (written[:135], hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest())
+
+
 def quote_environment(name: str, value: str) -> str:
     """One assignment of an ``Environment=`` line, where ``%`` is special and ``$`` is not."""
     return _double_quoted("%s=%s" % (name, value.replace("%", "%%")))
@@ -298,3 +330,62 @@ def _double_quoted(text: str) -> str:
         raise SystemdError("a unit file cannot hold a NUL character")
     escapes = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r"}
     return '"%s"' % "".join(escapes.get(c, c if c.isprintable() else "".join("\\x%02x" % b for b in c.encode())) for c in text)
+
+
+_ESCAPES = {"a": 7, "b": 8, "f": 12, "n": 10, "r": 13, "t": 9, "v": 11, "\\": 92, '"': 34, "'": 39, "s": 32}
+
+
+def exec_arguments(unit: str) -> t.List[str]:
+    """The words of a unit file's first ``ExecStart=`` as the program gets them; none where there is no such line.
+
+    The inverse of :func:`quote_exec`. A variable in braces stays as it is written.
+    """
+    logical, found = "", False
+    for line in unit.splitlines():
+        if not found and not line.startswith("ExecStart="):
+            continue
+        if found and line.lstrip().startswith(("#", ";")):
+            continue
+        found = True
+        continued = line.endswith("\\")
+        logical += (line[:-1] if continued else line) + " "
+        if not continued:
+            break
+    return [_unquoted(word) for word in _words(logical.partition("=")[2])]
+
+
+def _words(text: str) -> t.List[str]:
+    """Split at white space outside of double quotes, quotes and escapes left as they are."""
+    words, word, quoted, escaped = [], "", False, False
+    for char in text:
+        if char in " \t" and not quoted and not escaped:
+            if word:
+                words.append(word)
+            word = ""
+            continue
+        if char == '"' and not escaped:
+            quoted = not quoted
+        escaped = char == "\\" and not escaped
+        word += char
+    if quoted:
+        raise SystemdError("a quote is not closed")
+    return words + ([word] if word else [])
+
+
+def _unquoted(word: str) -> str:
+    raw, rest = bytearray(), word
+    while rest:
+        if rest[0] == '"':
+            rest = rest[1:]
+        elif rest[0] != "\\":
+            raw += rest[0].encode()
+            rest = rest[1:]
+        elif rest[1:2] == "x":
+            raw.append(int(rest[2:4], 16))
+            rest = rest[4:]
+        elif rest[1:2] in _ESCAPES:
+            raw.append(_ESCAPES[rest[1:2]])
+            rest = rest[2:]
+        else:
+            raise SystemdError("an escape that systemd does not know")
+    return raw.decode(errors="surrogateescape").replace("%%", "%").replace("$$", "$")

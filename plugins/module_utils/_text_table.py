@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.herd.llama_cpp.plugins.module_utils._text import printable
+
+_LONGEST = 300
+
 
 class TableError(ValueError):
     """The rows or columns cannot make a table."""
@@ -20,7 +24,7 @@ def _cell(value: t.Any, decimals: int) -> str:
         return "yes" if value else "no"
     if isinstance(value, float):
         return "%.*f" % (decimals, value)
-    return " ".join(str(value).split())
+    return " ".join(printable(str(value), _LONGEST).split())
 
 
 def table_lines(rows: t.Any, columns: t.Mapping[str, str], decimals: int = 2) -> t.List[str]:
@@ -32,7 +36,7 @@ def table_lines(rows: t.Any, columns: t.Mapping[str, str], decimals: int = 2) ->
         raise TableError("no columns are given")
     if isinstance(rows, (str, bytes, t.Mapping)) or not isinstance(rows, t.Iterable):
         raise TableError("expected a list of rows, got a %s" % type(rows).__name__)
-    table = [[str(heading) for heading in columns.values()]]
+    table = [[printable(str(heading), _LONGEST) for heading in columns.values()]]
     numeric = [True] * len(columns)
     for position, row in enumerate(rows, start=1):
         if not isinstance(row, t.Mapping):

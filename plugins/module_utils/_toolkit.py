@@ -14,6 +14,7 @@ import re
 import typing as t
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._cuda import (
+    cuda_of_capability,
     cuda_of_driver,
     driver_of_cuda,
     known_versions,
@@ -33,6 +34,30 @@ _OLDEST_GLIBC = {"conda": (2, 17), "pip": (2, 28)}
 _CONDA_SUBDIRS = {"x86_64": "linux-64", "aarch64": "linux-aarch64"}
 
 
+# The first branch of drivers without Kepler; 470 was the last with it.
+_AFTER_KEPLER = (495,)
+
+
+class _Limit(t.NamedTuple):
+    """The first or last CUDA for a machine: why, in a clause that begins with "its", and who it is, in words after "because of"."""
+
+    version: str
+    machine: str
+    reason: str
+    kind: str
+    who: str
+
+    def of(self, machine: str) -> str:
+        return "" if machine == self.machine else "%s: " % self.machine
+
+    def remedy_for(self, version: str) -> str:
+        """What to do where this is the last CUDA and ``version`` is wanted."""
+        other = "ake CUDA %s for the build (cuda_toolkit_version)" % self.version
+        if self.kind != "driver":
+            return "T" + other
+        return "Update the driver to %s or newer, or t%s" % (driver_of_cuda(version) or "one that serves CUDA " + major_minor(version), other)
+
+
 class _Plan:
     def __init__(self, given: Seen) -> None:
         self.given = given
@@ -42,54 +67,96 @@ class _Plan:
         self.problems: t.List[Problem] = []
         self.wanted = major_minor(str(given.get("version") or "")) or str(given.get("version") or "")
         self.minimum = str(given.get("min_version") or "12.0")
-        self.ceiling = ""
-        self.ceiling_machine = ""
-        self.ceiling_driver = ""
+        # The first and the last CUDA that all machines of the build can use, and why.
+        self.least: t.Optional[_Limit] = None
+        self.most: t.Optional[_Limit] = None
 
     def wrong(self, problem: str, remedy: str, machine: str = "") -> None:
         self.problems.append({"machine": machine or self.machine, "problem": problem, "remedy": remedy})
 
     # -- what limits the choice
 
-    def look_at_drivers(self) -> None:
-        """The oldest driver of all machines that will run the build sets the limit."""
-        for driver in self.given.get("drivers") or []:
-            if driver.get("error"):
+    def look_at_machines(self) -> None:
+        """Driver and GPUs of all machines that will run the build set the limits."""
+        for seen in self.given.get("drivers") or []:
+            if seen.get("error"):
                 self.wrong(
-                    "its NVIDIA driver does not answer (%s)" % str(driver["error"]).rstrip("."),
-                    "Mend the driver before a build is made for it", driver["machine"],
+                    "its NVIDIA driver does not answer (%s)" % str(seen["error"]).rstrip("."),
+                    "Mend the driver before a build is made for it", seen["machine"],
                 )  # fmt: skip
+            elif self.look_at_gpus(seen):
+                self.look_at_driver(seen)
+        if self.least and self.most and version_tuple(self.most.version) < version_tuple(self.least.version):
+            self.wrong(
+                "%s, and %s%s" % (self.least.reason, self.most.of(self.least.machine), self.most.reason),
+                "%s, or leave one of the two out of the cluster" % self.most.remedy_for(self.least.version), self.least.machine,
+            )  # fmt: skip
+
+    def look_at_gpus(self, seen: Seen) -> bool:
+        """Whether the machine has GPUs that can be compiled for, or none that it tells of."""
+        usable = True
+        named = [str(name) for name in self.given.get("architectures") or []]
+        for capability in dict.fromkeys(str(item) for item in seen.get("compute_capabilities") or [] if item):
+            if named and capability.replace(".", "") not in [re.sub(r"\D.*$", "", name) for name in named]:
                 continue
-            version = str(driver.get("driver_version") or "")
-            if not version:
-                continue
-            cuda = cuda_of_driver(version, str(driver.get("cuda_version") or ""))
-            if not cuda or version_tuple(cuda) < version_tuple(self.minimum):
+            first, last = cuda_of_capability(capability)
+            gpu = "its GPU of compute capability %s" % capability
+            if last and version_tuple(last) < version_tuple(self.minimum):
                 self.wrong(
-                    "its NVIDIA driver %s serves CUDA%s, and llama.cpp is built with %s or newer"
-                    % (version, " up to %s" % cuda if cuda else " older than 11.8", self.minimum),
-                    "Update the driver to %s or newer" % (driver_of_cuda(self.minimum) or "one that serves CUDA " + self.minimum), driver["machine"],
+                    "%s cannot be used: CUDA %s was the last to know it, and llama.cpp is built with %s or newer" % (gpu, last, self.minimum),
+                    "Leave the machine out of the cluster, or name the architectures of the GPUs that shall work in llama_cpp_cuda_architectures",
+                    seen["machine"],
                 )  # fmt: skip
-            elif not self.ceiling or version_tuple(cuda) < version_tuple(self.ceiling):
-                self.ceiling, self.ceiling_machine, self.ceiling_driver = cuda, str(driver["machine"]), version
+                usable = False
+            elif last:
+                self.limit_most(_Limit(last, str(seen["machine"]), "%s is known to CUDA up to %s" % (gpu, last), "", "its GPU (%s)" % capability))
+            if first and (not self.least or version_tuple(first) > version_tuple(self.least.version)):
+                self.least = _Limit(first, str(seen["machine"]), "%s is known to CUDA from %s on" % (gpu, first), "", "its GPU (%s)" % capability)
+        return usable
+
+    def look_at_driver(self, seen: Seen) -> None:
+        version, reported = str(seen.get("driver_version") or ""), str(seen.get("cuda_version") or "")
+        if not version and not reported:
+            if seen.get("compute_capabilities"):
+                self.wrong("it has GPUs, and its NVIDIA driver does not say its version", "See what nvidia-smi -q says there", seen["machine"])
+            return
+        cuda = cuda_of_driver(version, reported)
+        driver = "NVIDIA driver %s" % version if version else "NVIDIA driver"
+        if not cuda or version_tuple(cuda) < version_tuple(self.minimum):
+            needed = driver_of_cuda(self.minimum)
+            remedy = "Update the driver to %s or newer" % needed if needed else "Update the driver to one that serves CUDA %s" % self.minimum
+            if version_tuple(version) < _AFTER_KEPLER:
+                remedy += (", where there is one for its GPU: 470 is the last for Kepler (Tesla K80, GeForce 600 and 700), 390 for Fermi;"
+                           " such a GPU cannot be used")
+            self.wrong(
+                "its %s serves CUDA%s, and llama.cpp is built with %s or newer" % (driver, " up to %s" % cuda if cuda else " older than 11.8", self.minimum),
+                remedy, seen["machine"],
+            )  # fmt: skip
+        else:
+            self.limit_most(_Limit(cuda, str(seen["machine"]), "its %s serves CUDA up to %s" % (driver, cuda), "driver", "the %s" % driver))
+
+    def limit_most(self, limit: _Limit) -> None:
+        if not self.most or version_tuple(limit.version) < version_tuple(self.most.version):
+            self.most = limit
 
     def allowed(self, version: str) -> bool:
         number = version_tuple(version)[:2]
-        return version_tuple(self.minimum)[:2] <= number and (not self.ceiling or number <= version_tuple(self.ceiling))
+        least = max([version_tuple(self.minimum)[:2]] + ([version_tuple(self.least.version)] if self.least else []))
+        return least <= number and (not self.most or number <= version_tuple(self.most.version))
 
     def check_version(self, version: str, whose: str) -> bool:
         """Say what is wrong with a version that is not ours to choose."""
-        if version_tuple(version)[:2] < version_tuple(self.minimum)[:2]:
+        number, problems = version_tuple(version)[:2], len(self.problems)
+        if number < version_tuple(self.minimum)[:2]:
             self.wrong("%s is CUDA %s, and llama.cpp is built with %s or newer" % (whose, version, self.minimum), "Take a newer one")
-        elif not self.allowed(version):
+        elif self.least and number < version_tuple(self.least.version):
             self.wrong(
-                "its NVIDIA driver %s serves CUDA up to %s, and %s is CUDA %s" % (self.ceiling_driver, self.ceiling, whose, version),
-                "Update the driver to %s or newer, or take CUDA %s for the build (cuda_toolkit_version)"
-                % (driver_of_cuda(version) or "one that serves CUDA " + major_minor(version), self.ceiling), self.ceiling_machine,
+                "%s, and %s is CUDA %s" % (self.least.reason, whose, version),
+                "Take CUDA %s or newer for the build (cuda_toolkit_version)" % self.least.version, self.least.machine,
             )  # fmt: skip
-        else:
-            return True
-        return False
+        elif self.most and number > version_tuple(self.most.version):
+            self.wrong("%s, and %s is CUDA %s" % (self.most.reason, whose, version), self.most.remedy_for(version), self.most.machine)
+        return len(self.problems) == problems
 
     # -- the choice
 
@@ -122,22 +189,23 @@ class _Plan:
         fitting = [version for version in there if version and self.allowed(version)]
         if fitting:
             return max(fitting, key=version_tuple)
-        limits = "%s or newer%s" % (
-            self.minimum,
-            ", and no newer than %s because of the NVIDIA driver %s of %s" % (self.ceiling, self.ceiling_driver, self.ceiling_machine)
-            if self.ceiling
-            else "",
+        limits = "%s or newer%s%s" % (
+            max(self.minimum, self.least.version if self.least else "", key=version_tuple),
+            " because of %s of %s" % (self.least.who, self.least.machine) if self.least else "",
+            ", and no newer than %s because of %s of %s" % (self.most.version, self.most.who, self.most.machine) if self.most else "",
         )
         if self.provider == "pip":
             self.wrong(
                 "NVIDIA's wheels have a CUDA compiler from %s on, and what is needed is %s" % (_FIRST_PIP, limits),
-                "Update the driver to %s or newer, or set cuda_toolkit_provider to conda" % driver_of_cuda(_FIRST_PIP),
+                "%s, or set cuda_toolkit_provider to conda" % (
+                    "Update the driver to %s or newer" % driver_of_cuda(_FIRST_PIP) if self.most and self.most.kind == "driver"
+                    else "Leave out the machine whose GPU that is"),
             )
         else:
             self.wrong(
                 "the channels %s have cuda-toolkit %s, and what is needed is %s"
                 % (", ".join(self.given.get("channels") or []), ", ".join(dict.fromkeys(there)) or "in no version", limits),
-                "Add a channel that has it to cuda_toolkit_conda_channels, or update the driver",
+                "Add a channel that has it to cuda_toolkit_conda_channels%s" % (", or update the driver" if self.most and self.most.kind == "driver" else ""),
             )
         return ""
 
@@ -239,7 +307,7 @@ class _Plan:
 def plan_toolkit(given: Seen) -> t.Dict[str, t.Any]:
     """What the role goes by. ``problems`` is empty where it can be done."""
     plan = _Plan(given)
-    plan.look_at_drivers()
+    plan.look_at_machines()
     plan.check_machine()
     return {"conda": _conda, "pip": _pip, "system": _system}[plan.provider](plan)
 

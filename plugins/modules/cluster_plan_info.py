@@ -17,8 +17,9 @@ description:
     found, llama-server is asked what each device takes with it, the estimates are corrected, until a split is found that was asked about.
     Every figure of the plan is then llama.cpp's own.
   - llama-server is run for a moment with the arguments it will serve with and C(--fit on), on a copy of the model's header and with stand-ins
-    for the workers' devices, in a network namespace of its own and, where the module runs as root, as the user C(nobody), whom the build
-    must be readable for. No weight is read, no worker is spoken to, and no GPU is touched. Everything of it ends with the module.
+    for the workers' devices, in a network namespace of its own and, where the module runs as root, with a user ID that nothing else has, so
+    that everybody must be allowed to read the build. No weight is read, no worker is spoken to, and no GPU is touched. Everything of it ends
+    with the module.
   - A stand-in is a CPU. What a GPU takes besides, by alignment, padded rows and copies of a quantised cache, is added by formula.
 options:
   model:
@@ -49,6 +50,14 @@ options:
     description: The options of the filter P(herd.llama_cpp.cluster_plan#filter), by name. C(host) is required.
     type: dict
     required: true
+  timeout_s:
+    description:
+      - Seconds for all questions together, from above 0 to 3600. A plan takes a few seconds; for an architecture without formulas, on a machine
+        that is busy, it may be a minute.
+      - When they are over, the plan is the best of the splits that were asked about, which RV(plan.figures) says with C(complete). Where there is
+        none, RV(cannot_be_asked) says so.
+    type: float
+    default: 300.0
 extends_documentation_fragment:
   - herd.llama_cpp.changes_nothing
 seealso:
@@ -90,7 +99,7 @@ plan:
     figures:
       description: Whose figures the plan has, and how many questions and seconds they took.
       type: dict
-      sample: {source: asked, build: b11434, questions: 2, seconds: 0.8, rounds: 2, as_formulas: true, exact: true}
+      sample: {source: asked, build: b11434, questions: 2, seconds: 0.8, rounds: 2, as_formulas: true, exact: true, complete: true}
 """
 
 import os
@@ -98,7 +107,7 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._ask import AskError, Asker, CannotBeAsked, ask_in_private
+from ansible_collections.herd.llama_cpp.plugins.module_utils._ask import TIMEOUT_SECONDS, AskError, Asker, CannotBeAsked, ask_in_private
 from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf import GgufError, describe, read_gguf_model
 from ansible_collections.herd.llama_cpp.plugins.module_utils._placement import MAX_DEVICES
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import PlanError
@@ -114,6 +123,7 @@ def main() -> None:
             "environment": {"type": "dict", "default": {}},
             "machines": {"type": "list", "elements": "dict", "required": True},
             "options": {"type": "dict", "required": True},
+            "timeout_s": {"type": "float", "default": TIMEOUT_SECONDS},
         },
         supports_check_mode=True,
     )
@@ -121,6 +131,8 @@ def main() -> None:
     options = dict(given["options"])
     if "host" not in options:
         module.fail_json(msg="options has no host, which is the machine that runs llama-server.")
+    if not 0 < given["timeout_s"] <= 3600:
+        module.fail_json(msg="timeout_s is %g; give it a value above 0 and up to 3600." % given["timeout_s"])
     if module.check_mode:
         for path in (given["model"], os.path.join(given["bin_dir"], "llama-server")):
             if not os.path.exists(path):
@@ -131,7 +143,8 @@ def main() -> None:
 
         def work() -> object:
             try:
-                with Asker(given["bin_dir"], given["model"], MAX_DEVICES, given["arguments"], given["environment"]) as asker:
+                with Asker(given["bin_dir"], given["model"], MAX_DEVICES, given["arguments"], given["environment"],
+                           timeout_s=given["timeout_s"]) as asker:
                     plan = asked_plan_from_facts(facts, given["machines"], asker.ask, **options)
                     plan["figures"].update(questions=asker.questions, exact=asker.exact)
                     return plan

@@ -177,7 +177,9 @@ import os
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf_select import leads_out
 from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf_store import Store, StoreError, free_bytes, tree_bytes
+from ansible_collections.herd.llama_cpp.plugins.module_utils._text import printable
 
 
 def set_attributes(module, path, changed):
@@ -188,6 +190,9 @@ def set_attributes(module, path, changed):
 
 def renamed(incoming, names, name):
     """The paths of the new files, the only one under the name it is to have."""
+    for item in names:
+        if leads_out(item):
+            raise StoreError("%s is no name of a file below %s" % (printable(item), incoming))
     paths = [os.path.join(incoming, item) for item in names]
     if name and len(paths) == 1 and os.path.basename(paths[0]) != name:
         wanted = os.path.join(incoming, name)

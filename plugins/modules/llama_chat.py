@@ -31,7 +31,7 @@ options:
     description: The server's API key. Leave it out where the server wants none.
     type: str
   api_key_file:
-    description: A file on the machine the module runs on whose first line is the API key.
+    description: A file on the machine the module runs on with the server's API keys, one a line. The first one is used.
     type: path
   model:
     description: The model's name. Empty takes the first that the server lists.
@@ -49,7 +49,7 @@ options:
     description: The sampler's seed, for temperatures above 0.
     type: int
   max_tokens:
-    description: The most tokens the answer may have. Without it the model decides.
+    description: The most tokens that thinking and answer may have together. Without it the model decides.
     type: int
   timeout_s:
     description: Seconds to wait for the answer.
@@ -107,6 +107,11 @@ answer:
   returned: when the server answered
   type: str
   sample: The capital of France is Paris.
+thinking:
+  description: What the model thought before it answered, which is no part of the answer. Empty where it did not.
+  returned: when the server answered
+  type: str
+  sample: ""
 finish_reason:
   description: Why the model stopped, V(stop) or V(length).
   returned: when the server answered
@@ -184,6 +189,7 @@ except ImportError:
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.herd.llama_cpp.plugins.module_utils._api_keys import read_api_keys
 from ansible_collections.herd.llama_cpp.plugins.module_utils._chat import (
     ChatError,
     ChatRequest,
@@ -195,14 +201,12 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._chat import (
 
 def read_key(path):
     try:
-        with open(path, encoding="utf-8") as stream:
-            key = stream.readline().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not text"
-        raise ChatError("api_key_file", "The API key file %s cannot be read: %s." % (path, reason)) from error
-    if not key:
-        raise ChatError("api_key_file", "The API key file %s has an empty first line." % path)
-    return key
+        keys = read_api_keys(path)
+    except OSError as error:
+        raise ChatError("api_key_file", "The API key file %s cannot be read: %s." % (path, error.strerror)) from error
+    if not keys:
+        raise ChatError("api_key_file", "The API key file %s has no key." % path)
+    return keys[0]
 
 
 def main():

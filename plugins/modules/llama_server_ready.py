@@ -49,7 +49,7 @@ options:
     type: path
     default: ""
   api_key_file:
-    description: File on the machine whose first line is the API key. Empty when the server needs none.
+    description: File on the machine that llama-server has its API keys from; its first key is shown. Empty when the server needs none.
     type: path
     default: ""
   model:
@@ -132,6 +132,7 @@ import urllib.parse
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._api_connection import Connection, Target
+from ansible_collections.herd.llama_cpp.plugins.module_utils._api_keys import authorization, read_api_keys
 from ansible_collections.herd.llama_cpp.plugins.module_utils._service import (
     Machine,
     ServiceError,
@@ -230,9 +231,7 @@ class Head:
         return request
 
     def _complete(self, deadline: float) -> Request:
-        headers = {"Content-Type": "application/json"}
-        if self._api_key:
-            headers["Authorization"] = "Bearer " + self._api_key
+        headers = {"Content-Type": "application/json", **authorization(self._api_key)}
         body = json.dumps({"model": self._model, "prompt": "Hello", "max_tokens": 1, "temperature": 0})
         return self._ask(deadline, "POST", "/v1/completions", body=body, headers=headers)
 
@@ -290,15 +289,6 @@ class Proxy:
         raise explain(self._unit, "does not lead to llama-server from %s: %s" % (where, seen), None, self._machine.runs(self._unit))
 
 
-def read_api_key(path: str) -> str:
-    """The first key of a file in llama-server's format."""
-    with open(path, encoding="utf-8") as stream:
-        for line in stream:
-            if line.strip() and not line.startswith("#"):
-                return line.strip()
-    return ""
-
-
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
@@ -328,8 +318,8 @@ def main() -> None:
     api_key = ""
     if module.params["api_key_file"]:
         try:
-            api_key = read_api_key(module.params["api_key_file"])
-        except (OSError, ValueError) as error:
+            api_key = next(iter(read_api_keys(module.params["api_key_file"])), "")
+        except OSError as error:
             module.fail_json(msg="The API key cannot be read: %s." % error, failure=None)
         if api_key:
             module.no_log_values.add(api_key)

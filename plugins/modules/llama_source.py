@@ -49,7 +49,21 @@ options:
     description:
       - The git repository for O(type=git).
       - The archive's URL, or its path on the machine the module runs on, for O(type=archive). A tar archive with any usual compression.
+      - In every message it is shown without user, password and query. Ansible itself shows and logs what a module was told, so give
+        C(no_log) to a task whose URL has a secret.
+      - User and password for a git repository over HTTP reach git in a file of mode 0600, and git gives them to that server alone. A query
+        is refused for O(type=git).
     type: str
+  commit:
+    description:
+      - The full commit that O(version) has to be, for O(type=git). Where a tag was moved to another one, the module fails and names both.
+      - Empty takes what it is.
+    type: str
+    default: ""
+  max_mib:
+    description: The largest size of a file that is fetched, in MiB. What is larger is given up.
+    type: int
+    default: 2048
   version:
     description:
       - Tag, branch or full commit for O(type=git). Only this one is fetched, without history.
@@ -106,7 +120,9 @@ dest:
   sample: /srv/cache/llama.cpp-b11434.tar.gz
 """
 
+import errno
 import os
+import shlex
 import shutil
 import sys
 import tempfile
@@ -116,53 +132,73 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.common.text.converters import to_text
 from ansible.module_utils.urls import fetch_url
 
+from ansible_collections.herd.llama_cpp.plugins.module_utils._file_limit import file_size_limit, reached
 from ansible_collections.herd.llama_cpp.plugins.module_utils._source import (
     TREE,
     SourceError,
     check_sha256,
     commit_of,
+    git_address,
     git_failure,
     only_file,
     pip_failure,
     repack,
     requirement_line,
 )
+from ansible_collections.herd.llama_cpp.plugins.module_utils._text import printable
+from ansible_collections.herd.llama_cpp.plugins.module_utils._urls import without_secrets
 
 
 def fetch_git(module: AnsibleModule, work: str, target: str) -> None:
     """Fetch one version of a repository and let git write the archive."""
-    url, version = module.params["url"], module.params["version"]
+    version, wanted = module.params["version"], module.params["commit"].lower()
+    url, credentials = git_address(module.params["url"])
     git = module.get_bin_path("git")
     if git is None:
         raise SourceError("git is not installed, which fetches %s" % url)
     # Never ask for a password on a terminal nobody looks at.
     environment = {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
+    options = []
+    if credentials:
+        # The directory is for its owner alone, and so is the file.
+        path = os.path.join(work, "credentials")
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as stream:
+            stream.write(credentials)
+        options = ["-c", "credential.helper=", "-c", "credential.helper=store --file=%s" % shlex.quote(path), "-c", "credential.useHttpPath=false"]
     repository = os.path.join(work, "repository")
-    for arguments in (
-        ["init", "--quiet", "--bare", repository],
-        ["-C", repository, "fetch", "--quiet", "--depth", "1", url, version],
-        ["-C", repository, "archive", "--format=tar.gz", "-1", "--prefix=%s/" % TREE, "--output", target, "FETCH_HEAD"],
-    ):
-        code, output, errors = module.run_command([git] + arguments, environ_update=environment)
+
+    def run(*arguments: str) -> str:
+        code, output, errors = module.run_command([git] + options + list(arguments), environ_update=environment)
         if code != 0:
+            if reached(work, module.params["max_mib"] << 20, errors):
+                raise OSError(errno.EFBIG, "too large")
             raise SourceError(git_failure(errors + output, url, version))
+        return output.strip()
+
+    run("init", "--quiet", "--bare", repository)
+    run("-C", repository, "fetch", "--quiet", "--depth", "1", "--", url, version)
+    commit = run("-C", repository, "rev-parse", "--verify", "FETCH_HEAD^{commit}")
+    if wanted not in ("", commit):
+        raise SourceError("%s of %s is the commit %s now, and not %s" % (version, url, commit, wanted))
+    run("-C", repository, "archive", "--format=tar.gz", "-1", "--prefix=%s/" % TREE, "--output", target, commit)
 
 
 def fetch_archive(module: AnsibleModule, work: str, target: str) -> None:
     """Fetch an archive by URL, or take the one at a path, and repack its tree."""
     url = module.params["url"]
-    path = url
+    path, shown = url, without_secrets(url)
     if "://" in url:
         path = os.path.join(work, "download")
         response, info = fetch_url(module, url, timeout=module.params["timeout"], decompress=False)
         if response is None or info["status"] not in (200, None, -1) or info["status"] == -1:
-            raise SourceError("%s cannot be fetched: %s" % (url, info.get("msg", "no answer")))
+            said = str(info.get("msg", "no answer")).replace(url, shown)
+            raise SourceError("%s cannot be fetched: %s" % (shown, printable(said, 300)))
         with open(path, "wb") as stream:
             shutil.copyfileobj(response, stream)
     elif not os.path.isfile(path):
         raise SourceError("the file %s does not exist" % url)
-    check_sha256(path, module.params["sha256"], url)
-    repack(path, target, module.params["subdir"], url)
+    check_sha256(path, module.params["sha256"], shown)
+    repack(path, target, module.params["subdir"], shown)
 
 
 def fetch_pypi(module: AnsibleModule, work: str, target: str) -> None:
@@ -179,6 +215,8 @@ def fetch_pypi(module: AnsibleModule, work: str, target: str) -> None:
     command += ["--dest", downloads, "--no-input", "--disable-pip-version-check", "--progress-bar", "off"]
     code, output, errors = module.run_command(command, environ_update={"LC_ALL": "C.UTF-8"})
     if code != 0:
+        if reached(work, module.params["max_mib"] << 20, output + errors):
+            raise OSError(errno.EFBIG, "too large")
         raise SourceError(pip_failure(output + errors, requirement, sha256))
     path = only_file(downloads, requirement)
     check_sha256(path, sha256, requirement)
@@ -204,6 +242,8 @@ def main() -> None:
             "subdir": {"type": "str", "default": ""},
             "python": {"type": "path", "default": ""},
             "timeout": {"type": "int", "default": 60},
+            "commit": {"type": "str", "default": ""},
+            "max_mib": {"type": "int", "default": 2048},
         },
         required_if=[
             ("type", "git", ("url", "version")),
@@ -213,8 +253,15 @@ def main() -> None:
         supports_check_mode=True,
     )
     dest = module.params["dest"]
+    wanted = module.params["commit"].lower()
     if os.path.exists(dest):
-        module.exit_json(changed=False, dest=dest, commit=commit_of(dest))
+        commit = commit_of(dest)
+        if wanted not in ("", commit):
+            module.fail_json(
+                msg="The llama.cpp source is not to be had: %s, which was fetched before, is of the commit %s, and not %s."
+                % (dest, commit or "that nobody knows", wanted)
+            )
+        module.exit_json(changed=False, dest=dest, commit=commit)
     if module.check_mode:
         module.exit_json(changed=True, dest=dest)
     directory = os.path.dirname(dest)
@@ -226,11 +273,18 @@ def main() -> None:
         module.fail_json(msg="The source cannot be kept in %s: %s." % (directory, error.strerror))
     try:
         target = os.path.join(work, "source.tar.gz")
-        FETCHERS[module.params["type"]](module, work, target)
+        # What is fetched is known by its checksum or commit only when it is there.
+        with file_size_limit(module.params["max_mib"] << 20):
+            FETCHERS[module.params["type"]](module, work, target)
         os.replace(target, dest)
     except SourceError as error:
         module.fail_json(msg="The llama.cpp source is not to be had: %s." % to_text(error))
     except OSError as error:
+        if error.errno == errno.EFBIG:
+            module.fail_json(
+                msg="The llama.cpp source is not to be had: what comes from %s is larger than %d MiB (max_mib)."
+                % (without_secrets(module.params["url"] or module.params["name"]), module.params["max_mib"])
+            )
         module.fail_json(msg="The llama.cpp source cannot be written below %s: %s." % (directory, error.strerror))
     finally:
         shutil.rmtree(work, ignore_errors=True)

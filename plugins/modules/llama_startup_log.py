@@ -109,7 +109,7 @@ failure:
         - For a worker V(unknown_argument), V(bad_argument), V(unknown_device), V(no_device), V(bad_address), V(cannot_listen), V(cache_dir),
           V(rpc_not_built), V(device_failed).
         - For both V(library_missing), V(program_missing), V(wrong_processor), V(killed_out_of_memory), V(driver_too_old),
-          V(wrong_cuda_architecture), V(cuda_error), V(out_of_memory), V(aborted), V(crashed), V(killed), V(not_started).
+          V(wrong_cuda_architecture), V(fabric_manager), V(cuda_error), V(out_of_memory), V(aborted), V(crashed), V(killed), V(not_started).
         - For an expectation not met V(cpu_fallback), V(device_missing), V(log_too_quiet), V(worker_unused), V(partly_on_cpu),
           V(context_shrunk), V(no_api_key).
       type: str
@@ -225,7 +225,7 @@ devices:
       elements: str
       sample: ["RPC0[192.168.1.101:50052]"]
 listening_url:
-  description: Where llama-server listens, V(null) when it does not.
+  description: Where llama-server listens with its model loaded, V(null) where it does not, or not yet.
   returned: O(kind=head)
   type: str
   sample: http://192.168.1.100:8080

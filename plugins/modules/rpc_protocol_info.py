@@ -17,7 +17,8 @@ description:
     free port of the loopback address and greeted. A llama-server is given a worker, played by this module on the loopback address, that
     says it speaks O(accepts), and either goes on or hangs up.
   - So it is known whether the parts of a cluster fit together before any of them is put into use. No worker that serves is spoken to.
-  - The executable runs without a GPU and, where the module runs as root, as the user C(nobody), whom it must be readable for.
+  - The executable runs without a GPU and, where the module runs as root, with a user ID that nothing else has, so that everybody must be
+    allowed to read it.
 options:
   server:
     description: The path of an rpc-server.

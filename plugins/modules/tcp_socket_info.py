@@ -100,6 +100,10 @@ sockets:
       description: The systemd unit that process belongs to. Empty when there is none or it is unknown.
       type: str
       sample: llama-rpc-server@0.service
+    held_by:
+      description: All that in words, for a message. Where the process is unknown it says why.
+      type: str
+      sample: ggml-rpc-server (pid 812, llama-rpc-server@0.service)
     processes:
       description: Every process that holds the socket.
       type: list
@@ -133,12 +137,15 @@ sockets:
       sample: 0
 """
 
+import os
+
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._sockets import (
     SS_ARGUMENTS,
     SocketsError,
     TcpSocket,
+    held_by,
     parse_ss,
     select_sockets,
 )
@@ -149,6 +156,7 @@ def as_result(socket: TcpSocket) -> dict:
     """A socket as this module returns it."""
     others = [process for process in socket.processes if process.pid != 1]
     first = (others or list(socket.processes) or [None])[0]
+    unit = read_unit_of_process(first.pid) if first else ""
     return {
         "state": socket.state,
         "local_address": socket.local_address,
@@ -157,7 +165,8 @@ def as_result(socket: TcpSocket) -> dict:
         "remote_port": socket.remote_port,
         "process": first.name if first else "",
         "pid": first.pid if first else 0,
-        "unit": read_unit_of_process(first.pid) if first else "",
+        "unit": unit,
+        "held_by": held_by(first, unit, os.geteuid() == 0),
         "processes": [{"name": process.name, "pid": process.pid} for process in socket.processes],
         "bytes_sent": socket.bytes_sent,
         "bytes_received": socket.bytes_received,

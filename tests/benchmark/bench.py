@@ -21,7 +21,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 import openai
 import sparse_gguf
-from clusters import tunnel_end
+from clusters import root_ssh, tunnel_end
 from playbook_run import ROOT, PlaybookRun, run_playbook
 
 STATE = Path("/var/lib/herd.llama_cpp/lab-bench")
@@ -45,13 +45,14 @@ def write_inventory(directory: Path, workers: int) -> Path:
         "virtual_lab_name": "herdbench",
         "virtual_lab_network": "198.18.9.0/24",
         "virtual_lab_state_dir": str(STATE),
+        "virtual_lab_sudo": "nopasswd",
     }
     (variables / "scenario.yml").write_text(json.dumps(overrides), encoding="utf-8")
-    rpc = {f"worker{i}": {"ansible_host": f"198.18.9.{10 + i}"} for i in range(1, workers + 1)}
+    rpc = {f"worker{i}": {"virtual_lab_address": f"198.18.9.{10 + i}"} for i in range(1, workers + 1)}
     hosts = {
         "all": {
             "children": {
-                "llama_host": {"hosts": {"head": {"ansible_host": HEAD}}},
+                "llama_host": {"hosts": {"head": {"virtual_lab_address": HEAD}}},
                 "llama_rpc": {"hosts": rpc},
                 "virtual_lab": {"children": {"llama_host": {}, "llama_rpc": {}}},
             }
@@ -72,9 +73,8 @@ def timed(playbook: str, inventory: Path, *arguments: str) -> tuple[float, Playb
 
 
 def on(address: str, command: str, given: bytes = b"") -> str:
-    """Run a command on a machine of the lab."""
-    ssh = ["ssh", "-i", str(STATE / "ssh/id_ed25519"), "-o", f"UserKnownHostsFile={STATE / 'ssh/known_hosts'}"]
-    return subprocess.run([*ssh, f"root@{address}", command], input=given, check=True, capture_output=True, timeout=120).stdout.decode()
+    """Run a command on a machine of the lab as root."""
+    return subprocess.run(root_ssh(STATE, address, command), input=given, check=True, capture_output=True, timeout=120).stdout.decode()
 
 
 def tokens_per_second(port: int, key: str, rounds: int) -> list[float]:

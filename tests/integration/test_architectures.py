@@ -15,6 +15,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 import architectures
 import asking
 import pytest
+import sampled
 import sparse_gguf
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils import _ask, _caches, _model, _placement
@@ -107,7 +108,8 @@ def compared(name: str, model: _model.Model, bin_dir: Path, path: Path, question
 def test_every_architecture(llama_cpp_bin: Path, tmp_path: Path, name: str) -> None:
     model = model_from_facts(architectures.facts(name))
     path = architectures.write(name, tmp_path / (name + ".gguf"))
-    questions = [(settings, split) for devices in (2, 5) for settings in SETTINGS for split in splits(model.n_slots, devices)]
+    questions = sampled.some([(settings, split) for devices in (2, 5) for settings in SETTINGS for split in splits(model.n_slots, devices)],
+                             ARCHITECTURES.index(name), 2)
     questions.append((WITHOUT_FLASH, splits(model.n_slots, 2)[0]))
     wrong = compared(name, model, llama_cpp_bin, path, questions, not model.unknown)
     assert not wrong, "\n".join(wrong[:20])
@@ -135,7 +137,7 @@ def changed(llama_cpp_bin: Path, tmp_path: Path, name: str, suffix: str, value: 
         metadata[key], said[key] = sparse_gguf.Typed("u32", value), value
     path = sparse_gguf.write(made, tmp_path / (name + ".gguf"), metadata)
     model = model_from_facts(dict(facts, metadata=said))
-    questions = [(settings, splits(model.n_slots, 2)[-1]) for settings in SETTINGS + MORE]
+    questions = sampled.some([(settings, splits(model.n_slots, 2)[-1]) for settings in SETTINGS + MORE], ARCHITECTURES.index(name), 2)
     wrong = compared(name, model, llama_cpp_bin, path, questions, False)
     assert not wrong, "\n".join(wrong[:20])
 
@@ -146,6 +148,7 @@ def test_shapes_of_real_size_as_if_unknown(llama_cpp_bin: Path, tmp_path: Path, 
     path = sparse_gguf.write(sparse_gguf.SHAPES[shape](), tmp_path / (shape + ".gguf"))
     questions = [(settings, split) for settings in SETTINGS + (WITHOUT_FLASH,) for split in splits(model.n_slots, 2)]
     questions += [(settings, splits(model.n_slots, 5)[1]) for settings in SETTINGS[:2]]
+    questions = sampled.some(questions, sorted(sparse_gguf.SHAPES).index(shape), 2)
     wrong = compared(shape, model, llama_cpp_bin, path, questions, False)
     assert not wrong, "\n".join(wrong[:20])
 

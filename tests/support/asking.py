@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import time
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -16,6 +16,7 @@ from pathlib import Path
 from queue import Queue
 from typing import Any, Callable, Sequence
 
+import healthy
 from ansible_collections.herd.llama_cpp.plugins.module_utils import _ask, _plan_ask
 
 MIB = 1 << 20
@@ -25,7 +26,8 @@ PORTS = (50052, 50053)
 ARGUMENTS = ("--ctx-size", "8192", "--n-gpu-layers", "all", "--parallel", "4", "--kv-unified", "--flash-attn", "on")
 
 _BUFFER = re.compile(r": +(\S+?)(?:\[\S+)? +(model|compute|output|[\w ]+?) buffer size = +([0-9.]+) MiB")
-_LOADED = re.compile(r"server is listening on|llama_server: listening on|model loaded")
+# not CUDA_Host, which is RAM
+_DEVICE = re.compile(r"(?:RPC|CUDA)\d+$")
 
 
 def arguments(context_size: int = 8192, parallel: int = 4, ubatch: int = 512, kv_unified: bool = True, type_k: str = "f16", type_v: str = "f16",
@@ -75,25 +77,26 @@ def plain(answer: _ask.Answer) -> dict[str, Any]:
 
 def start(asker: _ask.Asker, counts: Sequence[int], timeout_s: float = 120) -> str:
     """The log of a llama-server that loads the model on the stand-ins, until it has."""
-    process = subprocess.Popen(asker.command(counts, fit=False), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
-                               cwd=str(asker.directory), env=asker._environment(), preexec_fn=_ask._unprivileged(asker.user_id))
-    lines = []
-    until = time.monotonic() + timeout_s
-    try:
-        assert process.stdout is not None
-        for line in process.stdout:
-            lines.append(line)
-            if _LOADED.search(line):
-                return "".join(lines)
-            assert time.monotonic() < until, "not loaded after %d s" % timeout_s
-        raise AssertionError("llama-server ended: " + "".join(lines[-8:]))
-    finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()
-        api = Path(str(asker.directory)) / "api.sock"
-        if api.exists():
-            os.unlink(api)
+    api = Path(str(asker.directory)) / "api.sock"
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(asker.command(counts, fit=False), stdout=log, stderr=log, cwd=str(asker.directory), env=asker._environment(),
+                                   preexec_fn=_ask.unprivileged(asker.user_id))
+
+        def said() -> str:
+            # By its own offset: what is written goes on at the end.
+            return os.pread(log.fileno(), 1 << 26, 0).decode("utf-8", "replace")
+
+        try:
+            healthy.wait(api, process, said, timeout_s)
+            # It writes its log in the background, and all of it by its end.
+            process.terminate()
+            process.wait(30)
+            return said()
+        finally:
+            process.kill()
+            process.wait()
+            if api.exists():
+                os.unlink(api)
 
 
 def real(asker: _ask.Asker, counts: Sequence[int]) -> dict[str, dict[str, float]]:
@@ -102,10 +105,10 @@ def real(asker: _ask.Asker, counts: Sequence[int]) -> dict[str, dict[str, float]
 
 
 def buffers(log: str) -> dict[str, dict[str, float]]:
-    """{device: {model, compute, output, cache}} in MiB; llama-server's own CPU is ``CPU``."""
+    """{device: {model, compute, output, cache}} in MiB; llama-server's own RAM is ``CPU``."""
     found: dict[str, dict[str, float]] = {}
     for match in _BUFFER.finditer(log):
-        name = match.group(1) if match.group(1).startswith("RPC") else "CPU"
+        name = match.group(1) if _DEVICE.match(match.group(1)) else "CPU"
         what = match.group(2) if match.group(2) in ("model", "compute", "output") else "cache"
         sizes = found.setdefault(name, {})
         sizes[what] = round(sizes.get(what, 0.0) + float(match.group(3)), 2)

@@ -21,7 +21,7 @@ from typing import Any
 
 import requests
 from answers import MESSAGES
-from clusters import WATCHDOG_PORT, Cluster
+from clusters import WATCHDOG_PORT, Cluster, root_ssh
 from playbook_run import ROOT
 
 OWN_CLOCK = ROOT / "tests" / "support" / "own_clock.c"
@@ -91,13 +91,8 @@ class FaultLab:
 
     def run(self, machine: str, command: str, check: bool = True, timeout: float = 60, given: str = "") -> str:
         """The output of a shell command on a machine. Secrets are ``given``: the journal keeps command lines."""
-        folder = self.state_dir / "ssh"
-        options = ["IdentitiesOnly=yes", "BatchMode=yes", f"UserKnownHostsFile={folder}/known_hosts", "GlobalKnownHostsFile=none"]
-        options += ["ConnectTimeout=5", "LogLevel=ERROR"]
-        argv = ["ssh", "-F", "none", "-i", str(folder / "id_ed25519"), *(part for option in options for part in ("-o", option))]
-        done = subprocess.run(
-            [*argv, f"root@{self.cluster.addresses[machine]}", command], input=given, capture_output=True, text=True, timeout=timeout, check=False
-        )
+        argv = root_ssh(self.state_dir, machine, command)
+        done = subprocess.run(argv, input=given, capture_output=True, text=True, timeout=timeout, check=False)
         if check and done.returncode != 0:
             raise RuntimeError(f"{machine}: {command}: rc {done.returncode} {done.stderr.strip()}")
         return done.stdout

@@ -18,6 +18,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, NamedTuple, Sequence, Tuple
 
+import sampled
 import sparse_gguf
 
 MIB = 1 << 20
@@ -67,6 +68,11 @@ def cases(cluster: Sequence[int], shapes: Sequence[str] = tuple(sparse_gguf.SHAP
         for number, settings in enumerate(every):
             for split in splits(n_slots, sum(cluster), 5, "%s %d" % (shape, number)):
                 yield Case(shape, tuple(cluster), settings, split)
+
+
+def live(cluster: Sequence[int], shape: str) -> List[Case]:
+    """Of all cases of a shape, which are recorded, those that are compared with a running llama.cpp as well."""
+    return sampled.some(list(cases(cluster, [shape])), sorted(sparse_gguf.SHAPES).index(shape) + CLUSTERS.index(tuple(cluster)))
 
 
 def problems(case: Case, model: Any, real: Sequence[Sequence[int]]) -> List[str]:

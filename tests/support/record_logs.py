@@ -23,6 +23,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
+from healthy import is_healthy
+
 A, B, C = "127.0.0.2:50110", "127.0.0.3:50110", "127.0.0.4:50110"
 API_PORT = 50180
 MIB = 1 << 20
@@ -164,7 +166,7 @@ class Recorder:
             command = [*limited(case.memory_mib), str(self.bin_dir / "llama-server"), *given, *case.arguments]
             with open(log, "wb") as stream, subprocess.Popen(command, stdout=stream, stderr=stream, env=ENVIRONMENT, cwd="/") as server:
                 deadline = time.monotonic() + 120
-                while server.poll() is None and time.monotonic() < deadline and "listening on" not in log.read_text(errors="replace"):
+                while server.poll() is None and time.monotonic() < deadline and not is_healthy(API_PORT):
                     time.sleep(0.1)
                 if server.poll() is None and case.kill_worker:
                     processes[0].send_signal(signal.SIGKILL)

@@ -25,7 +25,7 @@ def test_process_runs_as_its_own_user(host):
 def test_listens_on_its_own_address_only(host, cluster):
     listening = {line.split()[3] for line in host.check_output("ss -Hltn").splitlines()}
     assert {f"{cluster.addresses['head']}:{port}" for port in (API_PORT, WATCHDOG_PORT)} <= listening
-    tunnels = {tunnel_end(cluster.addresses[worker]) for worker in ("worker1", "worker2")}
+    tunnels = {tunnel_end(cluster.addresses[worker]) for worker in ("worker1", "worker-2.lab")}
     assert {endpoint for endpoint in listening if not endpoint.endswith((":22", f":{API_PORT}", f":{WATCHDOG_PORT}"))} == tunnels
 
 

@@ -24,7 +24,7 @@ NOTE = "import json,os,sys; path,marks=sys.argv[1:]; s=os.stat(path); d=json.loa
 @pytest.fixture
 def cached(cluster):
     """A worker that has cached a tensor, and the file; only tensors of more than 10 MiB are cached."""
-    for name in ("worker1", "worker2"):
+    for name in ("worker1", "worker-2.lab"):
         files = cluster.machine(name).check_output(f"find {CACHE}/rpc -type f -size +1M").split()
         if files:
             return cluster.machine(name), files[0]

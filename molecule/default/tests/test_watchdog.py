@@ -29,7 +29,7 @@ def test_cannot_change_its_own_program(host):
     assert host.run("runuser -u llama-watchdog -- test -w /usr/local/lib/llama-watchdog/llama_watchdog.py").rc != 0
 
 
-@pytest.mark.parametrize("machine", ["head", "worker1", "worker2"])
+@pytest.mark.parametrize("machine", ["head", "worker1", "worker-2.lab"])
 @pytest.mark.parametrize("page", ["health", "status"])
 def test_says_that_all_is_well_and_no_secret(cluster, machine, page):
     answer = requests.get(f"http://{cluster.addresses[machine]}:{WATCHDOG_PORT}/{page}", timeout=5)

@@ -36,7 +36,7 @@ def test_listens_on_its_own_address_only(host, cluster):
     own = set(re.findall(r"inet (\S+)/", host.check_output("ip -o -4 addr show"))) & set(cluster.addresses.values())
     listening = {line.split()[3] for line in host.check_output("ss -Hltn").splitlines()}
     wanted = {f"{address}:{port}" for address in own for port in (RPC_PORT, WATCHDOG_PORT)}
-    assert wanted == {endpoint for endpoint in listening if not endpoint.endswith(":22")}
+    assert wanted == {endpoint for endpoint in listening if not endpoint.endswith(f":{host.backend.get_variables().get('ansible_port', 22)}")}
 
 
 def test_the_head_is_connected(host, cluster):
@@ -55,13 +55,13 @@ def test_no_library_is_missing(host):
     assert "not found" not in host.check_output("ldd /opt/llama.cpp/current/bin/ggml-rpc-server")
 
 
-@pytest.mark.parametrize("worker", ["worker1", "worker2"])
+@pytest.mark.parametrize("worker", ["worker1", "worker-2.lab"])
 def test_control_node_cannot_reach_the_rpc_port(cluster, worker):
     with pytest.raises(OSError), socket.create_connection((cluster.addresses[worker], RPC_PORT), timeout=3):
         pass
 
 
-@pytest.mark.parametrize(("here", "there"), [("worker1", "worker2"), ("worker2", "worker1"), ("worker1", "worker1")])
+@pytest.mark.parametrize(("here", "there"), [("worker1", "worker-2.lab"), ("worker-2.lab", "worker1"), ("worker1", "worker1")])
 def test_another_worker_cannot_reach_the_rpc_port(cluster, here, there):
     stranger = cluster.machine(here)
     probe = f"timeout 3 bash -c '</dev/tcp/{cluster.addresses[there]}/{RPC_PORT}'"
@@ -70,14 +70,14 @@ def test_another_worker_cannot_reach_the_rpc_port(cluster, here, there):
 
 def test_the_firewall_is_what_keeps_strangers_out(cluster):
     """The two tests above must be able to fail: without the table the same probe gets through."""
-    worker = cluster.machine("worker2")
+    worker = cluster.machine("worker-2.lab")
     worker.check_output("systemctl cat llama-rpc-firewall.service")
     saved = worker.check_output("nft list table inet llama_rpc_server")
     try:
         worker.check_output("nft delete table inet llama_rpc_server")
-        with socket.create_connection((cluster.addresses["worker2"], RPC_PORT), timeout=3):
+        with socket.create_connection((cluster.addresses["worker-2.lab"], RPC_PORT), timeout=3):
             pass  # connects and says nothing: a worker in use must not be spoken to
     finally:
         worker.check_output("echo %s | nft -f -", saved)
-    with pytest.raises(OSError), socket.create_connection((cluster.addresses["worker2"], RPC_PORT), timeout=3):
+    with pytest.raises(OSError), socket.create_connection((cluster.addresses["worker-2.lab"], RPC_PORT), timeout=3):
         pass

@@ -25,7 +25,10 @@ INVENTORY = CLUSTER.inventory
 MODEL = "/var/lib/llama.cpp/models/SmolLM2-135M-Instruct.Q4_1.gguf"
 
 # The lab's own, without what a case adds.
-MACHINES = [{"name": name, "address": address} for name, address in CLUSTER.addresses.items()]
+MACHINES = [
+    {"name": name, "address": facts["virtual_lab_address"], "ssh_port": facts.get("ansible_port", 22)}
+    for name, facts in CLUSTER.listing()["_meta"]["hostvars"].items()
+]
 
 testinfra_hosts = ["local://"]
 
@@ -72,8 +75,8 @@ CASES = [
     ),
     Case(
         "the same endpoint twice",
-        ("198.18.1.11:50052", "worker1", "worker2"),
-        "llama_rpc: {hosts: {worker2: {rpc_server_address: 198.18.1.11}}}\n",
+        ("198.18.1.11:50052", "worker1", "worker-2.lab"),
+        "llama_rpc: {hosts: {worker-2.lab: {rpc_server_address: 198.18.1.11}}}\n",
     ),
     Case(
         "an unreachable machine",

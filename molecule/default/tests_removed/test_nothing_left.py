@@ -26,7 +26,8 @@ def test_no_process(host):
 
 def test_no_socket_but_ssh(host):
     listening = host.run("ss -Hltn").stdout.splitlines()
-    assert listening and all(line.split()[3].endswith(":22") for line in listening), listening
+    ssh = f":{host.backend.get_variables().get('ansible_port', 22)}"
+    assert listening and all(line.split()[3].endswith(ssh) for line in listening), listening
 
 
 def test_no_firewall_table(host):

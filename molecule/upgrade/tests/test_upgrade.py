@@ -17,7 +17,7 @@ import pinned
 import pytest
 from answers import capital_of_france
 from clusters import API_PORT
-from playbook_run import ROOT, PlaybookRun, run_playbook
+from playbook_run import ROOT, PlaybookRun, interrupt_playbook, run_playbook
 from steady_client import SteadyClient
 
 CLUSTER = clusters.scenario("upgrade")
@@ -185,5 +185,16 @@ def test_rollback_to_the_version_before(ca):
     assert run.rc == 0, run.output[-4000:]
     assert run.says("Switched from", NEW_NAME, OLD_NAME)
     keep("rollback", client)
+    runs(OLD_NAME)
+    assert "Paris" in answer()
+
+
+def test_after_an_interrupted_switch_a_failing_version_goes_back_to_what_served_last(ca):
+    """Half of the machines point at the version that was interrupted; the record says which one served."""
+    assert interrupt_playbook("upgrade.yml", CLUSTER.inventory, at="Point current at the build")
+    assert CLUSTER.machine("head").run("systemctl is-active llama-server").stdout.strip() != "active"
+    run, client = switch(ca, "upgrade.yml", *BROKEN)
+    assert run.rc != 0
+    assert run.says("was rejected", f"The cluster is back on {OLD_NAME}", "which answers again"), run.output[-4000:]
     runs(OLD_NAME)
     assert "Paris" in answer()

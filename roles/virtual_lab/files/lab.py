@@ -7,7 +7,7 @@ it; it lives here and not in a loop of tasks because machines start side by side
 is read from /proc and the kernel's mount table instead of being remembered, which is what makes a half-made lab mendable.
 
     lab.py look             changes nothing; says what is there and what stands in the way
-    lab.py image            the root file system all machines share, built once under another name and then renamed
+    lab.py image            the root file systems the machines share, one a suite, built once under another name and then renamed
     lab.py up               every machine of the lab running and reachable over SSH
     lab.py down             every machine found in the state directory stopped, unmounted and deleted
     lab.py forward-on|off   packets of the lab forwarded or not; the kernel's setting put back after the last lab
@@ -29,13 +29,15 @@ import json
 import os
 import platform
 import re
+import secrets
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Dict, Iterator, List, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Tuple
 
 START_TIMEOUT_S = 120
 STOP_TIMEOUT_S = 20
@@ -56,7 +58,13 @@ BOOT_AGAIN = (
     + ' while [ -e "/sys/class/net/$cable" ] && [ $n -lt 100 ]; do sleep 0.1; n=$((n+1)); done;'
     + ' for group in "$@"; do [ "$group" = -- ] && break; find "$group" -depth -type d -exec rmdir {} \\; 2>/dev/null; done; done'
 )
-MACHINE_NAME = re.compile(r"^[a-z0-9]([a-z0-9-]{0,40}[a-z0-9])?$")
+LAB_NAME = re.compile(r"^[a-z0-9]([a-z0-9-]{0,40}[a-z0-9])?$")
+MACHINE_NAME = re.compile(r"^(?=.{1,42}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$")
+USER_NAME = re.compile(r"^[a-z_][a-z0-9_-]{0,30}$")
+SUITE = re.compile(r"^[a-z][a-z0-9.-]*$")
+SUDO_POLICIES = ("password", "nopasswd")
+# What the image is made of besides suite, mirror and packages; changes when this file puts something else into it.
+IMAGE_EDITION = "1"
 
 
 class LabError(Exception):
@@ -124,6 +132,16 @@ def locked(path: str, timeout: float) -> Iterator[int]:
         os.close(fd)
 
 
+def in_parallel(calls: Dict[str, Callable[[], Any]]) -> Dict[str, Any]:
+    """What each call returns, side by side; all that went wrong in one sentence, once all have ended."""
+    with ThreadPoolExecutor(max_workers=16) as pool:
+        tasks = {name: pool.submit(call) for name, call in calls.items()}
+    wrong = [str(task.exception()) for task in tasks.values() if task.exception()]
+    if wrong:
+        raise LabError("; ".join(wrong))
+    return {name: task.result() for name, task in tasks.items()}
+
+
 # --- mounts ---------------------------------------------------------------------------------------------------------
 
 
@@ -164,19 +182,29 @@ def delete_tree(path: str) -> None:
 def apt_sources(suite: str, mirror: str) -> Dict[str, str]:
     """release -> URI for the suite, its updates and its security fixes, as this machine's own apt finds them.
 
-    Empty where it finds none, as on another distribution: then debootstrap's own default holds.
+    Another suite of Debian is looked for where this machine finds its own. Empty where it finds none, as on another
+    distribution: then debootstrap's own default holds.
     """
     if mirror:
         return {suite: mirror.rstrip("/")}
     found: Dict[str, str] = {}
+    debian: Dict[str, str] = {}
     if shutil.which("apt-get"):
-        listed = run("apt-get", "indextargets", "--format", "$(RELEASE) $(COMPONENT) $(REPO_URI)", "Created-By: Packages", check=False)
+        listed = run("apt-get", "indextargets", "--format", "$(RELEASE) $(COMPONENT) $(REPO_URI) $(ORIGIN)", "Created-By: Packages", check=False)
         for line in listed.stdout.splitlines():
-            release, component, uri = (line.split(" ") + ["", ""])[:3]
-            wanted = release in (suite, suite + "-updates", suite + "-security")
-            if wanted and component == "main" and uri.startswith(("http://", "https://")):
+            release, component, uri, origin = (line.split(" ") + ["", "", ""])[:4]
+            if component != "main" or not uri.startswith(("http://", "https://")):
+                continue
+            own, _dash, part = release.partition("-")
+            if part not in ("", "updates", "security"):
+                continue
+            if own == suite:
                 found.setdefault(release, uri.rstrip("/"))
-    return found if suite in found else {}
+            if origin == "Debian":
+                debian.setdefault(suite + release[len(own):], uri.rstrip("/"))
+    if suite in found:
+        return found
+    return debian if suite in debian else {}
 
 
 def apt_settings() -> str:
@@ -265,7 +293,7 @@ def owner(lab: Dict[str, Any]) -> str:
 def nspawn_name(lab: Dict[str, Any], name: str) -> str:
     """The machine's name on this computer, where labs are side by side and a device's name ends after 15 characters."""
     whole = "%s-%s" % (lab["name"], name)
-    return whole if len(whole) <= 12 else "%s-%s" % (name[:6].rstrip("-"), hashlib.sha256(whole.encode()).hexdigest()[:5])
+    return whole if len(whole) <= 12 else "%s-%s" % (name[:6].rstrip("-."), hashlib.sha256(whole.encode()).hexdigest()[:5])
 
 
 def device_of(lab: Dict[str, Any], name: str) -> str:
@@ -380,7 +408,7 @@ def problems(lab: Dict[str, Any]) -> List[Tuple[str, str]]:
             "%s is itself on an overlayfs, which cannot carry another" % lab["state_dir"],
             "set virtual_lab_state_dir to a directory on a real file system, or " + own,
         ))
-    for path in (lab["state_dir"], lab["image"]):
+    for path in (lab["state_dir"], lab["cache_dir"]):
         if re.search(r"[:,\\\s]", path) or not path.startswith("/"):
             found.append((
                 "the path %s cannot be given to mount" % path,
@@ -397,7 +425,7 @@ def problems(lab: Dict[str, Any]) -> List[Tuple[str, str]]:
         if used:
             found.append((
                 "the network %s is already in use on this machine by %s" % (lab["network"], ", ".join(used)),
-                "set virtual_lab_network (and the machines' ansible_host) to a free range, or " + own,
+                "set virtual_lab_network (and the machines' virtual_lab_address) to a free range, or " + own,
             ))
     if not nameservers(lab["nameservers"]):
         found.append((
@@ -408,17 +436,18 @@ def problems(lab: Dict[str, Any]) -> List[Tuple[str, str]]:
 
 
 def inventory_problems(lab: Dict[str, Any]) -> List[Tuple[str, str]]:
-    """What is wrong with the names and addresses asked for."""
+    """What is wrong with the machines asked for."""
     found = []
-    if not MACHINE_NAME.match(lab["name"]):
+    if not LAB_NAME.match(lab["name"]):
         found.append(("%s is no name for a virtual lab" % lab["name"], "set virtual_lab_name to lower-case letters, digits and hyphens"))
     addresses: Dict[str, str] = {}
     for machine in lab["machines"]:
         name, address = machine["name"], str(machine.get("address") or "")
         if not MACHINE_NAME.match(name):
             found.append((
-                "%s is no name for a machine of the lab" % name, "use lower-case letters, digits and hyphens, at most 42",
+                "%s is no name for a machine of the lab" % name, "use lower-case letters, digits, hyphens and dots, at most 42",
             ))
+        found.extend(login_problems(machine))
         try:
             inside = ipaddress.IPv4Address(address) in network(lab)
         except ValueError:
@@ -427,14 +456,29 @@ def inventory_problems(lab: Dict[str, Any]) -> List[Tuple[str, str]]:
         if not inside or address in reserved:
             found.append((
                 "the machine %s has the address '%s', which is no free one of %s" % (name, address, lab["network"]),
-                "set its ansible_host to an address of that network other than %s" % gateway(lab),
+                "set its virtual_lab_address to an address of that network other than %s" % gateway(lab),
             ))
         if address in addresses:
             found.append((
                 "the machines %s and %s have the same address %s" % (addresses[address], name, address),
-                "give each its own ansible_host",
+                "give each its own virtual_lab_address",
             ))
         addresses[address] = name
+    return found
+
+
+def login_problems(machine: Dict[str, Any]) -> List[Tuple[str, str]]:
+    """What is wrong with the way into a machine, and with its release."""
+    found = []
+    name = machine["name"]
+    if not USER_NAME.match(machine["user"]):
+        found.append(("%s: %s is no name for a user" % (name, machine["user"]), "set its ansible_user to lower-case letters and digits, such as debian"))
+    if machine["sudo"] not in SUDO_POLICIES:
+        found.append(("%s: virtual_lab_sudo is %s" % (name, machine["sudo"]), "set it to %s" % " or ".join(SUDO_POLICIES)))
+    if not 1 <= int(machine["ssh_port"]) <= 65535:
+        found.append(("%s: %s is no port for SSH" % (name, machine["ssh_port"]), "set its ansible_port to a number from 1 to 65535"))
+    if not SUITE.match(machine["suite"]):
+        found.append(("%s: %s is no release of Debian" % (name, machine["suite"]), "set its virtual_lab_suite to a name such as bookworm"))
     return found
 
 
@@ -460,20 +504,33 @@ def look(lab: Dict[str, Any]) -> Dict[str, Any]:
 # --- the image --------------------------------------------------------------------------------------------------------
 
 
-def image(lab: Dict[str, Any], check: bool) -> Dict[str, Any]:
-    """Build the root file system of the machines unless a whole one is there."""
-    target = lab["image"]
-    if os.path.isdir(target) or check:
-        return {"changed": not os.path.isdir(target)}
+def image_of(lab: Dict[str, Any], suite: str) -> str:
+    """Where the image of a suite is. What it is made of is in the name, so that another one is built beside it."""
+    made_of = " ".join([IMAGE_EDITION, suite, lab["mirror"]] + sorted(lab["packages"]))
+    return os.path.join(lab["cache_dir"], "lab", "%s-%s" % (suite, hashlib.sha256(made_of.encode()).hexdigest()[:12]))
+
+
+def images(lab: Dict[str, Any], check: bool) -> Dict[str, Any]:
+    """Have an image of each suite that a machine is yet to be made from."""
+    suites = sorted({one["suite"] for one in lab["machines"] if not read(os.path.join(machine_dir(lab, one["name"]), "machine.json"))})
+    missing = [suite for suite in suites if not os.path.isdir(image_of(lab, suite))]
+    if not check:
+        in_parallel({suite: lambda suite=suite: image(lab, suite) for suite in missing})
+    return {"changed": bool(missing), "done": {suite: ["made"] for suite in missing}}
+
+
+def image(lab: Dict[str, Any], suite: str) -> None:
+    """Build the root file system of a suite's machines unless a whole one is there."""
+    target = image_of(lab, suite)
     folder = os.path.dirname(target)
     # What an interrupted run left running inside the unfinished image holds the lock until it ends.
-    with locked(os.path.join(folder, ".lock"), timeout=900) as lock:
+    with locked(os.path.join(folder, ".lock-" + suite), timeout=900) as lock:
         if os.path.isdir(target):
-            return {"changed": False}
-        for leftover in glob.glob(os.path.join(folder, ".building-*")):
+            return
+        for leftover in glob.glob(os.path.join(folder, ".building-%s-*" % suite)):
             delete_tree(leftover)
         building = os.path.join(folder, ".building-" + os.path.basename(target))
-        suite, sources, settings = lab["suite"], apt_sources(lab["suite"], lab["mirror"]), apt_settings()
+        sources, settings = apt_sources(suite, lab["mirror"]), apt_settings()
         log = os.path.join(folder, os.path.basename(target) + ".log")
         with open(log, "w", encoding="utf-8") as output:
             # debootstrap's own default keyring is right when the suite is of this distribution; Debian's is named for the rest.
@@ -496,7 +553,6 @@ def image(lab: Dict[str, Any], check: bool) -> Dict[str, Any]:
         finish_image(building)
         os.rename(building, target)
         os.unlink(log)
-    return {"changed": True}
 
 
 def finish_image(root: str) -> None:
@@ -518,7 +574,8 @@ def finish_image(root: str) -> None:
 
 
 def make_keys(lab: Dict[str, Any]) -> bool:
-    """The key that opens the machines, each machine's host key, and the known_hosts file that pins them."""
+    """What opens the machines: a key, each machine's host key, the known_hosts file that pins them, the ssh configuration that knows the machines
+    by name, and the password of their sudo."""
     changed = False
     folder = os.path.join(lab["state_dir"], "ssh")
     os.makedirs(folder, mode=0o700, exist_ok=True)
@@ -536,13 +593,23 @@ def make_keys(lab: Dict[str, Any]) -> bool:
         changed = True
 
     key(os.path.join(folder, "id_ed25519"), "virtual-lab-" + lab["name"])
-    known = ""
+    known, ways = "", ""
     for machine in lab["machines"]:
         path = os.path.join(machine_dir(lab, machine["name"]), "ssh_host_ed25519_key")
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
         key(path, machine["name"])
-        known += "%s %s\n" % (machine["address"], " ".join(read(path + ".pub").split()[:2]))
+        port = int(machine["ssh_port"])
+        at = machine["address"] if port == 22 else "[%s]:%d" % (machine["address"], port)
+        known += "%s %s\n" % (at, " ".join(read(path + ".pub").split()[:2]))
+        ways += "Host {name} {address}\n  HostName {address}\n  Port {ssh_port}\n  User {user}\n\n".format(**machine)
     changed |= write(os.path.join(folder, "known_hosts"), known)
+    changed |= write(os.path.join(folder, "config"), ways + (
+        "Host *\n  IdentityFile %s/id_ed25519\n  IdentitiesOnly yes\n  UserKnownHostsFile %s/known_hosts\n  GlobalKnownHostsFile none\n"
+        "  StrictHostKeyChecking yes\n  ServerAliveInterval 5\n  ServerAliveCountMax 3\n" % (folder, folder)
+    ))
+    # What sudo asks for on the machines.
+    if not read(os.path.join(folder, "sudo_password")):
+        changed |= write(os.path.join(folder, "sudo_password"), secrets.token_urlsafe(12) + "\n", 0o600)
     # Who became root through sudo opens the connections as themselves.
     owner, group = int(os.environ.get("SUDO_UID", "0")), int(os.environ.get("SUDO_GID", "0"))
     for path in [folder] + glob.glob(os.path.join(folder, "*")):
@@ -559,7 +626,7 @@ def files_of(lab: Dict[str, Any], machine: Dict[str, Any]) -> Dict[str, str]:
 
 def fill(lab: Dict[str, Any], machine: Dict[str, Any], root: str) -> None:
     """Make a fresh copy of the image this machine: name, address, keys, and the ways out that this computer has."""
-    name, suite = machine["name"], lab["suite"]
+    name, suite = machine["name"], machine["suite"]
     for path, text in files_of(lab, machine).items():
         write(os.path.join(root, path), text)
     seed = "%s/%s/%s" % (lab["name"], name, read(os.path.join(machine_dir(lab, name), "ssh_host_ed25519_key.pub")))
@@ -569,8 +636,6 @@ def fill(lab: Dict[str, Any], machine: Dict[str, Any], root: str) -> None:
     write_network(lab, machine, root)
     for suffix, mode in (("", 0o600), (".pub", 0o644)):
         write(os.path.join(root, "etc/ssh/ssh_host_ed25519_key" + suffix), read(os.path.join(machine_dir(lab, name), "ssh_host_ed25519_key" + suffix)), mode)
-    os.makedirs(os.path.join(root, "root/.ssh"), mode=0o700, exist_ok=True)
-    write(os.path.join(root, "root/.ssh/authorized_keys"), read(os.path.join(lab["state_dir"], "ssh", "id_ed25519.pub")), 0o600)
     signed = "/usr/share/keyrings/debian-archive-keyring.gpg"
     option = "[signed-by=%s] " % signed if os.path.exists(root + signed) else ""
     sources = apt_sources(suite, lab["mirror"])
@@ -583,6 +648,30 @@ def fill(lab: Dict[str, Any], machine: Dict[str, Any], root: str) -> None:
         if os.path.isdir(folder):
             os.makedirs(root + folder, exist_ok=True)
             run("cp", "--archive", "--remove-destination", folder + "/.", root + folder)
+
+
+def write_login(lab: Dict[str, Any], machine: Dict[str, Any], root: str) -> None:
+    """Let the machine's user in at its port, with the lab's key alone, and let it become root as the inventory says. Root does not get in."""
+    user, folder = machine["user"], os.path.join(lab["state_dir"], "ssh")
+    if user != "root" and not re.search("^%s:" % re.escape(user), read(os.path.join(root, "etc/passwd")), re.MULTILINE):
+        run("chroot", root, "/usr/sbin/useradd", "--create-home", "--shell=/bin/bash", "--groups=sudo", user)
+        password = os.path.join(root, "run/virtual-lab-password")
+        write(password, "%s:%s\n" % (user, read(os.path.join(folder, "sudo_password")).strip()), 0o600)
+        run("chroot", root, "/bin/sh", "-c", "/usr/sbin/chpasswd </run/virtual-lab-password; rc=$?; rm /run/virtual-lab-password; exit $rc")
+    # sshd takes the first answer, and reads files in the order of their names.
+    write(
+        os.path.join(root, "etc/ssh/sshd_config.d/00-login.conf"),
+        "Port %d\nPermitRootLogin %s\n" % (int(machine["ssh_port"]), "prohibit-password" if user == "root" else "no"),
+    )
+    rule = os.path.join(root, "etc/sudoers.d/virtual-lab")
+    if machine["sudo"] == "nopasswd":
+        write(rule, "%s ALL=(ALL:ALL) NOPASSWD: ALL\n" % user, 0o440)
+    else:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(rule)
+    # As the user itself would: its home, and what is in it, are its own.
+    keys = read(os.path.join(folder, "id_ed25519.pub"))
+    run("chroot", root, "/bin/su", user, "-s", "/bin/sh", "-c", "umask 077; mkdir -p ~/.ssh; printf %s " + shlex.quote(keys) + " >~/.ssh/authorized_keys")
 
 
 def write_network(lab: Dict[str, Any], machine: Dict[str, Any], root: str) -> None:
@@ -675,12 +764,8 @@ def start(lab: Dict[str, Any], machine: Dict[str, Any], root: str) -> None:
 
 
 def ssh(lab: Dict[str, Any], machine: Dict[str, Any], *command: str, timeout: float = 10) -> "subprocess.CompletedProcess[str]":
-    folder = os.path.join(lab["state_dir"], "ssh")
-    return run(
-        "ssh", "-F", "none", "-i", os.path.join(folder, "id_ed25519"), "-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes",
-        "-o", "UserKnownHostsFile=" + os.path.join(folder, "known_hosts"), "-o", "GlobalKnownHostsFile=none",
-        "-o", "StrictHostKeyChecking=yes", "-o", "ConnectTimeout=3", "root@" + machine["address"], *command, check=False, timeout=timeout
-    )
+    config = os.path.join(lab["state_dir"], "ssh", "config")
+    return run("ssh", "-F", config, "-o", "BatchMode=yes", "-o", "ConnectTimeout=3", machine["name"], *command, check=False, timeout=timeout)
 
 
 def answers(lab: Dict[str, Any], machine: Dict[str, Any], root: str, seconds: float) -> str:
@@ -758,8 +843,9 @@ def end(root: str, signals: List[Tuple[int, int]], seconds: float) -> bool:
 def wanted_of(lab: Dict[str, Any], machine: Dict[str, Any], made: Dict[str, Any]) -> Dict[str, Any]:
     """What the machine must be started with. It keeps the image it was made from: its disk is a difference to that one."""
     return {
-        "image": made.get("image") or lab["image"], "address": machine["address"], "network": lab["network"],
+        "image": made.get("image") or image_of(lab, machine["suite"]), "address": machine["address"], "network": lab["network"],
         "mtu": uplink()[1], "shared_dirs": shared_dirs_of(lab, machine["name"]),
+        "user": machine["user"], "sudo": machine["sudo"], "ssh_port": int(machine["ssh_port"]),
     }
 
 
@@ -799,6 +885,7 @@ def up_one(lab: Dict[str, Any], machine: Dict[str, Any]) -> List[str]:
             done.append("made")
         if made != wanted:
             write_network(lab, machine, root)
+            write_login(lab, machine, root)
             write(marker, json.dumps(wanted, indent=2, sort_keys=True) + "\n")
     for path, text in files_of(lab, machine).items():
         if write(os.path.join(root, path), text):
@@ -830,12 +917,7 @@ def up(lab: Dict[str, Any], check: bool) -> Dict[str, Any]:
         kept = {key: lab[key] for key in ("name", "bridge", "table", "network")}
         changed = write(os.path.join(lab["state_dir"], "lab.json"), json.dumps(kept, indent=2) + "\n")
         changed |= make_keys(lab)
-        with ThreadPoolExecutor(max_workers=16) as pool:
-            tasks = {one["name"]: pool.submit(up_one, lab, one) for one in lab["machines"]}
-        wrong = [str(task.exception()) for task in tasks.values() if task.exception()]
-        if wrong:
-            raise LabError("; ".join(wrong))
-        done = {name: task.result() for name, task in tasks.items()}
+        done = in_parallel({one["name"]: lambda one=one: up_one(lab, one) for one in lab["machines"]})
     return {"changed": changed or any(done.values()), "done": done}
 
 
@@ -852,11 +934,7 @@ def down(lab: Dict[str, Any], check: bool) -> Dict[str, Any]:
                 sweep(lab, name)
                 delete_tree(machine_dir(lab, name))
 
-            with ThreadPoolExecutor(max_workers=16) as pool:
-                tasks = [pool.submit(one, name) for name in names]
-            wrong = [str(task.exception()) for task in tasks if task.exception()]
-            if wrong:
-                raise LabError("; ".join(wrong))
+            in_parallel({name: lambda name=name: one(name) for name in names})
     return {"changed": bool(names), "done": {name: ["removed"] for name in names}}
 
 
@@ -904,15 +982,16 @@ def forget(lab: Dict[str, Any], check: bool) -> Dict[str, Any]:
 
 def purge(lab: Dict[str, Any], check: bool) -> Dict[str, Any]:
     """Delete the cached images that no lab stands on."""
-    folder = os.path.dirname(lab["image"])
+    folder = os.path.join(lab["cache_dir"], "lab")
     used = re.findall(r"\blowerdir=([^,\s]+)", read("/proc/self/mountinfo"))
     doomed = [path for path in glob.glob(os.path.join(folder, "*")) + glob.glob(os.path.join(folder, ".building-*")) if path not in used]
     if doomed and not check:
-        with locked(os.path.join(folder, ".lock"), timeout=900):
-            for path in doomed:
+        for path in doomed:
+            suite = os.path.basename(path).replace(".building-", "").rpartition("-")[0]
+            with locked(os.path.join(folder, ".lock-" + suite), timeout=900):
                 delete_tree(path)
-            if not glob.glob(os.path.join(folder, "*")):
-                delete_tree(folder)
+        if not glob.glob(os.path.join(folder, "*")):
+            delete_tree(folder)
     return {"changed": bool(doomed)}
 
 
@@ -926,7 +1005,7 @@ def main() -> int:
     # The order of an inventory's groups is no difference between labs.
     lab["machines"] = sorted(lab.get("machines", []), key=lambda machine: str(machine.get("name")))
     actions = {
-        "image": image, "up": up, "down": down, "forget": forget, "purge": purge,
+        "image": images, "up": up, "down": down, "forget": forget, "purge": purge,
         "forward-on": lambda lab, check: forward(lab, "on", check),
         "forward-off": lambda lab, check: forward(lab, "off", check),
     }

@@ -17,10 +17,11 @@ import sys
 import threading
 import time
 from dataclasses import dataclass, field, replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Set, Tuple
 
+import api_keys
 import observe
+import serve
 import verdict
 
 ASK_TIMEOUT_S = 2.0
@@ -45,7 +46,7 @@ def notify(text: str) -> None:
 class Repeat(threading.Thread):
     """Call something for ever, with a pause. An error of it is said and does not end it."""
 
-    def __init__(self, call: Any, pause_s: float) -> None:
+    def __init__(self, call: Callable[[], Any], pause_s: float) -> None:
         super().__init__(daemon=True)
         self._call, self._pause = call, pause_s
 
@@ -90,6 +91,15 @@ class Unit:
             pass
 
 
+    def cannot_look(self, error: Exception, at: float) -> None:
+        """Where looking itself fails nothing is known, which is no reason to restart anything, nor to say that all is well."""
+        self.take(verdict.Verdict("unknown", "the watchdog cannot look at it: %s: %s" % (type(error).__name__, error)), at, None)
+
+
+def limits(config: Dict[str, Any]) -> verdict.Limits:
+    return verdict.Limits(gap=max(verdict.Limits.gap, 5 * config["interval_s"]))
+
+
 def replace_file(path: str, content: Dict[str, Any]) -> None:
     with open(path + ".new", "w", encoding="utf-8") as handle:
         json.dump(content, handle)
@@ -109,17 +119,54 @@ def describe(found: verdict.Verdict) -> str:
     return found.state + (", " + found.words if found.words else "")
 
 
+class Proxy:
+    """What stands before llama-server, and is all that its clients see. It is asked what it answers by itself, so that its silence is its own."""
+
+    def __init__(self, config: Dict[str, Any], ca: str = "") -> None:
+        head = config["head"]
+        self._address, self._port = head["address"], head["port"]
+        self._as_clients = observe.Way(tls=head.get("tls", False), name=head.get("name", ""), ca=ca)
+        self.unit = Unit(head["proxy_unit"], config)
+        self.judge = verdict.ProxyJudge(limits(config))
+        self.link = "unknown"
+        Repeat(self.ask, 1.0).start()
+
+    def ask(self) -> None:
+        """Whoever has no key is refused by the proxy, whatever llama-server does."""
+        try:
+            observe.ask(self._address, self._port, "/v1/models", ASK_TIMEOUT_S, way=self._as_clients)
+            self.link = "ok"
+        except observe.NoAnswer as error:
+            self.link = error.link
+
+    def refuses(self, key: str) -> str:
+        """Why a client with the key does not get through; nothing where it does, or where that is what ``ask`` sees."""
+        try:
+            status, _answer = observe.ask(self._address, self._port, "/v1/models", ASK_TIMEOUT_S, key, way=self._as_clients)
+        except observe.NoAnswer:
+            return ""
+        return "%s refuses the API key that the watchdog was started with" % self.unit.unit if status == 401 else ""
+
+    def tick(self) -> None:
+        process = observe.process_of(self.unit.unit)
+        at = observe.monotonic()
+        self.unit.take(self.judge.judge(verdict.ProxySeen(at, process, self.link)), at, process)
+        if self.unit.verdict.good and self.link == "ok":
+            self.unit.backoff.proved()
+
+    def status(self) -> Dict[str, Any]:
+        return {"unit": self.unit.unit, "state": self.unit.verdict.state, "reason": self.unit.verdict.reason}
+
+
 class Head:
     """llama-server of this machine."""
 
-    def __init__(self, config: Dict[str, Any], key: str, ca: str = "") -> None:
-        self.config, self.key = config, key
-        # What it does is asked of itself, where it has a socket; whether it answers is asked as its clients do, through its proxy.
-        head = config["head"]
-        self._itself = observe.Way(socket=head.get("socket", ""))
-        self._as_clients = observe.Way(tls=head.get("tls", False), name=head.get("name", ""), ca=ca)
+    def __init__(self, config: Dict[str, Any], key: str, proxy: Optional[Proxy] = None) -> None:
+        self.config, self.key, self.proxy = config, key, proxy
+        # All that is asked of it is asked of itself, by its socket where it has one.
+        self._itself = observe.Way(socket=config["head"].get("socket", ""))
         self.unit = Unit(config["head"]["unit"], config)
-        self.judge = verdict.HeadJudge()
+        self.judge = verdict.HeadJudge(limits(config))
         self.endpoints: Dict[str, Tuple[str, int]] = {}
         self.tunnels: Dict[str, Tuple[str, int]] = {}
         for worker in config["head"]["workers"]:
@@ -162,9 +209,11 @@ class Head:
         head = self.config["head"]
         try:
             status, answer = observe.ask(head["address"], head["port"], "/completion", self.config["probe_timeout_s"], self.key, {
-                "prompt": "1, 2, 3,", "n_predict": 1, "temperature": 0, "cache_prompt": True}, self._as_clients)
+                "prompt": "1, 2, 3,", "n_predict": 1, "temperature": 0, "cache_prompt": True}, self._itself)
             if status == 200 and isinstance(answer, dict) and int(answer.get("tokens_predicted") or 0) >= 1:
-                self.proved(observe.monotonic())
+                self.probe_error = self.proxy.refuses(self.key) if self.proxy else ""
+                if not self.probe_error:
+                    self.proved(observe.monotonic())
             elif status == 401:
                 self.probe_error = "llama-server refuses the API key that the watchdog was started with"
             elif status != 503:
@@ -232,6 +281,8 @@ class Head:
         current = bool(self.seen and self.seen.process and self.seen.process.identity == self._identity)
         if not found.good:
             answer.update(reason=found.reason, worker=found.worker)
+        elif self.proxy and not self.proxy.unit.verdict.good:
+            answer.update(state=self.proxy.unit.verdict.state, reason="%s: %s" % (self.proxy.unit.unit, self.proxy.unit.verdict.reason), worker="")
         elif age is None or not current:
             answer.update(reason=self.probe_error or "no answer yet since llama-server was started", worker="")
         elif age > self.config["answer_max_age_s"]:
@@ -254,7 +305,8 @@ class Head:
                 "state": self.unit.verdict.state if blamed else (report.state or "unknown"),
                 "reason": self.unit.verdict.reason if blamed else report.reason,
             }
-        return {"last_answer": self.answered_wall or None, "health": self.health()[1], "connected": workers, "connections": self.connections}
+        proxy = {"proxy": self.proxy.status()} if self.proxy else {}
+        return {**proxy, "last_answer": self.answered_wall or None, "health": self.health()[1], "connected": workers, "connections": self.connections}
 
 
 class Worker:
@@ -263,7 +315,8 @@ class Worker:
     def __init__(self, settings: Dict[str, Any], config: Dict[str, Any]) -> None:
         self.settings, self.config = settings, config
         self.unit = Unit(settings["unit"], config)
-        self.judge = verdict.WorkerJudge()
+        self.judge = verdict.WorkerJudge(limits(config))
+        self._unheard: Set[str] = set()
         self.process: Optional[verdict.Process] = None
         self.clients: Tuple[verdict.Client, ...] = ()
         self._healthy_since: Optional[float] = None
@@ -271,6 +324,7 @@ class Worker:
     def tick(self) -> None:
         process = observe.process_of(self.unit.unit)
         at = observe.monotonic()
+        self._unheard.clear()
         port = observe.clients_of(process.pid, self.settings["port"]) if process else observe.Port((), 0)
         clients = port.clients
         if port.waiting and clients:
@@ -296,8 +350,14 @@ class Worker:
         return tuple(replace(one, exists=self.exists(one.peer)) for one in clients)
 
     def exists(self, peer: str) -> Optional[bool]:
-        # The other end of a tunnel is on this machine, and its watchdog is not the head's.
-        return None if peer.startswith("127.") else observe.peer_exists(peer, "", self.config["port"], ASK_TIMEOUT_S)
+        address = peer.rpartition(":")[0]
+        # The other end of a tunnel is on this machine, and its watchdog is not the head's. A machine that is away is waited for once.
+        if address.startswith("127.") or address in self._unheard:
+            return None
+        found = observe.peer_exists(peer, "", self.config["port"], ASK_TIMEOUT_S)
+        if found is None:
+            self._unheard.add(address)
+        return found
 
     def status(self) -> Dict[str, Any]:
         found, process = self.unit.verdict, self.process
@@ -314,6 +374,12 @@ class Watchdog:
     config: Dict[str, Any]
     head: Optional[Head] = None
     workers: List[Worker] = field(default_factory=list)
+    looks: Optional[verdict.Looks] = None
+
+    @property
+    def watched(self) -> List[Any]:
+        """Workers before the head, the proxy before what is behind it."""
+        return [*self.workers, *([self.head.proxy] if self.head and self.head.proxy else []), *([self.head] if self.head else [])]
 
     def health(self) -> Tuple[int, Dict[str, Any]]:
         if self.head is not None:
@@ -333,73 +399,29 @@ class Watchdog:
         }
         if self.head is not None:
             found.update(self.head.status())
-        units = [one.unit for one in self.workers] + ([self.head.unit] if self.head else [])
-        found["actions"] = sorted((action for unit in units for action in unit.actions), key=lambda action: action["time"])[-20:]
+        found["actions"] = sorted((action for one in self.watched for action in one.unit.actions), key=lambda action: action["time"])[-20:]
         found["time"] = int(time.time())
         return found
 
     def tick(self) -> None:
-        for watched in [*self.workers, *([self.head] if self.head else [])]:
-            watched.tick()
-        replace_file(os.path.join(self.config["runtime_dir"], "status.json"), self.status())
-        if self.head is not None:
-            leave_reason(os.path.join(self.config["runtime_dir"], "unready.json"), self.head.unit.verdict)
-        notify("WATCHDOG=1")
-
-
-class Server(ThreadingHTTPServer):
-    """Answers a few at a time; who connects and says nothing is dropped after some seconds."""
-
-    daemon_threads = True
-    request_queue_size = 32
-
-    def __init__(self, address: Tuple[str, int], watchdog: Watchdog) -> None:
-        self.watchdog = watchdog
-        self._free = threading.BoundedSemaphore(16)
-        super().__init__(address, Handler)
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        if not self._free.acquire(blocking=False):  # pylint: disable=consider-using-with
-            self.shutdown_request(request)
-            return
-        super().process_request(request, client_address)
-
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Look at everything. Nothing that goes wrong with one of them keeps the others from being looked at, or ends the watchdog."""
+        now = observe.monotonic()
+        if self.looks is None:
+            self.looks = verdict.Looks(limits(self.config).gap)
+        if self.looks.torn(now):
+            say("this machine, or the watchdog, stood still for a while: what was suspected before is to be seen anew")
+        for one in self.watched:
+            try:
+                one.tick()
+            except Exception as error:  # pylint: disable=broad-except
+                one.unit.cannot_look(error, now)
         try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self._free.release()
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is no news."""
-
-
-class Handler(BaseHTTPRequestHandler):
-    """The two pages."""
-
-    timeout = 5
-    server: Server
-    server_version, sys_version = "llama-watchdog", ""
-
-    def do_GET(self) -> None:  # pylint: disable=invalid-name
-        if self.path == "/health":
-            code, answer = self.server.watchdog.health()
-        elif self.path == "/status":
-            code, answer = 200, self.server.watchdog.status()
-        else:
-            code, answer = 404, {"status": "error", "reason": "there are /health and /status"}
-        body = json.dumps(answer).encode() + b"\n"
-        self.send_response(code)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(body)
-
-    do_HEAD = do_GET
-
-    def log_message(self, format: str, *args: Any) -> None:  # pylint: disable=redefined-builtin
-        """Load balancers ask every second: the journal is for what matters."""
+            replace_file(os.path.join(self.config["runtime_dir"], "status.json"), self.status())
+            if self.head is not None:
+                leave_reason(os.path.join(self.config["runtime_dir"], "unready.json"), self.head.unit.verdict)
+        except Exception as error:  # pylint: disable=broad-except
+            say("what is seen cannot be written down: %s: %s" % (type(error).__name__, error))
+        notify("WATCHDOG=1")
 
 
 def _resolved(address: str) -> str:
@@ -409,6 +431,15 @@ def _resolved(address: str) -> str:
         return address
 
 
+def first_key(path: str) -> str:
+    """The key that llama-server is asked with; none where the file has none or cannot be read, which llama-server's answer then shows."""
+    try:
+        return next(iter(api_keys.read_api_keys(path)), "")
+    except OSError as error:
+        say("the API key cannot be read: %s" % error)
+        return ""
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", help="a JSON file, which the role writes")
@@ -416,11 +447,11 @@ def main() -> int:
     watchdog = Watchdog(config)
     if config["head"]:
         credentials = os.environ.get("CREDENTIALS_DIRECTORY", "")
-        key = observe.read(os.path.join(credentials, "api-key")).strip()
-        watchdog.head = Head(config, key, observe.read(os.path.join(credentials, "ca")))
+        proxy = Proxy(config, observe.read(os.path.join(credentials, "ca"))) if config["head"].get("proxy_unit") else None
+        watchdog.head = Head(config, first_key(os.path.join(credentials, "api-key")), proxy)
     watchdog.workers = [Worker(one, config) for one in config["workers"]]
-    watched = [one.unit.unit for one in watchdog.workers] + ([watchdog.head.unit.unit] if watchdog.head else [])
-    server = Server((config["address"], config["port"]), watchdog)
+    watched = [one.unit.unit for one in watchdog.watched]
+    server = serve.Server((config["address"], config["port"]), watchdog, config.get("peers", ()))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     say("watching %s; health on http://%s:%d/health" % (", ".join(watched), config["address"], config["port"]))
     watchdog.tick()

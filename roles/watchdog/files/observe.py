@@ -17,7 +17,9 @@ import time
 from dataclasses import dataclass
 from typing import Any, Dict, List, Optional, Tuple
 
+import api_keys
 import verdict
+from text import printable
 
 # Where a service's control group may be: version 2, version 2 beside version 1, version 1.
 CGROUPS = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/systemd")
@@ -230,7 +232,8 @@ def parse_proc_net_tcp(text: str, port: int) -> Port:
 
 
 class NoAnswer(Exception):
-    """``link``: refused, unreachable, silent where the connection was taken and nothing came, or why TLS was not trusted."""
+    """``link``: refused, unreachable, silent where the connection was taken and nothing came, closed where it was ended instead of an answer, or
+    why TLS was not trusted."""
 
     def __init__(self, link: str) -> None:
         super().__init__(link)
@@ -280,15 +283,17 @@ def ask(  # pylint: disable=too-many-arguments,too-many-positional-arguments
             raise NoAnswer("its certificate is not trusted: %s" % error.verify_message) from error
         except OSError as error:
             raise NoAnswer("unreachable") from error
-        headers = {"Authorization": "Bearer " + key} if key else {}
+        headers = api_keys.authorization(key)
         if body is not None:
             headers["Content-Type"] = "application/json"
         try:
             connection.request("GET" if body is None else "POST", path, None if body is None else json.dumps(body), headers)
             response = connection.getresponse()
             text = response.read(1 << 22)
-        except (OSError, http.client.HTTPException) as error:
+        except socket.timeout as error:
             raise NoAnswer("silent") from error
+        except (OSError, http.client.HTTPException) as error:
+            raise NoAnswer("closed") from error
     finally:
         connection.close()
     try:
@@ -309,9 +314,9 @@ def report_of(address: str, port: int, unit: str, timeout: float) -> verdict.Rep
     if not isinstance(mine, dict):
         return verdict.Report(link="refused")
     return verdict.Report(
-        link="ok", process_state=str(mine.get("process_state", "")), cpu_ns=mine.get("cpu_ns") if isinstance(mine.get("cpu_ns"), int) else None,
-        state=str(mine.get("state", "")), reason=str(mine.get("reason", ""))[:200],
-        build=verdict.Build(*(str(build.get(key) or "")[:100] for key in ("version", "protocol"))) if isinstance(build, dict) else verdict.Build(),
+        link="ok", process_state=printable(str(mine.get("process_state", "")), 20), cpu_ns=mine.get("cpu_ns") if isinstance(mine.get("cpu_ns"), int) else None,
+        state=printable(str(mine.get("state", "")), 20), reason=printable(str(mine.get("reason", "")), 200),
+        build=verdict.Build(*(printable(str(build.get(key) or ""), 100) for key in ("version", "protocol"))) if isinstance(build, dict) else verdict.Build(),
     )
 
 

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a watchdog decides, and nothing else: observations in, verdicts out. No clock, no file, no network.
 
-Two judges. ``HeadJudge`` looks at llama-server and its connections to the workers, ``WorkerJudge`` at one rpc-server. Each
-restarts only the unit of its own machine: a worker that hangs is ended by the watchdog beside it, which breaks the head's
+Three judges. ``HeadJudge`` looks at llama-server and its connections to the workers, ``ProxyJudge`` at what stands before it, ``WorkerJudge`` at
+one rpc-server. Each restarts only the unit of its own machine: a worker that hangs is ended by the watchdog beside it, which breaks the head's
 connection, which the head's watchdog sees. So the order is always worker first, then head, and nobody needs rights elsewhere.
 
 A verdict rests on evidence that something is wrong and never on a mere lack of news, because a model is loaded and a long prompt
@@ -46,6 +46,10 @@ class Limits:
     stall_unseen: float = 300
     # A connection attempt goes on although the worker's machine answers: its next packet may be a minute away.
     connect: float = 4
+    # The proxy takes connections and says nothing, although what is asked of it is answered by itself.
+    proxy: float = 10
+    # Two looks further apart than this say nothing of the time between them: the machine stood still, or this program did.
+    gap: float = 10
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Report:
-    """What the watchdog beside a worker says. ``link``: ok, silent (it took the connection), refused, unreachable, unknown."""
+    """What the watchdog beside a worker says. ``link``: ok, silent or closed (it took the connection), refused, unreachable, unknown."""
 
     link: str = "unknown"
     process_state: str = ""
@@ -118,7 +122,7 @@ class WorkerSeen:
 
 @dataclass(frozen=True)
 class HeadSeen:
-    """The head at one moment. ``api``: ready, loading, silent (took the connection, said nothing) or down."""
+    """The head at one moment, by what is seen at llama-server itself. ``api``: ready, loading, silent (took the connection, said nothing) or down."""
 
     at: float
     process: Optional[Process]
@@ -133,7 +137,7 @@ class HeadSeen:
 
 @dataclass(frozen=True)
 class Verdict:
-    """``state``: idle, busy, loading, waiting, down, refused, altered, mismatch, suspect, dead, hung, cut or stalled.
+    """``state``: idle, busy, loading, waiting, down, refused, altered, mismatch, suspect, dead, hung, cut, stalled, untrusted or unknown.
 
     ``restart`` asks for the machine's own unit.
     """
@@ -201,6 +205,18 @@ class Stopped:
         return at - self._since if process.state == "T" else -1.0
 
 
+class Looks:
+    """Whether a look follows the last one closely enough for what was true at both to have been true in between."""
+
+    def __init__(self, gap: float) -> None:
+        self._gap = gap
+        self._last: Optional[float] = None
+
+    def torn(self, at: float) -> bool:
+        last, self._last = self._last, at
+        return last is not None and at - last > self._gap
+
+
 class HeadJudge:
     """llama-server, judged once a second or so."""
 
@@ -208,6 +224,7 @@ class HeadJudge:
         self.limits = limits
         self._identity: Optional[Tuple[int, int]] = None
         self._held, self._computing, self._stopped = Held(), Computing(), Stopped()
+        self._looks = Looks(limits.gap)
         self._counters: Dict[str, Tuple[Tuple[int, ...], float]] = {}
         self._connected: FrozenSet[str] = frozenset()
 
@@ -225,6 +242,10 @@ class HeadJudge:
             self._identity = process.identity if process else None
             self._held, self._computing, self._stopped = Held(), Computing(), Stopped()
             self._counters, self._connected = {}, frozenset()
+        if self._looks.torn(at):
+            # What was suspected is to be seen anew. That it was ready, and connected to whom, is no suspicion.
+            self._held, self._computing, self._stopped = Held(), Computing(), Stopped()
+            self._counters = {name: value for name, value in self._counters.items() if name == "ready"}
         if seen.model.refused:
             # What runs, if anything does, is another look at the file.
             return Verdict("refused", seen.model.refused)
@@ -313,7 +334,7 @@ class HeadJudge:
             return Verdict("dead", "its connection to the head has ended", name, lasted >= limit, lasted)
         connecting = self._held.seconds("connect " + name, not established and worker.any("connecting"), at)
         if connecting >= 0:
-            answers = self._held.seconds("answers " + name, report.link in ("ok", "silent", "refused"), at)
+            answers = self._held.seconds("answers " + name, report.link in ("ok", "silent", "closed", "refused"), at)
             again = min(connecting, answers) >= limits.connect
             what = "the head tries to connect to it" + (" with ever longer pauses and the machine answers" if again else "")
             return Verdict("waiting", what, name, again, connecting)
@@ -333,6 +354,47 @@ class HeadJudge:
             return Verdict("hung", "its own watchdog says: %s" % report.reason, name, False, self._held.seconds("hung " + name, True, at))
         self._held.seconds("hung " + name, False, at)
         return None
+
+
+@dataclass(frozen=True)
+class ProxySeen:
+    """The proxy at one moment. ``link``: ok, or why it did not answer, itself, what it needs no llama-server for (see observe.NoAnswer)."""
+
+    at: float
+    process: Optional[Process]
+    link: str = "unknown"
+
+
+class ProxyJudge:
+    """What stands before llama-server, judged once a second or so. What is seen through it says nothing of llama-server, nor the reverse."""
+
+    def __init__(self, limits: Limits = Limits()) -> None:
+        self.limits = limits
+        self._identity: Optional[Tuple[int, int]] = None
+        self._looks = Looks(limits.gap)
+        self._held, self._stopped = Held(), Stopped()
+
+    def judge(self, seen: ProxySeen) -> Verdict:
+        at, limits, process = seen.at, self.limits, seen.process
+        torn = self._looks.torn(at)
+        if torn or process is None or process.identity != self._identity:
+            self._identity = process.identity if process else None
+            self._held, self._stopped = Held(), Stopped()
+        if process is None:
+            return Verdict("down", "it does not run")
+        stopped = self._stopped.seconds(process, at)
+        if stopped >= 0:
+            return Verdict("hung", "the process is stopped (state T)", "", stopped >= limits.stopped, stopped)
+        # Where it takes no connection any more, those that wait for it are as many as may.
+        silent = self._held.seconds("silent", seen.link in ("silent", "unreachable"), at)
+        if silent >= 2:
+            return Verdict("hung", "it takes connections and says nothing", "", silent >= limits.proxy, silent)
+        if seen.link == "refused":
+            return Verdict("down", "nobody listens on its port")
+        if seen.link in ("ok", "unknown", "silent", "unreachable", "closed"):
+            # Closed: this machine's own address has as many connections as it may have. Others are let in.
+            return Verdict("idle")
+        return Verdict("untrusted", seen.link)
 
 
 @dataclass(frozen=True)
@@ -371,6 +433,7 @@ class WorkerJudge:
         self._identity: Optional[Tuple[int, int]] = None
         self._held, self._computing, self._stopped = Held(), Computing(), Stopped()
         self._cpu: Tuple[int, float] = (-1, 0.0)
+        self._looks = Looks(limits.gap)
         self._full = False
         # Who was there when a full disk was first written to.
         self._writers: Optional[FrozenSet[str]] = None
@@ -381,6 +444,8 @@ class WorkerJudge:
             self._identity = process.identity if process else None
             self._held, self._computing, self._stopped, self._cpu = Held(), Computing(), Stopped(), (-1, at)
             self._full, self._writers = False, None
+        if self._looks.torn(at):
+            self._held, self._computing, self._stopped, self._cpu = Held(), Computing(), Stopped(), (-1, at)
         if process is None:
             return Verdict("down", "it does not run")
         peers = frozenset(client.peer for client in seen.clients)

@@ -137,6 +137,15 @@ def test_a_watchdogs_page_is_understood():
         assert observe.peer_exists("127.0.0.1:55", "", port, 2) is False
 
 
+def test_what_another_watchdog_says_is_no_order_to_a_terminal():
+    evil = "\x1b[2J\u202eall is well\nworker2: hung" + "x" * 1000
+    with page({"workers": {"u": {"state": evil, "reason": evil, "process_state": evil}}, "build": {"version": evil, "protocol": evil}}) as port:
+        report = observe.report_of("127.0.0.1", port, "u", 2)
+    assert report.reason.startswith("?all is well worker2: hung") and len(report.reason) <= 200
+    for text in (report.reason, report.state, report.process_state, report.build.version, report.build.protocol):
+        assert text.isprintable() and len(text) <= 200
+
+
 def test_a_server_is_asked_by_its_socket(tmp_path):
     path = str(tmp_path / "api.sock")
     with pytest.raises(observe.NoAnswer, match="refused"):

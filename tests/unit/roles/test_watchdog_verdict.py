@@ -407,6 +407,103 @@ def test_a_worker_that_makes_progress_is_never_restarted(seed):
         assert not judge.judge(server(at, cpu, state=chance.choice("RSD"), clients=clients, waiting=chance.choice([0, 0, 1]))).restart
 
 
+# --- a machine that stood still -------------------------------------------------------------------------------------------
+
+
+def cut_head(at):
+    return head(at, busy=True, b=worker("b", unacked=500, retransmits=9, link="unreachable"))
+
+
+SUSPICIONS = {
+    "stopped head": (verdict.HeadJudge, lambda at: head(at, state="T", api="silent")),
+    "silent head": (verdict.HeadJudge, lambda at: head(at, api="silent")),
+    "stalled head": (verdict.HeadJudge, lambda at: head(at, busy=True)),
+    "cut head": (verdict.HeadJudge, cut_head),
+    "lost worker": (verdict.HeadJudge, lambda at: head(at, b=worker("b", state="closing"))),
+    "connecting head": (verdict.HeadJudge, lambda at: head(at, b=worker("b", state="connecting"))),
+    "stopped worker": (verdict.WorkerJudge, lambda at: server(at, state="T")),
+    "stalled worker": (verdict.WorkerJudge, lambda at: server(at, clients=[verdict.Client("10.0.0.9:4000", unread=9)])),
+    "left worker": (verdict.WorkerJudge, lambda at: server(at, clients=[verdict.Client("10.0.0.9:4000", "closing")])),
+    "cut worker": (verdict.WorkerJudge, lambda at: server(at, clients=[verdict.Client("10.0.0.9:4000", unacked=9, retransmits=9)])),
+    "stale worker": (verdict.WorkerJudge, lambda at: server(at, waiting=1, clients=[verdict.Client("10.0.0.9:4000", exists=False)])),
+    "unasked worker": (verdict.WorkerJudge, lambda at: server(at, waiting=1)),
+    "deaf worker": (verdict.WorkerJudge, lambda at: server(at, waiting=1, clients=[])),
+    "stopped proxy": (verdict.ProxyJudge, lambda at: proxy(at, state="T")),
+    "silent proxy": (verdict.ProxyJudge, lambda at: proxy(at, "silent")),
+}
+
+
+def proxy(at, link="ok", state="S", pid=7):
+    return verdict.ProxySeen(at, verdict.Process(pid, 1, state, 0), link)
+
+
+def well(judge, at):
+    if isinstance(judge, verdict.ProxyJudge):
+        return proxy(at)
+    return head(at) if isinstance(judge, verdict.HeadJudge) else server(at)
+
+
+def after_a_pause(judge, see):
+    """Whether one look after 600 s that nobody saw is enough for a restart: the last look before it saw the same for the first time."""
+    for at in range(3):
+        assert not judge.judge(well(judge, float(at))).restart
+    assert not judge.judge(see(3.0)).restart
+    return judge.judge(see(603.0)).restart
+
+
+@pytest.mark.parametrize("name", SUSPICIONS)
+def test_what_was_suspected_before_a_pause_is_to_be_seen_anew(name):
+    """What goes on is acted upon as if it had begun after the pause."""
+    kind, see = SUSPICIONS[name]
+    judge, other = kind(), kind()
+    assert not after_a_pause(judge, see)
+    again = first_restart([judge.judge(see(603.0 + at)) for at in range(400)])
+    other.judge(well(other, 0.0))
+    assert again is not None and abs(again - first_restart([other.judge(see(1.0 + at)) for at in range(400)])) <= 1
+
+
+@pytest.mark.parametrize("name", sorted(set(SUSPICIONS) - {"cut head"}))
+def test_without_that_a_pause_is_enough_for_a_restart(name):
+    """The test above can fail. A cut head has to be seen cut twice in any case."""
+    kind, see = SUSPICIONS[name]
+    assert after_a_pause(kind(verdict.Limits(gap=float("inf"))), see)
+
+
+def test_who_was_connected_before_a_pause_is_missed_after_it():
+    judge = verdict.HeadJudge()
+    judge.judge(head(0.0))
+    assert first_restart([judge.judge(head(600.0 + at, b=worker("b", state=""))) for at in range(9)]) == verdict.Limits().dead
+
+
+# --- the proxy ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("link", ["silent", "unreachable"])
+def test_a_silent_proxy_is_restarted(link):
+    verdicts = run(verdict.ProxyJudge(), lambda at: proxy(at, link), 30)
+    assert first_restart(verdicts) == verdict.Limits().proxy
+    assert {one.state for one in verdicts[2:]} == {"hung"}
+
+
+@pytest.mark.parametrize(("link", "state"), [
+    ("ok", "idle"), ("closed", "idle"), ("refused", "down"), ("its certificate is not trusted: expired", "untrusted")])
+def test_a_proxy_that_says_something_is_left_alone(link, state):
+    verdicts = run(verdict.ProxyJudge(), lambda at: proxy(at, link), 900)
+    assert {one.state for one in verdicts} == {state}
+    assert first_restart(verdicts) is None
+
+
+def test_a_proxy_that_is_slow_now_and_then_is_left_alone():
+    assert first_restart(run(verdict.ProxyJudge(), lambda at: proxy(at, "ok" if at % 10 == 0 else "silent"), 900)) is None
+
+
+def test_the_next_proxy_does_not_inherit_what_the_last_one_did():
+    judge = verdict.ProxyJudge()
+    run(judge, lambda at: proxy(at, "silent"), 9)
+    assert first_restart([judge.judge(proxy(9.0 + at, "silent", pid=8)) for at in range(9)]) is None
+    assert judge.judge(verdict.ProxySeen(19.0, None)).state == "down"
+
+
 # --- the pauses -----------------------------------------------------------------------------------------------------------
 
 

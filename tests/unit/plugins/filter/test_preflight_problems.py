@@ -12,12 +12,15 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.herd.llama_cpp.plugins.filter.preflight_cluster_problems import preflight_cluster_problems
 from ansible_collections.herd.llama_cpp.plugins.filter.preflight_machine_problems import preflight_machine_problems
 from ansible_collections.herd.llama_cpp.plugins.module_utils._preflight import (
+    CONTROL_NODE,
     clock_offset_s,
     machine_problems,
     older,
     parse_shell,
+    cluster_problems,
     said,
 )
+from playbook_run import ROOT
 
 LIMITS = {
     "architectures": ["x86_64"],
@@ -142,6 +145,29 @@ def test_a_banner_is_not_taken_for_values():
     assert parse_shell("Welcome!\nTotal=5 but Not=ours\nepoch=7\r\ndisk /var/lib=12\n") == {"epoch": "7", "disk /var/lib": "12"}
 
 
+@pytest.mark.parametrize("name", ["a/b", "50%", "a b", "-rf", "w\n1", "w\u202e1", ".", "a;b", "x" * 201, "a=b", "w\u00f6rker"])
+def test_a_name_that_no_file_or_unit_can_have_is_named(name):
+    machines = [{"machine": name, "finished": True}]
+    problems = [problem for problem in cluster_problems(["head"], machines) if "inventory" in problem["remedy"]]
+    assert len(problems) == 1 and "letters" in problems[0]["problem"] + problems[0]["remedy"]
+
+
+@pytest.mark.parametrize("name", ["worker1", "gpu-1.example.com", "worker_2", "2001:db8::1", "10.0.0.1", "X"])
+def test_an_ordinary_name_is_none(name):
+    assert cluster_problems(["head"], [{"machine": name, "finished": True}]) == []
+
+
+def test_the_control_node_is_no_machine_of_the_inventory():
+    """The role's vars give its probes under a name that no machine may have."""
+    role = (ROOT / "roles/preflight/vars/main.yml").read_text(encoding="utf-8")
+    assert "{'machine': '%s', " % CONTROL_NODE in role
+    assert cluster_problems(["head"], [{"machine": CONTROL_NODE, "finished": True, "probes": []}]) == []
+
+
+def test_a_message_of_another_machine_is_cleaned():
+    assert said("\x1b[31mno\n\u202eroute") == "no ?route"
+
+
 def test_a_long_message_is_shortened_and_none_is_said():
     assert len(said("x" * 1000)) == 300
     assert said("", None) == "no reason was given"
@@ -222,3 +248,11 @@ def test_what_is_no_observation_is_refused():
         preflight_cluster_problems([{"machine": "w"}], ["h"])
     with pytest.raises(AnsibleFilterError, match="cannot read"):
         preflight_cluster_problems(None, ["h"])
+
+
+@pytest.mark.parametrize("former", [["o"], ["10.0.0.9"]])
+def test_a_former_head_that_goes_is_in_nobodys_way(former):
+    machines = [machine("h", "1.2.3.4", own_addresses=["10.0.0.1"]), machine("w", "1.2.3.5", peers=["10.0.0.9"]),
+                machine("o", "1.2.3.6", own_addresses=["10.0.0.9"])]
+    assert len(preflight_cluster_problems(machines, ["h"])) == 1
+    assert preflight_cluster_problems(machines, ["h"], former) == []

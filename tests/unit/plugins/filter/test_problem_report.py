@@ -59,3 +59,10 @@ def test_keys_for_programs_do_not_show():
 def test_a_malformed_list_is_named(problems, words):
     with pytest.raises(AnsibleFilterError, match=words):
         problem_report(problems)
+
+
+def test_what_others_wrote_does_not_reach_the_terminal_as_it_is():
+    evil = "w\x1b[2J1: all is well\n\u202eknil\x07 x"
+    report = problem_report([{"machine": "w1", "problem": "the file says %s" % evil, "remedy": evil}])
+    assert report == "w1: the file says w1: all is well ?knil? x. w1: all is well ?knil? x."
+    assert len(problem_report([{"machine": "w1", "problem": "x" * 10**6}])) < 5000

@@ -38,3 +38,16 @@ def test_outdated_units_checks_its_input():
         outdated_units("nonsense", {}, "/bin/x")
     with pytest.raises(AnsibleFilterError):
         outdated_units([{"unit": "a.service"}], {"a.service": "1"}, "/bin/x")
+
+
+def test_a_name_and_a_path_of_a_unit():
+    assert systemd_quote("/etc/50%/a b", form="path") == "/etc/50%%/a b"
+    assert systemd_quote("worker_1.example-2", form="name") == "worker_1.example-2"
+    assert systemd_quote("a:b/c%+", form="name") == "a+3Ab+2Fc+25+2B"
+    names = ["a", "A", "a+", "a/", "+61", "\u00e4", "w" * 200, "w" * 199 + "x", "/" * 200, "/" * 201, ".", ".."]
+    written = [systemd_quote(name, form="name") for name in names]
+    assert len({name.lower() for name in written}) >= len(names) - 1 and all(0 < len(name) <= 200 for name in written)
+    assert not {".", ".."} & set(written)
+    for value, form in (("a\nb", "path"), (" a", "path"), ("a\\", "path"), ("", "name"), ("a", "other"), (["a"], "name"), ({"A": "b"}, "path")):
+        with pytest.raises(AnsibleFilterError):
+            systemd_quote(value, form=form)

@@ -38,3 +38,9 @@ def test_no_rows_leave_the_heading():
 def test_what_is_no_table_is_refused(rows, columns):
     with pytest.raises(AnsibleFilterError, match="text_table"):
         text_table(rows, columns)
+
+
+def test_what_others_wrote_makes_no_rows_and_no_colours():
+    rows = [{"machine": "w\x1b[31m1\nhead  99\u202e", "layers": 1, "weights_mib": 1}]
+    assert text_table(rows, {"machine": "m\x1b]0;x\x07"}) == ["m", "-----------", "w1 head 99?"]
+    assert len(text_table([{"machine": "x" * 10**6}], {"machine": "m"})[2]) <= 300

@@ -28,6 +28,9 @@ SAID: Dict[str, Answer] = {
     "mtp": Answer((Figures(0, 3, 34.68), Figures(0, 1, 32.91)), Figures(0, 0, 33.32), 0.0,
                   (Figures(0, 0, 0.0), Figures(0, 1, 33.79)), Figures(0, 0, 32.67), "b11434"),
 }
+# A model of one tensor.
+SMALL = sparse_gguf.Model("small", "llama", {"general.architecture": "llama"}, [("token_embd.weight", (32, 2), "F32")])
+READ = (_ask._TABLE, _ask._ROW, _ask._COMPUTE, _ask._OUTPUT, _ask._MEASURED, _ask._FAILED, _ask._BUILD)  # noqa: SLF001
 
 
 def lines_of(name: str) -> List[str]:
@@ -54,6 +57,26 @@ def test_what_it_cannot_do(name: str, said: str) -> None:
     with pytest.raises(_ask.AskError):
         _ask.parse(lines_of(name), 2)
     assert _ask.Asker._why(lines_of(name), "no table") == said  # noqa: SLF001
+
+
+# of a build with CUDA that was shown no GPU
+NO_GPU = "0.00.012.001 E ggml_cuda_init: failed to initialize CUDA: no CUDA-capable device is detected"
+
+
+@pytest.mark.parametrize("line", [
+    "quantized V cache requires flash_attn to be enabled",
+    "K cache type q8_0 with block size 32 does not divide n_embd_head_k=80",
+])
+def test_the_gpu_that_it_is_not_shown_is_no_reason(line: str) -> None:
+    lines = [NO_GPU, "0.04.540.787 W llama_init_from_model: flash_attn is not compatible with Grok - forcing off",
+             "0.04.540.800 E llama_init_from_model: " + line, "0.04.540.802 E cmn  common_init_: failed to create context with model 'model.gguf'"]
+    assert _ask.Asker._why(lines, "no table") == "llama-server cannot load this model: " + line  # noqa: SLF001
+
+
+def test_buffers_in_the_heads_own_ram_are_the_heads_and_those_of_its_gpu_are_not() -> None:
+    """Whatever the device is called; llama.cpp's names for a device of the head's own: CUDA0, and CUDA_Host for RAM it may read."""
+    lines = [line.replace("RPC1", "CUDA0") for line in lines_of("two_devices")]
+    assert _ask.parse(lines, 2) == TWO
 
 
 @pytest.mark.parametrize("name", sorted(set(SAID) - {"no_device"}))
@@ -105,6 +128,42 @@ def test_hundredths_that_are_not_those_of_the_table_give_way_to_its_next_whole_m
         assert damaged != lines
         told = _ask.parse(damaged, 2)
         assert [*told.devices, told.host] == expected
+
+
+# general.name of a model's file, which llama-server prints as it is
+NAMED = "0.00.200.001 D print_info: general.name          = %s"
+
+
+@pytest.mark.parametrize("name", sorted(SAID))
+@pytest.mark.parametrize("said", [
+    "a: RPC0[127.0.0.1:50052] compute buffer size =  9999.00 MiB", "a:        GPU compute buffer size =  9999.00 MiB",
+    "a: CPU  output buffer size =  9999.00 MiB", "a: | memory breakdown [MiB] |", "common_memory_breakdown_print: |   - Host |  72 =  28 +  0 +  43 |",
+    "0.00.1 I common_memory_breakdown_print: |   - RPC0 (a) | 1 = 1 + ( 1 = 1 + 1 + 1) + 1 |", "a: build 1 (a) with b",
+])
+def test_what_a_file_says_in_a_line_of_llama_cpp_s_is_not_its_word(name: str, said: str) -> None:
+    lines = lines_of(name)
+    for number in range(len(lines)):
+        assert _ask.parse([*lines[:number], NAMED % said, *lines[number:]], len(SAID[name].devices)) == SAID[name]
+
+
+@pytest.mark.parametrize("name", sorted(SAID))
+def test_no_line_that_is_read_can_begin_in_a_text_of_a_file(tmp_path: Path, name: str) -> None:
+    """With any number of its characters of a text, and the rest of what llama.cpp prints after it."""
+    (tmp_path / "copy").mkdir()
+    for line in lines_of(name):
+        if any(expression.search(line) for expression in READ):
+            original = sparse_gguf.write(SMALL, tmp_path / "forging.gguf", {**SMALL.metadata, "general.name": "a\n" + line})
+            copy = _ask.sparse_copy(str(original), tmp_path / "copy")
+            assert _gguf.read_gguf(str(copy)).metadata["general.name"] == "a " + line
+            assert _gguf.read_gguf(str(copy)).tensors == _gguf.read_gguf(str(original)).tensors
+
+
+@pytest.mark.parametrize("word", ["\n", "\n\n", "\r\n", "\n    ", "a\nb"])
+def test_words_of_a_vocabulary_stay_as_they_are(tmp_path: Path, word: str) -> None:
+    (tmp_path / "copy").mkdir()
+    words = {"tokenizer.ggml.tokens": [word, "and a word of more characters than others"]}
+    original = sparse_gguf.write(SMALL, tmp_path / "words.gguf", {**SMALL.metadata, **words})
+    assert _ask.sparse_copy(str(original), tmp_path / "copy").read_bytes() == original.read_bytes()
 
 
 def test_a_version_that_is_not_said_is_not_known() -> None:

@@ -52,6 +52,13 @@ def test_what_was_switched_off_or_not_found():
     assert log.parse_build("-- Could NOT find OpenMP_C (missing: OpenMP_C_FLAGS)").openmp is False
 
 
+def test_a_machine_with_a_gpu():
+    found = parsed("configure/cuda_gpu")
+    assert (found.configure_ok, found.backends, found.cuda_version, found.cuda_architectures) == (True, ["CPU", "CUDA", "RPC"], "13.0.88", ["90"])
+    assert found.compilers["CUDA"] == "NVIDIA 13.0.88 with host compiler GNU 13.3.0"
+    assert log.check_build(found, ["CUDA", "RPC"]) is None
+
+
 def test_cuda_configuration():
     found = parsed("configure/cuda_ok")
     assert (found.configure_ok, found.failure, found.cuda_found, found.cuda_version) == (True, None, True, "13.0.88")
@@ -115,9 +122,9 @@ def test_version_of_the_program(said):
 FAILURES = {
     "configure/bad_option": ("configure_failed", "GGML_CPU_ALL_VARIANTS requires GGML_BACKEND_DL"),
     "configure/cuda_bad_arch": ("unknown_architecture", "architecture 30"),
-    "configure/cuda_bad_compiler": ("nvcc_missing", "where it was told to look"),
-    "configure/cuda_host_compiler": ("host_compiler_unsupported", "(GNU, newest supported: 15)"),
-    "configure/cuda_missing": ("cuda_toolkit_missing", "no CUDA toolkit"),
+    "configure/cuda_bad_compiler": ("nvcc_missing", "no nvcc, the CUDA compiler (/opt/cuda/bin/nvcc)"),
+    "configure/cuda_host_compiler": ("host_compiler_unsupported", "gcc versions later than 15 are not supported"),
+    "configure/cuda_missing": ("cuda_toolkit_missing", "no whole CUDA toolkit"),
     "configure/cuda_no_cublas": ("cuda_library_missing", "cublas"),
     "configure/cuda_no_gpu": ("unknown_architecture", "CMake sees none"),
     "configure/documented_cmake_too_old": ("cmake_too_old", "CMake 3.16.3 is too old"),
@@ -127,10 +134,10 @@ FAILURES = {
     "configure/no_ninja": ("build_tool_missing", "Ninja"),
     "configure/no_source": ("no_source", "/src/empty"),
     "build/cicc_killed": ("out_of_memory", "a compiler was killed"),
-    "build/disk_full": ("no_space", "disk is full"),
+    "build/disk_full": ("no_space", "the disk, or its user's part of it, is full"),
     "build/documented_cicc_signal": ("out_of_memory", "a compiler was killed"),
     "build/documented_guide_cuda": (None, ""),
-    "build/documented_host_compiler": ("host_compiler_unsupported", "(GNU, newest supported: 12)"),
+    "build/documented_host_compiler": ("host_compiler_unsupported", "gcc versions later than 12 are not supported"),
     "build/documented_ice_killed": ("out_of_memory", "a compiler was killed"),
     "build/documented_native_no_gpu": ("unknown_architecture", "CMake sees none"),
     "build/error_make": ("compile_error", "/src/tiny/broken.cpp:6 does not compile: \u2018undeclared_name\u2019 was not declared in this scope"),
@@ -226,7 +233,8 @@ def test_a_line_of_thousands_is_cut():
         ("/usr/include/bits/mathcalls.h(79): error: exception specification is incompatible with that of previous function \"cospi\"", "glibc_too_new"),
         ("collect2: error: ld returned 1 exit status", "link_error"),
         ("CMake Error: CMAKE_CUDA_ARCHITECTURES must be valid if set.", "unknown_architecture"),
-        ('  Target "ggml-cuda" links to:\n\n    CUDA::cuda_driver\n\n  but the target was not found.', "cuda_driver_stub_missing"),
+        ('CMake Error at a:1 (target_link_libraries):\n  Target "ggml-cuda" links to:\n\n    CUDA::cuda_driver\n\n  but the target was not found.',
+         "cuda_driver_stub_missing"),
         ("fatal: unable to access 'https://example.org/': Could not resolve host: example.org", "network"),
         ("ccache: error: failed to create temporary file for /x: Read-only file system", "ccache_failed"),
         ("nvcc fatal   : A single input file is required for a non-link phase", "compile_error"),
@@ -235,6 +243,21 @@ def test_a_line_of_thousands_is_cut():
         ("[1/2] Generating x\nninja: build stopped: subcommand failed.", "build_failed"),
         ("-- Configuring incomplete, errors occurred!", "configure_failed"),
         ("gmake: *** [Makefile:91: all] Error 2", "build_failed"),
+        ("/env/bin/ld: cannot find -lfoo: No such file or directory", "library_missing"),
+        ("ld.lld: error: unable to find library -lcuda", "cuda_driver_stub_missing"),
+        ("ld.lld: error: undefined symbol: cuMemCreate", "cuda_driver_stub_missing"),
+        ("/s/a.cu:1:10: fatal error: 'cublas_v2.h' file not found", "header_missing"),
+        ("/s/a.cu(3): catastrophic error: cannot open source file \"cublas_v2.h\"", "header_missing"),
+        ("gcc: error trying to exec 'cc1plus': execvp: No such file or directory", "compiler_missing"),
+        ("nvcc fatal   : Cannot find compiler 'g++-13' in PATH", "compiler_missing"),
+        ("nvcc error   : 'cicc' died due to signal 15 (Terminated)", "interrupted"),
+        ("c++: fatal error: Terminated signal terminated program cc1plus", "interrupted"),
+        ("nvcc fatal   : Failed to preprocess host compiler properties.", "compiler_broken"),
+        ("CMake Error at C.cmake:1 (message):\n  Failed to detect a default CUDA architecture.\n\n\n\n  Compiler output:\n\n", "compiler_broken"),
+        ('CMake Error at C.cmake:1 (message):\n  The C compiler\n\n    "/usr/bin/cc"\n\n  is not able to compile a simple test program.\n', "compiler_broken"),
+        ("/usr/bin/ld: a.so: undefined reference to `std::x@GLIBCXX_3.4.30'", "undefined_reference"),
+        ("/usr/bin/ld: a.so: undefined reference to `_ZSt9x@GLIBCXX_3.4.30'", "c_library_mismatch"),
+        ("mkdir: cannot create directory: /s is not a directory\nFAILED: x", "build_failed"),
         ("CMake Error at CMakeLists.txt:7 (foo):\n  Unknown CMake command \"foo\".\n", "configure_failed"),
     ],
 )
@@ -250,6 +273,7 @@ def test_single_lines(line, kind):
         '-- Unable to find cublas_v2.h in either "/usr/include" or "/usr/math_libs/include"',
         "a.cpp:1:1: warning: unused variable 'error'",
         "[ 10%] Building CXX object src/CMakeFiles/x.dir/error.cpp.o",
+        "CMake Warning at CMakeLists.txt:3 (message):\n  Failed to download the pages; a.cpp:1:1: error: is no error\n",
     ],
 )
 def test_what_only_sounds_like_a_failure(line):
@@ -263,6 +287,60 @@ def test_the_first_cause_wins_over_what_follows():
         "ninja: build stopped: subcommand failed.\n"
     )
     assert log.parse_build(text).failure.kind == "out_of_memory"
+
+
+def test_cmakes_messages_are_read_by_the_paragraph():
+    """Wrapped at 77 characters, among empty lines, and with another program's words inside."""
+    text = (
+        "CMake Error at /usr/share/cmake/Modules/CMakeDetermineCompilerId.cmake:838 (message):\n"
+        "  Compiling the CUDA compiler identification source file\n  \"CMakeCUDACompilerId.cu\" failed.\n\n\n\n  Build flags:\n\n\n\n  The output was:\n\n\n\n"
+        "  /usr/include/bits/mathcalls.h(91): error: exception specification is\n  incompatible with that of previous function \"sinpi\" (declared at"
+        " line 2594\n"
+        "  of /opt/cuda/include/crt/math_functions.h)\n\n     extern double sinpi (double __x) noexcept (true);\n\n\n\n"
+        "-- Configuring incomplete, errors occurred!\n"
+    )
+    failure = log.parse_build(text).failure
+    assert failure.kind == "glibc_too_new" and "sinpi" in failure.problem and "newer CUDA toolkit" in failure.remedy
+    assert failure.line == (
+        '/usr/include/bits/mathcalls.h(91): error: exception specification is incompatible with that of previous function "sinpi" (declared at line 2594'
+        " of /opt/cuda/include/crt/math_functions.h)"
+    )
+    assert failure.context[5].strip() == "/usr/include/bits/mathcalls.h(91): error: exception specification is"
+    # The same about a function that no C library brought is an ordinary error.
+    other = text.replace("/usr/include/bits/mathcalls.h", "/src/mine.h").replace("sinpi", "my_pi")
+    assert log.parse_build(other).failure.kind == "compile_error"
+
+
+def test_a_file_that_is_missing_is_no_target_that_was_renamed():
+    make = log.parse_build("make[2]: *** No rule to make target '/usr/lib/libm.a', needed by 'bin/libggml-cuda.so'.  Stop.").failure
+    ninja = log.parse_build("ninja: error: '/usr/lib/libm.a', needed by 'bin/libggml-cuda.so', missing and no known rule to make it").failure
+    for failure in (make, ninja):
+        assert failure.kind == "file_missing" and failure.problem == "/usr/lib/libm.a is missing, of which bin/libggml-cuda.so is made"
+        assert "install the package that has it" in failure.remedy and "libc6-dev" in failure.remedy
+    assert "rpc-server before build 9824" in log.parse_build("ninja: error: unknown target 'rpc-server'").failure.remedy
+    assert "9824" not in log.parse_build("make: *** No rule to make target 'llama-foo'.  Stop.").failure.remedy
+
+
+def test_a_c_library_that_does_not_match():
+    failure = log.parse_build("/env/bin/ld: libx.so: undefined reference to `expf@GLIBC_2.29'\ncollect2: error: ld returned 1 exit status").failure
+    assert failure.kind == "c_library_mismatch" and "no expf of GLIBC_2.29" in failure.problem and "sysroot_linux-64" in failure.remedy
+
+
+def test_the_compiler_to_install_is_named_with_its_version():
+    text = "/usr/bin/gcc-14: fatal error: cannot execute \u2018cc1plus\u2019: execvp: No such file or directory\n"
+    text += "nvcc fatal   : Failed to preprocess host compiler properties.\n"
+    failure = log.parse_build(text).failure
+    assert (failure.kind, failure.problem) == ("compiler_missing", "the compiler gcc-14 is there in part only: its cc1plus is missing")
+    assert "g++-14 has cc1plus" in failure.remedy
+
+
+@pytest.mark.parametrize(
+    "architecture, remedy",
+    [("compute_120", "CUDA 12.8 or newer"), ("sm_61", "CUDA 12.9 or older"), ("compute_999", "CUDA 13.0 or newer"),
+     ("compute_99", "a newer one for a newer GPU")],
+)
+def test_which_toolkit_knows_an_architecture(architecture, remedy):
+    assert remedy in log.parse_build("nvcc fatal   : Unsupported gpu architecture '%s'" % architecture).failure.remedy
 
 
 # -- the build that was meant

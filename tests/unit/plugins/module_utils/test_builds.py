@@ -7,6 +7,7 @@ from __future__ import annotations
 import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.herd.llama_cpp.plugins.filter.llama_build_choice import llama_build_choice
+from ansible_collections.herd.llama_cpp.plugins.filter.switch_targets import switch_targets
 
 
 def stamp(build_id: str, version: str, *components: str) -> dict:
@@ -72,3 +73,40 @@ def test_what_is_in_the_way_is_a_sentence(machines, wanted, said):
 def test_what_is_no_description(machines):
     with pytest.raises(AnsibleFilterError, match="cannot answer"):
         llama_build_choice(machines)
+
+
+def target(name: str, build_id: str, replaces: str, previous: str, *installed: str) -> dict:
+    return {"inventory_hostname": name, "llama_cpp_target": {
+        "id": build_id, "version": build_id, "replaces": replaces, "replaces_version": replaces, "previous": previous, "installed": list(installed)}}
+
+
+RECORDED = {"machines": {"head": {"build": "A", "version": "b1"}, "worker": {"build": "A", "version": "b1"}}}
+
+
+def back(targets: dict) -> dict:
+    return {name: (one["replaces"], one["replaces_version"], one["previous"]) for name, one in targets.items()}
+
+
+def test_a_switch_goes_back_to_what_runs():
+    targets = [target("head", "B", "A", "O", "A", "O"), target("worker", "B", "A", "O", "A", "O")]
+    assert back(switch_targets(targets, RECORDED)) == {"head": ("A", "A", "O"), "worker": ("A", "A", "O")}
+
+
+def test_after_an_interrupted_switch_all_go_back_to_what_served_last():
+    """The head was pointed at X, the worker not yet; now C shall come."""
+    targets = [target("head", "C", "X", "A", "A", "X"), target("worker", "C", "A", "O", "A", "X", "O")]
+    assert back(switch_targets(targets, RECORDED)) == {"head": ("A", "b1", ""), "worker": ("A", "A", "O")}
+
+
+def test_a_machine_that_is_new_has_what_it_has():
+    targets = [target("head", "B", "A", "", "A"), target("worker", "B", "A", "", "A"), target("new", "B", "", "")]
+    assert back(switch_targets(targets, RECORDED))["new"] == ("", "", "")
+
+
+def test_without_a_record_or_its_build_nothing_is_made_up():
+    targets = [target("head", "C", "X", "A", "A", "X"), target("worker", "C", "Y", "O", "Y", "X", "O")]
+    assert back(switch_targets(targets, {})) == back(switch_targets(targets, RECORDED)) == {"head": ("X", "X", "A"), "worker": ("Y", "Y", "O")}
+
+
+def test_machines_without_a_target_are_left_out():
+    assert switch_targets([{"inventory_hostname": "web"}], RECORDED) == {}

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 
@@ -81,3 +82,53 @@ def test_a_manifest_of_a_later_version_is_refused(bundle):
     manifest = json.loads((bundle / "bundle.json").read_text(encoding="utf-8"))
     write_manifest(str(bundle), {**manifest, "format": 2})
     assert problem(bundle).endswith("has the format 2, and this version reads format 1")
+
+
+def written(bundle, manifest):
+    """The bundle with that for its manifest, and sums that fit."""
+    text = json.dumps(manifest) if not isinstance(manifest, str) else manifest
+    (bundle / "bundle.json").write_text(text)
+    sums = [line for line in (bundle / "SHA256SUMS").read_text().splitlines() if not line.endswith("bundle.json")]
+    sums.append("%s  bundle.json" % hashlib.sha256(text.encode()).hexdigest())
+    (bundle / "SHA256SUMS").write_text("\n".join(sums) + "\n")
+
+
+MALFORMED = {
+    "no object": lambda manifest: [1],
+    "no files": lambda manifest: manifest.pop("files") and manifest,
+    "files of another kind": lambda manifest: {**manifest, "files": {"a": 1}},
+    "a file that is none": lambda manifest: {**manifest, "files": ["a"]},
+    "a file without a name": lambda manifest: {**manifest, "files": [{**manifest["files"][0], "file": 5}]},
+    "a file without a sum": lambda manifest: {**manifest, "files": [{"what": "x", "file": "b c.deb", "size_bytes": 1}]},
+    "a file whose size is a text": lambda manifest: {**manifest, "files": [{**manifest["files"][0], "size_bytes": "1"}]},
+    "a file that is of nothing": lambda manifest: {**manifest, "files": [{**manifest["files"][0], "what": None}]},
+    "about of another kind": lambda manifest: {**manifest, "about": [1]},
+    "packages of another kind": lambda manifest: {**manifest, "about": {"packages": [1]}},
+    "a model of another kind": lambda manifest: {**manifest, "about": {"model": [1]}},
+    "a model's file that is none": lambda manifest: {**manifest, "about": {"model": {"source": {}, "files": [1]}}},
+    "a model's file that is not in it": lambda manifest: {**manifest, "about": {"model": {"source": {}, "files": [{"file": "../../etc/shadow"}]}}},
+    "what stands beside of another kind": lambda manifest: {**manifest, "about": {"model": {"source": {}, "files": [], "beside": 3}}},
+    "what is too deep": lambda manifest: "[" * 100000,
+    "no text": lambda manifest: '{"format": 1, "files": [], "about": {}, "made": "\\ud800"',
+}
+
+
+@pytest.mark.parametrize("kind", MALFORMED)
+def test_a_malformed_manifest_is_a_sentence(bundle, kind):
+    written(bundle, MALFORMED[kind](json.loads((bundle / "bundle.json").read_text())))
+    assert problem(bundle).startswith(f"bundle.json in {bundle} is malformed: ")
+
+
+def test_a_manifest_with_a_model_is_accepted(bundle):
+    manifest = json.loads((bundle / "bundle.json").read_text())
+    model = {"source": {"source": "url"}, "files": [{"file": "models/a.gguf", "sha256": "0" * 64, "size_bytes": 1000}], "beside": [{}]}
+    manifest["about"] = {"model": model, "packages": {"debian-12-amd64": ["nginx"]}}
+    written(bundle, manifest)
+    assert verify(str(bundle))["about"]["model"] == model
+
+
+def test_a_bundle_without_a_model_is_accepted(bundle):
+    manifest = json.loads((bundle / "bundle.json").read_text())
+    manifest["about"] = {"model": {}, "packages": {}}
+    written(bundle, manifest)
+    assert verify(str(bundle))["about"]["model"] == {}

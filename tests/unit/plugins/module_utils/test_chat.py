@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import pathlib
 import socket
 import ssl
 import threading
@@ -14,6 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import openai
 import pytest
+import yaml
 from ansible_collections.herd.llama_cpp.plugins.module_utils._chat import (
     ChatAnswer,
     ChatError,
@@ -25,6 +27,8 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._chat import (
     quoted,
     read_completion,
 )
+
+ROOT = pathlib.Path(__file__).parents[4]
 
 # As llama-server of llama.cpp 0.5.0 answered, shortened.
 COMPLETION = {
@@ -39,6 +43,17 @@ COMPLETION = {
     "timings": {"cache_n": 26, "prompt_n": 1, "prompt_per_second": 75.7, "predicted_n": 8, "predicted_per_second": 57.4},
 }
 MODELS = {"object": "list", "data": [{"id": "smol", "object": "model", "created": 1, "owned_by": "llamacpp", "meta": {"n_embd": 576, "n_vocab": 49152}}]}
+
+
+THOUGHT_TOKENS = 430
+
+
+def thought_of(max_tokens):
+    """A model that thinks for so many tokens, as llama-server's reasoning_content says it, and then answers in eight."""
+    done = max_tokens >= THOUGHT_TOKENS + 8
+    message = {"role": "assistant", "content": "It is Paris." if done else "", "reasoning_content": "A capital. Of France, so Paris"}
+    return {**COMPLETION, "choices": [{"finish_reason": "stop" if done else "length", "index": 0, "message": message}],
+            "usage": {"completion_tokens": min(max_tokens, THOUGHT_TOKENS + 8), "prompt_tokens": 27, "total_tokens": 500}}
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -82,6 +97,8 @@ class Handler(BaseHTTPRequestHandler):
             self._send(500, {"error": {"message": "the worker\nis gone", "code": 500}})
         elif mode == "page":
             self._send(200, "hello")
+        elif mode == "thinks":
+            self._send(200, thought_of(self.server.asked.get("max_tokens", 10**9)))
         elif mode == "no_choices":
             self._send(200, {**COMPLETION, "choices": []})
         else:
@@ -123,6 +140,27 @@ def test_an_answer_with_everything_the_server_tells(server):
         "max_tokens": 9,
     }
     assert server.keys == ["Bearer right"]
+
+
+def test_a_model_that_thinks_first_has_time_for_it_by_default(server):
+    """Thinking is neither the answer nor a failure; what is short of tokens is told by the variable's name."""
+    server.mode = "thinks"
+    default = yaml.safe_load((ROOT / "roles/chat_check/defaults/main.yml").read_text(encoding="utf-8"))["chat_check_max_tokens"]
+    answer = ask(openai, request_to(server, max_tokens=default))
+    judge(answer, "Q", r"\bParis\b")
+    assert (answer.answer, answer.thinking) == ("It is Paris.", "A capital. Of France, so Paris")
+    with pytest.raises(ChatError, match="still thought when its 256 tokens were used up, .* raise max_tokens .chat_check_max_tokens.") as caught:
+        judge(ask(openai, request_to(server, max_tokens=256)), "Q", "Paris")
+    assert caught.value.kind == "empty"
+
+
+@pytest.mark.parametrize(
+    ("content", "answer", "thinking"),
+    [("<think>\nParis?\n</think>\n\nRome", "Rome", "Paris?"), ("<think>Paris", "", "Paris"), ("Say <think> aloud", "Say <think> aloud", "")],
+)
+def test_thinking_inside_the_text_is_no_answer(content, answer, thinking):
+    read = read_completion({**COMPLETION, "choices": [{"message": {"content": content}, "finish_reason": "stop"}]}, 1.0, {})
+    assert (read.answer, read.thinking) == (answer, thinking)
 
 
 def test_what_was_not_set_is_not_sent(server):
@@ -232,8 +270,8 @@ def test_what_is_no_url_is_refused(url):
         api_base(url)
 
 
-def answer_of(text, finish_reason="stop"):
-    return ChatAnswer(text, finish_reason, "m", 1, 1, 0, 1, 1.0, 1.0, 0.1, None, None)
+def answer_of(text, finish_reason="stop", thinking=""):
+    return ChatAnswer(text, thinking, finish_reason, "m", 1, 1, 0, 1, 1.0, 1.0, 0.1, None, None)
 
 
 def test_the_right_answer_passes():

@@ -15,8 +15,9 @@ import pytest
 import sparse_gguf
 from described_shapes import described, tensors_of
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils import _caches, _model
+from ansible_collections.herd.llama_cpp.plugins.module_utils import _ask, _caches, _model, _placement, _plan, _plan_ask
 
+MIB = 1 << 20
 RECORDED = Path(__file__).resolve().parents[3] / "fixtures" / "plan" / ("llama_cpp_%s.json" % _model.COMPARED_BUILD)
 
 
@@ -35,6 +36,60 @@ def test_every_device_as_llama_cpp_says(shape: str) -> None:
     for name, cluster, settings, split, rows in mine:
         found += memory_cases.problems(memory_cases.Case(name, tuple(cluster), settings, tuple(split)), described(shape), rows)
     assert not found, "\n".join(found[:20])
+
+
+def test_what_is_compared_live_has_every_shape_setting_and_sort_of_split(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("EVERY_CASE", raising=False)
+    for cluster in memory_cases.CLUSTERS:
+        every, live = list(memory_cases.cases(cluster)), [case for shape in sparse_gguf.SHAPES for case in memory_cases.live(cluster, shape)]
+        assert len(live) == len(sparse_gguf.SHAPES) <= len(every) / 10
+        assert {case.shape for case in live} == set(sparse_gguf.SHAPES)
+        assert {str(case.settings) for case in live} == {str(case.settings) for case in every}
+        # the even split, the two most lopsided ones, and others
+        assert {every.index(case) % 5 for case in live} == set(range(5))
+    monkeypatch.setenv("EVERY_CASE", "1")
+    assert [case for shape in sparse_gguf.SHAPES for case in memory_cases.live((1, 1), shape)] == list(memory_cases.cases((1, 1)))
+
+
+@functools.lru_cache(maxsize=None)
+def on_cuda() -> dict:
+    """Of the last build that met a GPU, which the recording names."""
+    return json.loads((RECORDED.parents[1] / "cuda" / "memory.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("shape", sorted(sparse_gguf.SHAPES))
+def test_every_cuda_device_as_llama_cpp_says(shape: str) -> None:
+    """Compute to the hundredth; without flash attention, and where a sliding window's quantised cache comes first, no less."""
+    mine = [item for item in on_cuda()["cases"] if item[0] == shape]
+    assert len(mine) >= 5
+    model, found = described(shape), []
+    for _name, number, split, rows in mine:
+        settings = on_cuda()["settings"][number]
+        run = _caches.RunSettings(**{"kv_unified": True, **settings})
+        bounded = not run.flash_attention or (run.type_k != "f16" and any(layer.kind.cache == 2 for layer in model.layers))
+        planned = _placement.split_memory(_plan.accounts_of(model, run), tuple(split), ["cuda"] * len(split))[0]
+        for device, (weights, kv, compute) in zip(planned, rows):
+            ours = device.compute_bytes / MIB
+            if ours < compute - 0.011 or (not bounded and ours > compute + 0.011):
+                found.append("%s %s: compute %.2f, llama.cpp %.2f" % (settings, split, ours, compute))
+            if (device.weight_bytes // MIB, device.context_bytes // MIB) != (weights, kv):
+                found.append("%s %s: %d and %d, llama.cpp %d and %d" % (
+                    settings, split, device.weight_bytes // MIB, device.context_bytes // MIB, weights, kv))
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize("shape", ["deepseek2-16b", "deepseek3-671b", "llama-8b"])
+def test_what_stand_ins_say_and_what_cuda_adds_is_what_cuda_takes(shape: str) -> None:
+    """The stand-ins' word is that of the formulas for a CPU, which equal it."""
+    (number,) = [index for index, settings in enumerate(on_cuda()["settings"]) if settings.get("type_k") == "q8_0"]
+    ((_name, _number, split, rows),) = [item for item in on_cuda()["cases"] if item[:2] == [shape, number]]
+    base = _plan.accounts_of(described(shape), _caches.RunSettings(**{"kv_unified": True, **on_cuda()["settings"][number]}))
+    on_cpus, host = _placement.split_memory(base, tuple(split), ["cpu"] * len(split))
+    figures = [_ask.Figures(d.weight_bytes // MIB, d.context_bytes // MIB, round(d.compute_bytes / MIB, 2)) for d in on_cpus]
+    asked = _plan_ask.AskedAccounts(base)
+    asked.learn(split, _ask.Answer(tuple(figures), _ask.Figures(0, 0, round(host.compute_bytes / MIB, 2))))
+    planned = _placement.split_memory(asked, tuple(split), ["cuda"] * len(split))[0]
+    assert [device.compute_bytes / MIB for device in planned] == pytest.approx([row[2] for row in rows], abs=0.02)
 
 
 def test_at_least_twelve_shapes_and_all_kinds_are_compared() -> None:

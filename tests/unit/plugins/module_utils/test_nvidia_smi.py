@@ -45,6 +45,15 @@ def test_a_current_machine_whole():
     )
 
 
+def test_a_real_machine():
+    """Total less reserved is what CUDA says the device has, 143155 MiB; used and free are of that."""
+    report = parse_xml(Finished(0, (FIXTURES / "580_h200.xml").read_text(encoding="utf-8")))
+    assert (report.driver_version, report.cuda_version, report.warning) == ("580.159.04", "13.0", "")
+    assert report.gpus == (
+        Gpu(0, "00000000:00:06.0", "NVIDIA H200", UUID % 0, 143771, 616, 527, 142630, False, (GpuProcess(1861, "/opt/llama.cpp/ggml-rpc-server", "C", 518),)),
+    )
+
+
 def test_an_old_driver_tells_less():
     report = parse_xml(printed("390_gtx580.xml"))
     assert (report.driver_version, report.cuda_version) == ("390.157", "")
@@ -117,6 +126,10 @@ def test_compute_capabilities():
         (printed("driver_not_running.txt", 9), "couldn't communicate with the NVIDIA driver. Make sure that the latest", "modprobe nvidia"),
         (printed("version_mismatch.txt", 18), "Driver/library version mismatch NVML library version: 535.183", "reboot"),
         (printed("gpu_lost.txt", 15), "GPU 0000:01:00.0: GPU is lost. Reboot the system", "Xid"),
+        (Finished(15, "Unable to determine the device handle for GPU0000:41:00.0: Unknown Error\n"), "device handle", "fell off the bus"),
+        (Finished(255, "Failed to initialize NVML: Unknown Error\n"), "Unknown Error", "/dev/nvidia*"),
+        (Finished(12, "NVIDIA-SMI couldn't find libnvidia-ml.so library in your system.\n"), "libnvidia-ml.so", "install the driver's library"),
+        (Finished(18, "Failed to initialize NVML: RM has detected an NVML/RM version mismatch.\n"), "NVML/RM", "reboot"),
         (Finished(255, "something new\n"), '"something new"', "run nvidia-smi"),
         (Finished(1, ""), "ended with code 1 and said nothing", "run nvidia-smi"),
         (Finished(0, ""), "ended with code 0 and said nothing", "run nvidia-smi"),
@@ -132,6 +145,21 @@ def test_what_goes_wrong_is_one_sentence_with_its_words(finished, quote, remedy)
     message = str(caught.value)
     assert quote in message and remedy in message
     assert "\n" not in message and len(message) < 500
+
+
+@pytest.mark.parametrize(
+    ("elements", "driver", "cuda"),
+    [
+        ("<driver_version>595.44.01</driver_version><cuda_version>Not Found</cuda_version>", "595.44.01", ""),
+        ("<driver_version>610.1.2</driver_version><cuda_version>13.3</cuda_version><kmd_version>610.1.2</kmd_version>", "610.1.2", "13.3"),
+        ("<kmd_version>620.1.2</kmd_version><cuda_umd_version>13.4</cuda_umd_version>", "620.1.2", "13.4"),
+        ("<driver_version>[N/A]</driver_version><kmd_version>620.1.2</kmd_version><cuda_version>ERR!</cuda_version>", "620.1.2", ""),
+    ],
+)
+def test_versions_are_versions_and_no_placeholders(elements, driver, cuda):
+    report = parse_xml(Finished(0, "<nvidia_smi_log>%s</nvidia_smi_log>" % elements))
+    assert (report.driver_version, report.cuda_version) == (driver, cuda)
+    assert ("libcuda" in report.warning) == ("Not Found" in elements)
 
 
 def test_characters_that_xml_forbids():

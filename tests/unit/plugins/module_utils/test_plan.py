@@ -185,11 +185,25 @@ def test_a_plan_that_does_not_fit_says_what_is_missing_and_three_ways_out() -> N
 
 def test_one_more_machine_is_as_small_as_possible() -> None:
     run = _caches.RunSettings(parallel=4, kv_unified=True)
-    request = _plan.Request(described("llama-70b-q6"), run, GUIDE[:2], "m0")
-    way = _plan._one_more_machine(request, list(GUIDE[:2]))
-    assert way is not None
+    small = (machine("m0", 3072, reserve=512), machine("m1", 2048, reserve=512))
+    request = _plan.Request(described("llama-70b-q6"), run, small, "m0")
+    way = _plan._one_more_machine(request, list(small))
+    assert way is not None and "machines" not in way, "15 devices like these are too few"
+    assert way["text"] == "one more machine with a device of %d GiB free" % (way["free_mib"] // 1024)
     for free, fits in ((way["free_mib"], True), (way["free_mib"] - 1024, False)):
-        more = GUIDE[:2] + (machine("another", free, reserve=GUIDE[0].devices[0].reserve_mib),)
+        more = small + (machine("another", free, reserve=512),)
+        assert _plan.make_plan(replace(request, machines=more, policy="most_headroom")).fits is fits
+
+
+@pytest.mark.parametrize("shape", ["llama-70b-q6", "llama-405b"])
+def test_how_many_more_machines_like_those_there_are(shape: str) -> None:
+    request = _plan.Request(described(shape), _caches.RunSettings(parallel=4, kv_unified=True), GUIDE[:2], "m0")
+    way = _plan._one_more_machine(request, list(GUIDE[:2]))
+    assert way is not None and way["like"] in ("m0", "m1")
+    like = next(m for m in GUIDE if m.name == way["like"]).devices[0]
+    assert way["text"].startswith("%d more machine%s like %s (" % (way["machines"], "" if way["machines"] == 1 else "s", way["like"]))
+    for count, fits in ((way["machines"], True), (way["machines"] - 1, False)):
+        more = GUIDE[:2] + tuple(machine("another%d" % n, like.free_mib, reserve=like.reserve_mib) for n in range(count))
         assert _plan.make_plan(replace(request, machines=more, policy="most_headroom")).fits is fits
 
 

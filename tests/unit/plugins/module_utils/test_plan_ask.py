@@ -15,11 +15,12 @@ from dataclasses import replace
 from typing import Any, Dict, List, Sequence, Tuple
 
 import pytest
+import sparse_gguf
 from described_shapes import described
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils import _ask, _caches, _model, _plan, _plan_ask
+from ansible_collections.herd.llama_cpp.plugins.module_utils import _ask, _caches, _model, _plan, _plan_ask, _plan_page, _plan_report
 from ansible_collections.herd.llama_cpp.plugins.module_utils._placement import Accounts
 
 MIB = _model.MIB
@@ -67,7 +68,7 @@ def test_formulas_that_are_right_need_one_question(shape: str) -> None:
     by_formulas = _plan.make_plan(request(model, frees))
     assert by_formulas.split is not None and plan.split is not None
     assert counts_of(plan) == counts_of(by_formulas) and abs(plan.split.headroom_mib - by_formulas.split.headroom_mib) <= 1
-    assert plan.largest_context == by_formulas.largest_context
+    assert _plan_ask.asked_context(plan, asked, table.ask) == by_formulas.largest_context and len(table.asked) == 1
 
 
 @pytest.mark.parametrize("shape", ["llama-8b", "gemma3-27b", "falcon-h1-7b"])
@@ -213,7 +214,7 @@ def test_whether_it_fits_is_said_of_the_split_that_is_planned(seed: int, unknown
         assert plan.fits == (plan.split.headroom_mib >= 0) and plan.fits == (plan.shortfall is None)
         assert truth_mib(plan, table) - 3 <= plan.split.headroom_mib <= truth_mib(plan, table)
         assert plan.shortfall is None or plan.shortfall["missing_mib"] > 0
-        assert not plan.fits or plan.largest_context >= RUN.context_size
+        assert not plan.fits or _plan_ask.asked_context(plan, asked, table.ask) >= RUN.context_size
 
 
 def test_where_nothing_fits_it_is_said_what_is_missing_where() -> None:
@@ -258,3 +259,94 @@ def test_a_running_split_stays_wherever_it_fits_if_that_is_asked_for(stay: bool,
     assert keep_split(plan, earlier, stay) == stay and counts_of(plan) == cuts
     crowded, _asked = _plan_ask.plan_by_asking(request(model, [2000, 520]), table.ask, earlier)
     assert not keep_split(crowded, earlier, stay)
+
+
+class Slow(Table):
+    """Has time for so many answers."""
+
+    answers = 0
+
+    def ask(self, counts: Sequence[int], context_size: int = 0) -> _ask.Answer:
+        if len(self.asked) >= self.answers:
+            raise _ask.OutOfTime("the time is over")
+        return super().ask(counts, context_size)
+
+
+@pytest.mark.parametrize("more_mib", [0.0, 700.0])
+def test_the_largest_context_fits_by_what_is_said_and_one_step_more_does_not(more_mib: float) -> None:
+    """With formulas that are right it is theirs, and nothing is asked for it. Without time it is less, and fits as well."""
+    model = described("llama-8b")
+    frees = [int(model.file_size_bytes / MIB / 2) + 3000] * 2
+    wanted, table = request(model, frees, "all_machines"), Table(model, RUN, more_mib)
+    plan, asked = _plan_ask.plan_by_asking(wanted, table.ask)
+    assert plan.fits and asked.agreed == (not more_mib)
+    questions, largest = len(table.asked), _plan_ask.asked_context(plan, asked, table.ask)
+    assert RUN.context_size < largest < 131072 and (len(table.asked) == questions) == asked.agreed
+    if asked.agreed:
+        return
+    for context, fits in ((largest, True), (largest + 256, False)):
+        assert (truth_mib(plan, Table(model, replace(RUN, context_size=context), more_mib)) >= 0) == fits
+    found = []
+    for answers in range(len(table.asked) - questions + 1):
+        slow = Slow(model, RUN, more_mib)
+        slow.answers = answers
+        found.append(_plan_ask.asked_context(plan, asked, slow.ask))
+    assert found == sorted(found) and found[0] == RUN.context_size and found[-1] == largest
+
+
+@pytest.mark.parametrize("unknown", [False, True])
+@pytest.mark.parametrize("answers", range(8))
+def test_when_the_time_is_over_the_plan_is_the_best_of_what_was_asked_about(answers: int, unknown: bool) -> None:
+    known = described("smollm2-135m")
+    model = replace(known, unknown=("pretended",)) if unknown else known
+    table, whole = Slow(known, RUN, 40.0), Table(known, RUN, 40.0)
+    table.answers = answers
+    wanted = request(model, [700, 700], "all_machines")
+    _plan_ask.plan_by_asking(wanted, whole.ask)
+    # a survey asks about no split that could be the plan: it has as many devices as there may be
+    fewest = next(number for number, counts in enumerate(whole.asked, 1) if len(counts) == 2)
+    assert fewest == (5 if unknown else 1)
+    if answers < fewest:
+        with pytest.raises(_ask.CannotBeAsked, match="the time is over"):
+            _plan_ask.plan_by_asking(wanted, table.ask)
+        return
+    plan, asked = _plan_ask.plan_by_asking(wanted, table.ask)
+    assert asked.complete == (answers >= len(whole.asked)) and counts_of(plan) in table.asked
+    assert plan.fits == (truth_mib(plan, whole) >= 0) and plan.fits == (plan.shortfall is None)
+
+
+def test_a_bound_stays_one_where_an_answer_about_other_layers_is_less() -> None:
+    """A plan by what was said of a running cluster is called a bound, so nothing in it may be less than one, but for what was said itself."""
+    known = described("llama-8b")
+    model, frees, cuts = replace(known, unknown=("pretended",)), [9000, 9000], (20, 13)
+    wanted = request(model, frees)
+    accounts = _plan_ask.accounts_told(wanted, earlier_plan(model, frees, cuts, Table(known, RUN)))
+    assert accounts is not None
+    bound = _plan.accounts_of(model, RUN)
+    assert accounts.device("cpu", 0, 20, False).compute_bytes < bound.device("cpu", 0, 20, False).compute_bytes, "the bound is no looser here"
+    less = [(first, end) for first in range(known.n_slots) for end in range(first + 1, known.n_slots + 1)
+            if accounts.device("cpu", first, end, False).total_bytes < bound.device("cpu", first, end, False).total_bytes]
+    assert less == [(0, 20), (20, 33)]
+
+
+@pytest.mark.parametrize("unknown", [False, True])
+def test_figures_of_a_running_split_are_llama_cpp_s_own_and_called_so(unknown: bool) -> None:
+    """Before it is asked anew: neither formulas nor a bound."""
+    facts, model = sparse_gguf.facts("smollm2-135m"), described("smollm2-135m")
+    if unknown:
+        metadata = {key.replace("llama.", "newcomer."): value for key, value in facts["metadata"].items()}
+        facts = dict(facts, metadata=dict(metadata, **{"general.architecture": "newcomer"}))
+    machines: List[Dict[str, Any]] = [{"name": "head", "ram_free_mib": 60000}]
+    machines += [{"name": "w%d" % n, "devices": [{"name": "D0", "kind": "cpu", "free_mib": 800}]} for n in range(2)]
+    options: Dict[str, Any] = {"host": "head", "policy": "all_machines", "kv_unified": True}
+    first = _plan_report.asked_plan_from_facts(facts, machines, Table(model, RUN, 3.0).ask, **options)
+    again = _plan_report.plan_from_facts(facts, machines, keep=first, **options)
+    assert again["fits"] and again["kept"]
+    assert again["figures"] == {"source": "asked", "build": "b99999", "rounds": 0, "as_formulas": False, "complete": True}
+    assert [device["asked"] for device in again["devices"]] == [device["asked"] for device in first["devices"]]
+    assert again["answer"] == first["answer"] and not again["confidence"]["bound"]
+    assert "Every figure is what llama.cpp b99999 itself says, which was asked for the running plan." in _plan_page.figures_lines(again)
+    # another split, of which nothing was said
+    machines[1]["devices"][0]["free_mib"] = 660
+    other = _plan_report.plan_from_facts(facts, machines, keep=first, **options)
+    assert other["tensor_split"] != first["tensor_split"] and other["figures"]["source"] == ("bound" if unknown else "formulas")

@@ -158,3 +158,60 @@ def test_what_the_log_does_not_say_is_unknown_and_no_problem(real: dict) -> None
 def test_nonsense_is_a_sentence(broken: Any, real: dict) -> None:
     with pytest.raises(AnsibleFilterError, match="plan_deviations filter"):
         compare(broken, real)
+
+
+@pytest.fixture
+def drafting() -> tuple[dict, dict]:
+    """A real log with a draft model on RPC1, its adapter left out on RPC0, and the plan that it would be the result of."""
+    found = log("beside_draft.txt")
+    plan = plan_of(found)
+    for entry in found["devices"]:
+        if entry["name"] == "RPC0":
+            entry["beside_mib"] = None
+    device = next(device for device in plan["devices"] if device["llama_device"] == "RPC1")
+    mib = next(int(entry["beside_mib"]) + 1 for entry in found["devices"] if entry["name"] == "RPC1")
+    device["reserve_mib"] += mib
+    device["free_mib"] += mib
+    plan["beside"] = {"parts": [{"for": "draft", "file": "d.gguf", "machine": device["machine"], "device": device["device"], "mib": mib}]}
+    return plan, found
+
+
+def test_a_draft_model_where_it_was_planned(drafting: tuple[dict, dict]) -> None:
+    result = compare(*drafting)
+    assert (result["problems"], result["warnings"], result["unknown"]) == ([], [], [])
+    part = drafting[0]["beside"]["parts"][0]
+    held = {row["machine"]: (row["planned_beside_mib"], row["beside_mib"]) for row in result["rows"]}
+    assert held[part["machine"]][0] == part["mib"] and 0 < part["mib"] - held[part["machine"]][1] <= 1
+
+
+def test_a_draft_model_elsewhere_than_planned_fails_and_says_so_of_both_devices(drafting: tuple[dict, dict]) -> None:
+    plan, found = drafting
+    part = plan["beside"]["parts"][0]
+    other = next(device for device in plan["devices"] if device["machine"] != part["machine"])
+    was, part["machine"] = part["machine"], other["machine"]
+    result = compare(plan, found)
+    assert [problem["machine"] for problem in result["problems"]] == [was] and "MiB beside the model (0 planned)" in result["problems"][0]["problem"]
+    assert result["unknown"] == ["the head's log does not tell the draft model or projector of %s on %s" % (other["llama_device"], other["machine"])]
+
+
+def test_a_draft_model_larger_than_its_bound_fails_where_it_takes_from_the_reserve(drafting: tuple[dict, dict]) -> None:
+    plan, found = drafting
+    part = plan["beside"]["parts"][0]
+    device = next(device for device in plan["devices"] if device["machine"] == part["machine"])
+    part["mib"] -= 50
+    device["reserve_mib"] -= 50
+    warned = compare(plan, found)
+    assert warned["problems"] == [] and [warning["machine"] for warning in warned["warnings"]] == [device["machine"]]
+    assert "MiB beside the model (%d planned)" % part["mib"] in warned["warnings"][0]["problem"]
+    device["free_mib"] -= 110
+    failed = compare(plan, found)
+    assert [problem["machine"] for problem in failed["problems"]] == [device["machine"]] and "reserve of 512 MiB" in failed["problems"][0]["problem"]
+
+
+def test_what_layers_take_besides_counts_against_the_margin(real: dict) -> None:
+    """Adapters, and the context of layers that draft, lie with the layers: nothing is reserved for them."""
+    plan = plan_of(real)
+    plan["devices"][0]["beside_mib"] = 150
+    assert compare(plan, real)["problems"], "150 MiB more than there is room for"
+    real["devices"][0]["beside_mib"] = 90.0
+    assert compare(plan, real)["problems"] == []

@@ -157,6 +157,15 @@ def test_a_shortfall_and_the_ways_out_are_said() -> None:
     assert all(text(way["text"]) in page for way in plan["ways_out"]) and plan["ways_out"]
 
 
+@pytest.mark.parametrize(("gpus_of_head", "own"), [(1, True), (0, False)])
+def test_a_gpu_of_the_heads_own_may_leave_work_to_its_cpu(gpus_of_head: int, own: bool) -> None:
+    them = machines(2)
+    them[0]["devices"] = them[0]["devices"][:gpus_of_head]
+    plan, _commands, page = made("llama-8b", them)
+    assert plan["confidence"]["head_gpu"] is own
+    assert ("The head has a GPU of its own" in page) is own
+
+
 def test_machines_that_are_not_needed_are_drawn_as_such() -> None:
     plan, _commands, page = made("llama-70b-q4", machines(4))
     assert plan["unused_machines"] == ["worker2", "worker3"]

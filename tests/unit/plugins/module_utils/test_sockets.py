@@ -12,6 +12,7 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._sockets import (
     SocketProcess,
     SocketsError,
     TcpSocket,
+    held_by,
     parse_ss,
     select_sockets,
 )
@@ -134,3 +135,13 @@ def test_select_by_port_and_end(match, count):
 def test_select_by_state():
     assert [s.local_port for s in select_sockets(sockets("root"), [50052, 53], states=["listening"])] == [50052, 53]
     assert select_sockets(sockets("root"), states=["abandoned"]) == [only("root", state="abandoned")]
+
+
+@pytest.mark.parametrize(("process", "unit", "is_root", "said"), [
+    (SocketProcess("python3", 7), "squatter.service", True, "python3 (pid 7, squatter.service)"),
+    (SocketProcess("python3", 7), "", False, "python3 (pid 7)"),
+    (None, "", False, "a program that only root can see"),
+    (None, "", True, "a program of another name space, such as a container's"),
+])
+def test_who_holds_a_port_in_words(process, unit, is_root, said):
+    assert held_by(process, unit, is_root) == said

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import random
 import tarfile
 from pathlib import Path
 
@@ -109,6 +110,66 @@ def test_truncated_and_not_an_archive(tmp_path: Path) -> None:
         (tmp_path / "s").write_bytes(content)
         with pytest.raises(SourceError, match="is not a whole tar archive|cannot be unpacked"):
             repack(str(tmp_path / "s"), str(tmp_path / "t"), "", "s")
+
+
+def odd_archive(path: Path, *members: tarfile.TarInfo) -> Path:
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
+        for name in ("x/CMakeLists.txt", "x/a"):
+            member = tarfile.TarInfo(name)
+            archive.addfile(member)
+        for member in members:
+            archive.addfile(member, io.BytesIO(bytes(member.size)))
+    return path
+
+
+def odd_member(name: str, kind: bytes, target: str = "", **pax: str) -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    member.type, member.linkname, member.pax_headers = kind, target, pax
+    return member
+
+
+@pytest.mark.parametrize(
+    ("members", "said"),
+    [
+        ([odd_member("x/l", tarfile.LNKTYPE, "x/none")], "s holds the link x/l to x/none, which is not in it"),
+        ([odd_member("x/l", tarfile.LNKTYPE, "x/l")], "s holds the link x/l to x/l, which is not in it"),
+        ([odd_member("x/d", tarfile.DIRTYPE), odd_member("x/l", tarfile.LNKTYPE, "x/d")], "s holds the link x/l to x/d, which is not in it"),
+        ([odd_member("x/f", tarfile.FIFOTYPE), odd_member("x/l", tarfile.LNKTYPE, "x/f")], "s holds the link x/l to x/f, which is not in it"),
+        ([odd_member("x/b", tarfile.REGTYPE, mtime="nan")], "s is not a whole tar archive"),
+        ([odd_member("x/b", tarfile.REGTYPE, mtime="inf")], "s is not a whole tar archive"),
+        ([odd_member("x/b", tarfile.REGTYPE, size="-512")], "s is not a whole tar archive"),
+        ([odd_member("x/b\x1b[31m", tarfile.SYMTYPE, "/etc")], "s holds the link x/b, which points out of it"),
+    ],
+)
+def test_odd_archives_are_refused_in_a_sentence(tmp_path: Path, members: list[tarfile.TarInfo], said: str) -> None:
+    source = odd_archive(tmp_path / "s", *members)
+    with pytest.raises(SourceError) as raised:
+        repack(str(source), str(tmp_path / "t"), "", "s")
+    assert str(raised.value).startswith(said)
+
+
+def test_a_hard_link_is_copied(tmp_path: Path) -> None:
+    source = odd_archive(tmp_path / "s", odd_member("x/l", tarfile.LNKTYPE, "x/a"))
+    repack(str(source), str(tmp_path / "t"), "", "s")
+    assert "llama.cpp/l" in names(tmp_path / "t")
+
+
+@pytest.mark.parametrize("seed", range(300))
+def test_damaged_archives_end_in_a_sentence(tmp_path: Path, seed: int) -> None:
+    """Bytes of a header are changed, and its checksum is put right where luck would have it: never a traceback."""
+    lots = random.Random(seed)
+    whole = bytearray(odd_archive(tmp_path / "s", odd_member("x/l", tarfile.LNKTYPE, "x/a"), odd_member("x/p", tarfile.REGTYPE, mtime="1.5")).read_bytes())
+    for _change in range(lots.randint(1, 4)):
+        block = 512 * lots.randrange(len(whole) // 512)
+        whole[block + lots.randrange(345)] = lots.choice([0, 32, 45, 47, 48, 55, 128, 255, lots.randrange(256)])
+        header = whole[block:block + 512]
+        header[148:156] = b" " * 8
+        whole[block + 148:block + 156] = b"%06o\0 " % sum(header)
+    (tmp_path / "s").write_bytes(whole)
+    try:
+        repack(str(tmp_path / "s"), str(tmp_path / "t"), "", "s")
+    except SourceError as error:
+        assert str(error).isprintable()
 
 
 def test_sha256(tmp_path: Path) -> None:

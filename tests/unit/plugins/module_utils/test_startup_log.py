@@ -227,7 +227,72 @@ def test_recurrent_state_counts_the_layers_without_a_cache():
     ],
 )
 def test_every_way_to_say_where_it_listens(line):
-    assert log.parse_head(line).listening_url == "http://10.0.0.1:8080"
+    assert log.parse_head(line + "\nmain: model loaded").listening_url == "http://10.0.0.1:8080"
+
+
+@pytest.mark.parametrize("listens", [
+    "main: HTTP server is listening, hostname: 10.0.0.1, port: 8080, http threads: 7",
+    'INFO [                    main] HTTP server listening | tid="1" timestamp=1 hostname="10.0.0.1" port="8080"',
+])
+def test_a_head_that_listens_before_it_loads_has_not_started(listens):
+    begin = ["build: 4400 (0123abcd) with cc", listens, "main: loading model"]
+    full = "ggml_backend_cuda_buffer_type_alloc_buffer: allocating 812.50 MiB on device 1: cudaMalloc failed: out of memory"
+    failed = log.parse_head("\n".join(begin + [full, "llama_init_from_model: failed to allocate compute buffers", "main: exiting due to model loading error"]))
+    assert (failed.listening_url, failed.failure.kind, failed.failure.problem) == (
+        None, "out_of_memory", "CUDA1 has no room for a compute buffer of 812 MiB")
+    assert log.parse_head("\n".join(begin)).listening_url is None
+    # What is overcome before the model is loaded is no failure; what comes after it can be one.
+    served = log.parse_head("\n".join(begin + [full, "main: model loaded"]))
+    assert (served.listening_url, served.failure) == ("http://10.0.0.1:8080", None)
+    assert log.parse_head("\n".join(begin + ["main: model loaded", "CUDA error: an illegal memory access was encountered"])).failure.kind == "cuda_error"
+
+
+def test_the_worker_of_another_version_is_named_wherever_the_line_stands():
+    lines = ["0.00.386.093 E RPC server version mismatch: 4.0.1", "Failed to connect to 198.51.100.7:50052"]
+    for order in (lines, lines[::-1]):
+        failure = log.parse_head("\n".join(order)).failure
+        assert (failure.kind, failure.line) == ("rpc_version_mismatch", lines[0])
+        assert failure.problem.startswith("the rpc-server at 198.51.100.7:50052 speaks RPC protocol 4.0.1")
+    alone = log.parse_head(lines[1]).failure
+    assert alone.kind == "worker_unreachable" and "firewall" in alone.remedy and "the same llama.cpp" in alone.remedy
+
+
+@pytest.mark.parametrize("number, problem, remedy", [
+    (143, "a fork's quantiser made it", "Get a file of the model that llama.cpp itself can read"),
+    (43, "does not know tensors of type 43", "Install a newer llama.cpp"),
+])
+def test_a_tensor_type_that_is_unknown(number, problem, remedy):
+    line = "gguf_init_from_reader: tensor 'blk.0.attn_q.weight' has invalid ggml type %d. should be in [0, 43)" % number
+    failure = log.parse_head(line + "\ngguf_init_from_reader: failed to read tensor info").failure
+    assert failure.kind == "model_unsupported" and problem in failure.problem and remedy in failure.remedy
+
+
+@pytest.mark.parametrize("parse, line, problem, remedy", [
+    (log.parse_head, "error: invalid argument: --rpc", "this llama-server has no RPC backend", "GGML_RPC=ON"),
+    (log.parse_head, "error: invalid argument: --rpcs", "does not know the argument --rpcs", "Remove it"),
+    (log.parse_worker, "CUDA error: device kernel image is invalid", "the driver is older than the CUDA toolkit, or", "CMAKE_CUDA_ARCHITECTURES"),
+    (log.parse_worker, "CUDA error: system not yet initialized", "NVLink", "nvidia-fabricmanager"),
+    (log.parse_worker, "CUDA error: system has unsupported display driver / cuda driver combination", "of two versions", "Reboot"),
+    (log.parse_head, "gguf_init_from_reader: failed to read key-value pairs", "cut off, damaged, or newer", "checksum"),
+    (log.parse_head, "x: GGUFv1 is no longer supported, please use a more up-to-date version", "no longer reads", "current"),
+    (log.parse_head, "x: tensor 'a' of type 31 (TYPE_Q4_0_4_4 REMOVED) has 64 elements per row, not a multiple of block size (0)",
+     "no longer reads", "current"),
+    (log.parse_head, "x: failed to open '/m/lora.gguf': No such file or directory", "there is no file /m/lora.gguf", "Correct the path"),
+    (log.parse_worker, "Invalid parameters", "rpc-server refuses its arguments", "every option has its value"),
+    (log.parse_worker, "Failed to create server socket", "cannot listen: another program", "ss -ltnp"),
+    (log.parse_head, "llama-server.service: Main process exited, code=killed, status=9/KILL", "was killed", "a stop took too long"),
+    (log.parse_head, "llama_init_from_model: quantized V cache requires flash_attn to be enabled", "needs flash attention", "f16"),
+])
+def test_no_sentence_claims_more_than_its_line_shows(parse, line, problem, remedy):
+    failure = parse(line).failure
+    assert problem in failure.problem and remedy in failure.remedy
+    assert not failure.problem.endswith((" ", ":"))
+
+
+def test_memory_that_could_not_be_locked_is_no_failure():
+    text = "warning: failed to mlock 98308096-byte buffer (after previously locking 0 bytes): Cannot allocate memory\n"
+    text += "srv  llama_server: exiting due to HTTP server error"
+    assert log.parse_head(text).failure.kind == "not_started"
 
 
 def test_layers_of_unequal_size_are_not_guessed():
@@ -259,6 +324,11 @@ HEAD_FAILURES = {
     "bad_endpoint": ("bad_endpoint", "127.0.0.2 is not an endpoint"),
     "bad_value": ("bad_argument", "--fit"),
     "compute_too_big": ("out_of_memory", "RPC0 (the worker at 127.0.0.2:50110) has no room for a compute buffer of "),
+    "cuda_kv_too_big": ("out_of_memory", "CUDA0 has no room for the 500000 MiB of KV cache"),
+    "cuda_weights_too_big": ("out_of_memory", "CUDA0 has no room for 217120 MiB of weights"),
+    "cuda_worker_aborted": ("worker_lost", "while it was in use"),
+    "cuda_worker_compute_too_big": ("out_of_memory", "RPC0 (the worker at 127.0.0.1:20429) has no room for a compute buffer of "),
+    "cuda_worker_kv_too_big_lv3": ("out_of_memory", "the worker at 127.0.0.1:20426 has no room for the 265625 MiB of KV cache"),
     "documented_b9095_worker_down": ("worker_unreachable", "192.168.1.102:50052"),
     "documented_cuda_out_of_memory": ("out_of_memory", "CUDA0 has no room for 38112 MiB of weights"),
     "host_not_here": ("cannot_listen", "203.0.113.7 port 50180"),
@@ -287,6 +357,9 @@ WORKER_FAILURES = {
     "address_not_here": ("cannot_listen", "cannot listen"),
     "bad_port": ("bad_argument", "arguments"),
     "cache_dir": ("cache_dir", "/proc/x/rpc"),
+    "cuda_named_no_gpu": ("unknown_device", "CUDA0"),
+    "cuda_no_attention_kernel": ("no_kernel", "the GPU backend has no kernel for flash attention"),
+    "cuda_no_scan_kernel": ("no_kernel", "the scan of a state space (Mamba) with this model's sizes or cache types (doesn't support d_state!=16)"),
     "documented_cuda_driver": ("driver_too_old", "driver"),
     "hostname": ("bad_address", "worker1.example"),
     "library_missing": ("library_missing", "libggml.so.0"),
@@ -357,7 +430,10 @@ def test_an_old_head_that_went_on_without_a_worker_failed_all_the_same():
         ("gguf_init_from_file: failed to open GGUF file '/m/a.gguf'", "model_not_found"),
         ("error loading model: failed to open /m/a.gguf: No such file or directory", "model_not_found"),
         ("/src/ggml-cuda.cu:97: CUDA error", "aborted"),
-        ("CUDA error: out of memory", "cuda_error"),
+        ("/src/ggml/src/ggml-cuda/getrows.cu:408: get_rows: unsupported src0 type: f64", "no_kernel"),
+        ("/src/ggml/src/ggml-cuda/fattn-common.cuh:1034: GGML_ASSERT(f16_extra.K != 0) failed", "aborted"),
+        ("/src/ggml/src/ggml-cuda/rope.cu:648: fatal error", "aborted"),
+        ("CUDA error: out of memory", "out_of_memory"),
         ("CUDA error: no kernel image is available for execution on the device", "wrong_cuda_architecture"),
         ("CUDA error: the provided PTX was compiled with an unsupported toolchain.", "driver_too_old"),
         ("/src/ggml-backend.cpp:1663: GGML_ASSERT(n_backends <= GGML_SCHED_MAX_BACKENDS) failed", "too_many_devices"),
@@ -489,6 +565,13 @@ def test_worker_with_gpus():
     assert log.check_worker(found, ["CUDA2"]).kind == "device_missing"
 
 
+def test_a_real_gpu():
+    found = worker("cuda")
+    assert [(device.name, device.description, device.total_mib, device.free_mib) for device in found.devices] == [("CUDA0", "NVIDIA H200", 143155, 142629)]
+    assert log.check_worker(found, ["CUDA0"]) is None
+    assert placed(head("cuda_local")) == {"CUDA0": (None, 4, True, 21.4, 16.0, 12.01), "CPU": (None, 0, False, 8.79, None, 6.02)}
+
+
 def test_the_guides_worker():
     found = worker("documented_guide_cuda")
     assert (found.started, found.endpoint, found.protocol_version) == (True, "192.168.1.101:50052", None)
@@ -509,7 +592,7 @@ def test_protocol_2():
 
 
 def test_a_worker_on_its_cpu_is_seen_through():
-    for name in ("cpu", "documented_guide_cpu_fallback", "documented_cuda_no_device"):
+    for name in ("cpu", "cuda_no_gpu", "documented_guide_cpu_fallback", "documented_cuda_no_device"):
         found = worker(name)
         assert found.failure is None
         assert log.check_worker(found, []) is None
@@ -525,6 +608,8 @@ def test_the_devices_there_are_belong_to_the_remedy():
 
 
 def test_a_refused_allocation_is_a_warning_of_a_worker_that_goes_on():
+    assert worker("cuda_kv_too_big").failure is None
+    assert [warning.kind for warning in worker("cuda_kv_too_big").warnings] == ["allocation_refused"]
     found = worker("allocation_refused")
     assert found.failure is None and found.warnings and {warning.kind for warning in found.warnings} == {"allocation_refused"}
 

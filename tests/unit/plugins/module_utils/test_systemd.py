@@ -244,6 +244,8 @@ def test_what_systemd_ignores_is_found_by_file_and_line():
     [
         # systemd 247's words, and a drop-in.
         (f"{UNIT}:7: Unknown key name 'A' in section 'Service', ignoring.\n", [(UNIT, 7)]),
+        # As systemd 247.3 of Debian 11 wrote it with SYSTEMD_COLORS=0 and no terminal.
+        (f"\x1b[0;1;38;5;185m{UNIT}:64: Unknown key name 'PrivateIPC' in section 'Service', ignoring.\x1b[0m\n", [(UNIT, 64)]),
         (f"{OTHER}:2: Unknown key 'A' in section [Service], ignoring.\n", [(OTHER, 2)]),
         (f"{UNIT}:7: Unknown key 'A' in section [Service], ignoring.\n" * 2, [(UNIT, 7)]),
         # Of another unit, or about something else.

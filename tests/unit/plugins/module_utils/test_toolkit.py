@@ -99,11 +99,67 @@ def test_nothing_that_fits():
 def test_drivers_that_are_too_old_or_do_not_answer():
     said = problems(plan(drivers=[{"machine": "gpu1", "driver_version": "470.57.02", "cuda_version": "11.4"}]))
     assert said == (
-        "gpu1: its NVIDIA driver 470.57.02 serves CUDA up to 11.4, and llama.cpp is built with 12.0 or newer. Update the driver to 525.60.13 or newer."
+        "gpu1: its NVIDIA driver 470.57.02 serves CUDA up to 11.4, and llama.cpp is built with 12.0 or newer. Update the driver to 525.60.13 or newer,"
+        " where there is one for its GPU: 470 is the last for Kepler (Tesla K80, GeForce 600 and 700), 390 for Fermi; such a GPU cannot be used."
     )
     assert "gpu1: its NVIDIA driver does not answer (Nvidia-smi ended with code 9)" in problems(
         plan(drivers=[{"machine": "gpu1", "error": "Nvidia-smi ended with code 9."}])
     )
+
+
+def gpus(machine, *capabilities, driver="580.95.05", cuda="13.0"):
+    return {"machine": machine, "driver_version": driver, "cuda_version": cuda, "compute_capabilities": list(capabilities)}
+
+
+@pytest.mark.parametrize(
+    "drivers, version",
+    [
+        ([gpus("p40", "6.1"), gpus("a", "8.6")], "12.4"),
+        ([gpus("a", "8.6", "7.0")], "12.4"),
+        ([gpus("a", "8.6")], "13.0"),
+        ([gpus("a", "7.5", "12.0")], "13.0"),
+        ([gpus("a", "12.0"), gpus("p40", "6.1")], "12.9"),
+        ([gpus("new", "13.7")], "13.0"),
+        ([gpus("a", "", "8.6")], "13.0"),
+    ],
+)
+def test_every_gpu_limits_the_version(drivers, version):
+    available = ["12.0.0", "12.4.1", "13.0.2"] + (["12.9.1"] if version == "12.9" else [])
+    result = plan(drivers=drivers, available=available)
+    assert (result["version"], problems(result)) == (version, "")
+
+
+def test_gpus_and_toolkits_that_do_not_know_each_other():
+    kepler = problems(plan(drivers=[gpus("k80", "3.7", driver="470.256.02", cuda="11.4"), gpus("a", "8.6")]))
+    assert kepler == (
+        "k80: its GPU of compute capability 3.7 cannot be used: CUDA 11.8 was the last to know it, and llama.cpp is built with 12.0 or newer. Leave the"
+        " machine out of the cluster, or name the architectures of the GPUs that shall work in llama_cpp_cuda_architectures."
+    )
+    assert problems(plan(drivers=[gpus("pc", "3.5", "8.6")], architectures=["86"])) == "", "an old one for the screen is nobody's business"
+    for provider, more in (("conda", {}), ("pip", {})):
+        said = problems(plan(provider, version="13.0", drivers=[gpus("p40", "6.1")], **more))
+        assert said == (
+            "p40: its GPU of compute capability 6.1 is known to CUDA up to 12.9, and cuda_toolkit_version is CUDA 13.0."
+            " Take CUDA 12.9 for the build (cuda_toolkit_version)."
+        )
+    assert problems(plan("system", {"system": SYSTEM}, drivers=[gpus("new", "12.0")])) == (
+        "new: its GPU of compute capability 12.0 is known to CUDA from 12.8 on, and the toolkit in /usr/local/cuda is CUDA 12.2.140."
+        " Take CUDA 12.8 or newer for the build (cuda_toolkit_version)."
+    )
+    assert "12.8 or newer because of its GPU (12.0) of new" in problems(plan(drivers=[gpus("new", "12.0")], available=["12.4"]))
+    assert "no newer than 12.9 because of its GPU (6.1) of p40" in problems(plan("pip", drivers=[gpus("p40", "6.1")]))
+    assert "Leave out the machine whose GPU that is" in problems(plan("pip", drivers=[gpus("p40", "6.1")]))
+    both = problems(plan(drivers=[gpus("new", "12.0"), gpus("old", "8.6", driver="550.54.14", cuda="12.4")]))
+    assert "new: its GPU of compute capability 12.0 is known to CUDA from 12.8 on, and old: its NVIDIA driver 550.54.14 serves CUDA up to 12.4." in both
+    assert "Update the driver to 570.26 or newer" in both
+
+
+def test_a_driver_that_does_not_say_what_it_serves_is_no_driver_without_limit():
+    assert plan(drivers=[gpus("a", "8.6", driver="580.65.06", cuda="")], available=["12.9", "13.0", "13.5"])["version"] == "13.0"
+    assert plan(drivers=[gpus("a", "8.6", driver="620.10.01", cuda="")], available=["13.0", "13.5"])["version"] == "13.0"
+    assert plan(drivers=[gpus("a", "8.6", driver="", cuda="13.4")], available=["13.0", "13.4", "13.5"])["version"] == "13.4"
+    assert "a: it has GPUs, and its NVIDIA driver does not say its version" in problems(plan(drivers=[gpus("a", "8.6", driver="", cuda="")]))
+    assert plan(drivers=[gpus("a", "8.6", driver="595.1.2", cuda="Not Found")])["version"] == "13.0"
 
 
 # -- the identity

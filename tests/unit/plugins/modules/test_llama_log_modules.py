@@ -52,7 +52,8 @@ def test_a_failed_start_fails_with_one_message(capsys):
     result = run(llama_startup_log, capsys, path=log_file("head/worker_down"), kind="head")
     assert result["failed"] is True
     assert result["msg"] == (
-        "No rpc-server answers at 127.0.0.9:50110. Start the worker there first, and check that its firewall lets this machine in."
+        "No rpc-server answers at 127.0.0.9:50110. Start the worker there first, and check that its firewall lets this machine in and that both"
+        " have the same llama.cpp."
         " The log says: /src/llama.cpp/ggml/src/ggml-rpc/ggml-rpc.cpp:547: Failed to connect to 127.0.0.9:50110"
     )
     assert result["failure"]["kind"] == "worker_unreachable"

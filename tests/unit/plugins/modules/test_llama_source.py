@@ -4,10 +4,14 @@
 
 from __future__ import annotations
 
+import base64
 import functools
 import hashlib
 import http.server
 import json
+import os
+import resource
+import signal
 import subprocess
 import sys
 import tarfile
@@ -93,6 +97,171 @@ def test_git_without_that_tag(capsys, tmp_path, repository) -> None:
     assert result["failed"]
     assert result["msg"] == "The llama.cpp source is not to be had: %s has no tag, branch or commit b999." % repository[0]
     assert list((tmp_path / "c").iterdir()) == []
+
+
+class GitServer(http.server.ThreadingHTTPServer):
+    """git's own http-backend behind a password, or a server that redirects to another one."""
+
+    daemon_threads = True
+
+    def __init__(self, root: Path, password: str = "", elsewhere: str = "") -> None:
+        super().__init__(("127.0.0.1", 0), GitHandler)
+        self.root, self.password, self.elsewhere = root, password, elsewhere
+        self.authorized: list[str] = []
+        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+
+    @property
+    def host(self) -> str:
+        return "127.0.0.1:%d" % self.server_port
+
+
+class GitHandler(http.server.BaseHTTPRequestHandler):
+    server: GitServer
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        given = self.headers.get("Authorization")
+        if given:
+            self.server.authorized.append(given)
+        expected = "Basic " + base64.b64encode(self.server.password.encode()).decode()
+        if self.server.elsewhere:
+            self.send_response(302)
+            self.send_header("Location", self.server.elsewhere + self.path)
+            self.end_headers()
+        elif self.server.password and given != expected:
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", 'Basic realm="git"')
+            self.end_headers()
+        else:
+            self.backend()
+
+    do_POST = do_GET
+
+    def backend(self) -> None:
+        path, _mark, query = self.path.partition("?")
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        environment = {
+            **os.environ, "GIT_PROJECT_ROOT": str(self.server.root), "GIT_HTTP_EXPORT_ALL": "1", "PATH_INFO": path, "QUERY_STRING": query,
+            "REQUEST_METHOD": self.command, "CONTENT_TYPE": self.headers.get("Content-Type", ""), "CONTENT_LENGTH": str(len(body)),
+            "HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding", ""), "GIT_PROTOCOL": self.headers.get("Git-Protocol", ""),
+        }
+        environment.pop("GIT_TRACE", None)
+        done = subprocess.run(["git", "http-backend"], input=body, env=environment, stdout=subprocess.PIPE, check=True)
+        head, _empty, answer = done.stdout.partition(b"\r\n\r\n")
+        headers = [line.split(": ", 1) for line in head.decode().split("\r\n")]
+        self.send_response(int(dict(headers).get("Status", "200").split()[0]))
+        for name, value in headers:
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(answer)
+
+
+PASSWORD = "PasswordOfTheOperator"
+
+
+@pytest.fixture
+def git_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where git writes every command line that it runs."""
+    path = tmp_path / "trace"
+    monkeypatch.setenv("GIT_TRACE", str(path))
+    # Nothing of whoever runs the tests.
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return path
+
+
+@pytest.mark.parametrize("user", ["operator:" + PASSWORD, PASSWORD, PASSWORD + ":x-oauth", "operator:%40" + PASSWORD])
+def test_a_password_in_a_git_url_is_in_no_command_line(capsys, tmp_path, repository, git_trace, user) -> None:
+    password = user.replace("%40", "@")
+    server = GitServer(tmp_path, password if ":" in user else user + ":")
+    dest = tmp_path / "c" / "s.tar.gz"
+    url = "http://%s@%s/tree/.git" % (user if ":" in user else user + ":", server.host)
+    result = run(capsys, type="git", url=url, version="b123", dest=str(dest))
+    assert result.get("commit") == repository[1], result
+    assert server.authorized
+    assert "remote-http" in git_trace.read_text(), "git wrote no trace"
+    assert PASSWORD not in git_trace.read_text()
+    assert [path.name for path in dest.parent.iterdir()] == ["s.tar.gz"]
+
+
+def test_a_password_in_a_git_url_goes_to_no_other_server(capsys, tmp_path, repository, git_trace) -> None:
+    thief = GitServer(tmp_path, "who:knows")
+    server = GitServer(tmp_path, elsewhere="http://%s" % thief.host)
+    url = "http://operator:%s@%s/tree/.git" % (PASSWORD, server.host)
+    result = run(capsys, type="git", url=url, version="b123", dest=str(tmp_path / "s.tar.gz"))
+    assert result["failed"] and result["msg"].startswith("The llama.cpp source is not to be had: git could not fetch b123 from http://127.0.0.1:")
+    assert thief.authorized == []
+    assert PASSWORD not in result["msg"]
+
+
+def test_a_git_url_with_a_query_is_refused(capsys, tmp_path) -> None:
+    result = run(capsys, type="git", url="http://127.0.0.1:9/x.git?token=" + PASSWORD, version="b1", dest=str(tmp_path / "s.tar.gz"))
+    assert result["msg"] == (
+        "The llama.cpp source is not to be had: http://127.0.0.1:9/x.git has a query, which git would show in the list of processes;"
+        " give user and password before the host instead.")
+
+
+def move_the_tag(tree: Path) -> str:
+    (tree / "src" / "a.cpp").write_text("int evil;\n", encoding="utf-8")
+    for arguments in (["commit", "-qam", "y"], ["tag", "-f", "-a", "-m", "moved", "b123"]):
+        subprocess.run([*GIT, *arguments], cwd=tree, check=True, stdout=subprocess.DEVNULL)
+    return subprocess.run([*GIT, "rev-parse", "HEAD"], cwd=tree, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+
+
+def test_a_tag_that_was_moved_is_named(capsys, tmp_path, tree, repository) -> None:
+    url, commit = repository
+    dest = tmp_path / "c" / "s.tar.gz"
+    assert run(capsys, type="git", url=url, version="b123", commit=commit, dest=str(dest))["commit"] == commit
+    dest.unlink()
+    moved = move_the_tag(tree)
+    result = run(capsys, type="git", url=url, version="b123", commit=commit, dest=str(dest))
+    assert result["msg"] == "The llama.cpp source is not to be had: b123 of %s is the commit %s now, and not %s." % (url, moved, commit)
+    assert list(dest.parent.iterdir()) == []
+    assert run(capsys, type="git", url=url, version="b123", dest=str(dest))["commit"] == moved
+
+
+def test_an_archive_that_is_there_has_to_be_of_that_commit(capsys, tmp_path, repository) -> None:
+    dest = tmp_path / "s.tar.gz"
+    run(capsys, type="git", url=repository[0], version="b123", dest=str(dest))
+    result = run(capsys, type="git", url=repository[0], version="b123", commit="1" * 40, dest=str(dest))
+    assert result["msg"] == "The llama.cpp source is not to be had: %s, which was fetched before, is of the commit %s, and not %s." % (
+        dest, repository[1], "1" * 40)
+
+
+def in_a_process(arguments: dict[str, object]) -> dict[str, object]:
+    """The module in a process of its own, which a limit on its files holds for."""
+    script = "from ansible_collections.herd.llama_cpp.plugins.modules.llama_source import main\nmain()\n"
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys; sys.path[:0] = %r\nfrom ansible.module_utils.testing import patch_module_args\nwith patch_module_args(%r):\n    %s"
+         % (sys.path, arguments, script.replace("\n", "\n    "))],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=120, check=False,
+        preexec_fn=lambda: signal.signal(signal.SIGXFSZ, signal.SIG_DFL))
+    assert done.stdout.strip().startswith("{"), done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("kind", ["git", "archive"])
+def test_a_source_without_end_is_not_fetched(tmp_path, tree, archive, repository, server, kind) -> None:
+    (tree / "big").write_bytes(os.urandom(3 << 20))
+    if kind == "git":
+        for arguments in (["add", "-A"], ["commit", "-qm", "z"], ["tag", "-f", "b123"]):
+            subprocess.run([*GIT, *arguments], cwd=tree, check=True, stdout=subprocess.DEVNULL)
+        given, place = {"url": repository[0], "version": "b123"}, repository[0]
+    else:
+        archive[0].write_bytes(os.urandom(3 << 20))
+        place = server + "/x-1.tar.gz"
+        given = {"url": place + "?sig=" + PASSWORD, "sha256": archive[1]}
+    result = in_a_process({"type": kind, "dest": str(tmp_path / "c" / "s.tar.gz"), "max_mib": 2, **given})
+    assert result["msg"] == "The llama.cpp source is not to be had: what comes from %s is larger than 2 MiB (max_mib)." % place
+    assert list((tmp_path / "c").iterdir()) == []
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
+
+
+def test_a_signature_in_an_archives_url_is_in_no_message(capsys, tmp_path, archive, server) -> None:
+    for path, digest in (("/none.tar.gz", "0" * 64), ("/x-1.tar.gz", "0" * 64)):
+        result = run(capsys, type="archive", url=server + path + "?sig=" + PASSWORD, sha256=digest, dest=str(tmp_path / "s.tar.gz"))
+        assert server + path in result["msg"] and PASSWORD not in result["msg"]
 
 
 def test_archive_file(capsys, tmp_path, archive) -> None:

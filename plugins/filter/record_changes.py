@@ -1,0 +1,141 @@
+# -*- coding: utf-8 -*-
+# Copyright: (c) 2026, herd.llama_cpp contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: record_changes
+short_description: Which machines are no longer what they were in a cluster
+version_added: 0.1.0
+author:
+  - herd.llama_cpp contributors (@herd)
+description:
+  - Compares what is on each machine and what the records say with the groups of the inventory.
+  - A machine in neither group is named only where a record says that it was one of this cluster's.
+options:
+  _input:
+    description:
+      - The variables of every machine of the inventory, as C(hostvars) has them, with what M(herd.llama_cpp.cluster_record_info) returned as
+        C(cluster_record_seen).
+    type: list
+    elements: dict
+    required: true
+  heads:
+    description: The machines of the group C(llama_host).
+    type: list
+    elements: str
+    required: true
+  workers:
+    description: The machines of the group C(llama_rpc).
+    type: list
+    elements: str
+    required: true
+  forget:
+    description: Machines that left and are not to be named any more, separated by commas.
+    type: str
+    default: ""
+"""
+
+EXAMPLES = r"""
+- name: Note what goes
+  ansible.builtin.set_fact:
+    changes: >-
+      {{ groups['all'] | map('extract', hostvars) | list
+         | herd.llama_cpp.record_changes(groups['llama_host'], groups['llama_rpc']) }}
+"""
+
+RETURN = r"""
+_value:
+  description: What is to be done before the machines serve as the inventory says.
+  type: dict
+  contains:
+    remove:
+      description: The parts that a machine has and should not have, by machine.
+      type: dict
+      sample: {worker2: [worker]}
+    teardown:
+      description: The same for a teardown, which leaves a machine none of its roles.
+      type: dict
+      sample: {head: [head], worker1: [worker], worker2: [worker]}
+    words:
+      description: What a teardown takes from each machine, in words.
+      type: dict
+      sample: {head: "head: llama-server"}
+    left:
+      description: Machines that are no longer in the inventory, as the record has them.
+      type: dict
+      sample: {}
+    former:
+      description: Names and addresses of the machines whose llama-server goes.
+      type: list
+      elements: str
+      sample: []
+    unseen:
+      description: Machines that should be cleaned and could not be looked at.
+      type: list
+      elements: str
+      sample: []
+    renew:
+      description: Whether the head has no record, so that another machine may know the workers' keys.
+      type: bool
+      sample: false
+    text:
+      description: All of it as lines for a person, empty where nothing changes.
+      type: str
+      sample: "worker2 has rpc-server, which the inventory no longer says. playbooks/deploy.yml removes it."
+"""
+
+import dataclasses
+import typing as t
+
+from ansible.errors import AnsibleFilterError
+
+from ansible_collections.herd.llama_cpp.plugins.module_utils import _members
+from ansible_collections.herd.llama_cpp.plugins.module_utils._record import RecordError, record_of
+
+
+def _seen(machine: t.Mapping[str, t.Any]) -> _members.Seen:
+    found = machine.get("cluster_record_seen") or {}
+    record = found.get("record")
+    return _members.Seen(
+        parts=list(found.get("parts") or []),
+        record=record_of(record) if record else None,
+        host=str(machine.get("ansible_host") or ""),
+        reached=found.get("parts") is not None,
+    )
+
+
+def record_changes(machines: t.Any, heads: t.Any, workers: t.Any, forget: str = "") -> t.Dict[str, t.Any]:
+    """Return what goes, who left, and what a teardown takes."""
+    if isinstance(machines, (str, bytes, t.Mapping)) or not isinstance(machines, t.Iterable):
+        raise AnsibleFilterError("The record_changes filter takes a list of machines' variables.")
+    try:
+        seen = {machine["inventory_hostname"]: _seen(machine) for machine in machines}
+    except RecordError as error:
+        raise AnsibleFilterError("record_changes: %s." % error) from error
+    found = _members.changes(seen, list(heads), list(workers), [name.strip() for name in str(forget).split(",")])
+    lines = ["%s: it was part of this cluster and cannot be reached, so that what it has stays there." % name for name in found.unseen]
+    teardown = _members.to_remove(seen, list(heads), list(workers))
+    return {
+        "remove": found.remove,
+        "teardown": teardown,
+        "words": {name: "".join(_members.removal_lines({name: parts})) for name, parts in teardown.items()},
+        "left": {name: dataclasses.asdict(member) for name, member in found.left.items()},
+        "unseen": found.unseen,
+        "former": _members.former_heads(seen, found.remove),
+        "renew": found.renew,
+        "text": "\n".join(
+            ["%s, which the inventory no longer says. playbooks/deploy.yml removes it." % line for line in _members.removal_lines(found.remove, " has ")]
+            + lines
+            + _members.left_lines(found.left)
+        ),
+    }
+
+
+class FilterModule:
+    """Filter of the herd.llama_cpp collection."""
+
+    def filters(self) -> t.Dict[str, t.Callable[..., t.Any]]:
+        return {"record_changes": record_changes}

@@ -1,0 +1,61 @@
+# Copyright: (c) 2026, herd.llama_cpp contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Let llama-server read a command line and do nothing else.
+
+With ``--help`` it reads all arguments, and all variables of its environment, before it prints its usage and ends with 0 (common/arg.cpp of
+llama.cpp b11434, common_params_parse). One that it does not take ends it with 1 and a line that begins with "error". No model is opened.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from typing import Dict, List, Mapping, Optional, Sequence
+
+# What reaches out to the workers, or names their devices, while it is read: who serves a head must not be spoken to. By their number of values.
+_REACHING: Dict[str, int] = {
+    "--rpc": 1, "-dev": 1, "--device": 1, "-devd": 1, "--device-draft": 1, "--spec-draft-device": 1, "-mmdev": 1, "--mmproj-device": 1,
+    "-ot": 1, "--override-tensor": 1, "-otd": 1, "--override-tensor-draft": 1, "--spec-draft-override-tensor": 1,
+}
+_REACHING_VARIABLES = re.compile(r"LLAMA_ARG_(?:SPEC_DRAFT_)?(?:RPC|(?:MMPROJ_)?DEVICE(?:_DRAFT)?|OVERRIDE_TENSOR(?:_DRAFT)?)$")
+_ERROR = re.compile(r"error(?:: | while handling (?:argument )?)(.*)")
+_SECONDS = 60.0
+
+
+def readable_arguments(arguments: Sequence[str]) -> List[str]:
+    """Of a command line what can be read without anybody being reached."""
+    kept: List[str] = []
+    words = iter(arguments)
+    for word in words:
+        name, has_value, _value = word.partition("=")
+        if name not in _REACHING:
+            kept.append(word)
+        elif not has_value:
+            for _number in range(_REACHING[name]):
+                next(words, None)
+    return kept
+
+
+def refusal(returncode: int, output: str) -> str:
+    """Why llama-server does not take its arguments, by what it printed; empty where it takes them, or ended for a reason that is none of theirs."""
+    if returncode == 0:
+        return ""
+    for line in output.splitlines():
+        found = _ERROR.match(line)
+        if found:
+            return found.group(1).strip()
+    return ""
+
+
+def refused_arguments(binary: str, arguments: Sequence[str], environment: Mapping[str, str], user: Optional[int] = None, group: Optional[int] = None,
+                      groups: Sequence[int] = ()) -> str:
+    """What ``refusal`` says of a command line. Raises OSError and subprocess.SubprocessError where it cannot be run."""
+    variables = {name: value for name, value in environment.items() if not _REACHING_VARIABLES.match(name)}
+    # Which devices the machine has is no matter here, and they may be in use.
+    variables.update(PATH="/usr/bin:/bin", LC_ALL="C.UTF-8", CUDA_VISIBLE_DEVICES="", GGML_VK_VISIBLE_DEVICES="")
+    as_user = {} if user is None else {"user": user, "group": group, "extra_groups": list(groups)}
+    # First: after a last argument that lacks its value it would be that value, and llama-server would serve.
+    run = subprocess.run([binary, "--help", *readable_arguments(arguments)], env=variables, cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                         stderr=subprocess.STDOUT, timeout=_SECONDS, check=False, **as_user)  # type: ignore[call-overload]
+    return refusal(run.returncode, run.stdout.decode("utf-8", "replace"))

@@ -1,0 +1,125 @@
+# -*- coding: utf-8 -*-
+# Copyright: (c) 2026, herd.llama_cpp contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The configuration of a machine's services as it was, in one archive, and back.
+
+It holds keys, so that it is for root alone. What is no part of a snapshot did not exist when it was taken, and goes when it is put back.
+"""
+
+from __future__ import annotations
+
+import glob
+import io
+import json
+import os
+import shutil
+import stat
+import tarfile
+import typing as t
+
+#: All that the roles rpc_server, llama_server and watchdog write and that decides how their services run.
+PATTERNS = (
+    "etc/llama-rpc-server", "etc/llama-server", "etc/llama-watchdog", "usr/local/lib/llama-server", "usr/local/lib/llama-watchdog",
+    "etc/systemd/system/llama-*.*", "etc/systemd/system/*.wants/llama-*.*", "etc/systemd/system/nftables.service.d/llama-*.conf",
+)
+UNITS = "units.json"
+
+
+class SnapshotError(Exception):
+    """The archive cannot be used. One sentence without its final full stop."""
+
+
+def files(root: str = "/") -> t.List[str]:
+    """What there is of the configuration by now, directories before what is in them, relative to ``root``."""
+    found: t.List[str] = []
+    for pattern in PATTERNS:
+        for path in sorted(glob.glob(os.path.join(root, pattern))):
+            found.append(path)
+            if os.path.isdir(path) and not os.path.islink(path):
+                found += [os.path.join(top, name) for top, dirs, names in os.walk(path) for name in sorted(dirs + names)]
+    return [os.path.relpath(path, root) for path in found]
+
+
+def take(archive: str, units: t.Sequence[str], root: str = "/") -> None:
+    """Write the configuration and the names of the units that run into an archive, in one step."""
+    os.makedirs(os.path.dirname(archive), mode=0o755, exist_ok=True)
+    new = archive + ".new"
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "wb") as stream:
+        with tarfile.open(fileobj=stream, mode="w") as tar:
+            text = json.dumps(list(units)).encode()
+            entry = tarfile.TarInfo(UNITS)
+            entry.size = len(text)
+            tar.addfile(entry, io.BytesIO(text))
+            for name in files(root):
+                tar.add(os.path.join(root, name), arcname=name, recursive=False)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(new, archive)
+
+
+def put_back(archive: str, root: str = "/") -> t.List[str]:
+    """Make the configuration what it was, and return the units that ran."""
+    try:
+        with tarfile.open(archive) as tar:
+            # Ours, and with links to absolute paths, as systemd makes them.
+            tar.extraction_filter = lambda member, path: member  # type: ignore[attr-defined]
+            members = {member.name: member for member in tar.getmembers()}
+            units = json.load(t.cast(t.IO[bytes], tar.extractfile(UNITS)))
+            for name in reversed(files(root)):
+                if name not in members:
+                    _remove(os.path.join(root, name))
+            for name, member in members.items():
+                if name == UNITS:
+                    continue
+                path = os.path.join(root, name)
+                if os.path.lexists(path) and not (member.isdir() and os.path.isdir(path)):
+                    _remove(path)
+                os.makedirs(os.path.dirname(path), exist_ok=True)
+                tar.extract(member, root, numeric_owner=True)
+    except (tarfile.TarError, KeyError, ValueError) as error:
+        raise SnapshotError("%s is not whole (%s)" % (archive, error)) from error
+    return [str(unit) for unit in units]
+
+
+def differs(archive: str, root: str = "/") -> bool:
+    """Whether the configuration is another than it was, by names, kinds, modes and contents."""
+    try:
+        with tarfile.open(archive) as tar:
+            members = {member.name: member for member in tar.getmembers() if member.name != UNITS}
+            return set(members) != set(files(root)) or any(not _same(tar, member, os.path.join(root, name)) for name, member in members.items())
+    except tarfile.TarError as error:
+        raise SnapshotError("%s is not whole (%s)" % (archive, error)) from error
+
+
+def _same(tar: tarfile.TarFile, member: tarfile.TarInfo, path: str) -> bool:
+    here = os.lstat(path)
+    if member.issym():
+        return os.path.islink(path) and os.readlink(path) == member.linkname
+    if stat.S_IMODE(here.st_mode) != member.mode or member.isdir() != stat.S_ISDIR(here.st_mode):
+        return False
+    if not member.isfile():
+        return True
+    with open(path, "rb") as stream:
+        return stream.read() == t.cast(t.IO[bytes], tar.extractfile(member)).read()
+
+
+def _remove(path: str) -> None:
+    if os.path.isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path)
+    else:
+        os.unlink(path)
+
+
+def forget(archive: str) -> bool:
+    """Remove the archive, and its directory where nothing else is in it; whether there was one."""
+    try:
+        os.unlink(archive)
+    except FileNotFoundError:
+        return False
+    try:
+        os.rmdir(os.path.dirname(archive))
+    except OSError:
+        # Something else is in it.
+        pass
+    return True

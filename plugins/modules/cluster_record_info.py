@@ -1,0 +1,131 @@
+#!/usr/bin/python
+# -*- coding: utf-8 -*-
+# Copyright: (c) 2026, herd.llama_cpp contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: cluster_record_info
+short_description: What a machine is in a cluster, and what its record says
+version_added: 0.1.0
+author:
+  - herd.llama_cpp contributors (@herd)
+description:
+  - Reads the record that a deployment leaves on the head when an answer has proved it, and looks which parts of a cluster are installed on
+    the machine. Needs no special rights.
+  - For a head that was deployed before there were records it works out the same from the service unit and the plan.
+options:
+  path:
+    description: Where the record is.
+    type: path
+    default: /etc/llama.cpp/cluster.json
+  machine:
+    description: The machine's name in the inventory, for the record of a head that has none.
+    type: str
+    required: true
+extends_documentation_fragment:
+  - herd.llama_cpp.changes_nothing
+seealso:
+  - module: herd.llama_cpp.cluster_record
+"""
+
+EXAMPLES = r"""
+- name: Read what the head serves
+  herd.llama_cpp.cluster_record_info:
+    machine: "{{ inventory_hostname }}"
+  register: known
+
+- name: Say which model that is
+  ansible.builtin.debug:
+    msg: "{{ known.record.model.path }}"
+  when: known.record
+"""
+
+RETURN = r"""
+record:
+  description: The record, empty where there is none that can be read.
+  returned: always
+  type: dict
+  sample:
+    schema: 1
+    head: head
+    machines:
+      head: {roles: [head], connection: {host: 192.168.1.100}, build: 0123456789abcdef, version: b11434, instances: []}
+    model: {path: /var/lib/llama.cpp/models/model.gguf, files: [], beside: {}}
+    plan: {}
+    settings: {url: "http://192.168.1.100:8080"}
+    left: {}
+    written: "2026-11-29T22:10:00Z"
+deduced:
+  description: Whether it was worked out from other files, because the deployment is older than records are.
+  returned: always
+  type: bool
+  sample: false
+problem:
+  description: Why a record that is there cannot be read, as one sentence with what to do. Empty when nothing is wrong.
+  returned: always
+  type: str
+  sample: ""
+parts:
+  description: What is installed on the machine, C(head), C(worker) or both.
+  returned: always
+  type: list
+  elements: str
+  sample: [head]
+"""
+
+import os
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.herd.llama_cpp.plugins.module_utils._record import HEAD, PATH, REMEDY, WORKER, RecordError, deduced, plain, read
+
+UNITS = "/etc/systemd/system"
+# What an interrupted removal leaves last counts as much as the unit.
+PARTS = {
+    HEAD: ("%s/llama-server.service" % UNITS, "/etc/llama-server"),
+    WORKER: ("%s/llama-rpc-server@.service" % UNITS, "/etc/llama-rpc-server"),
+}
+
+
+def text_of(path):
+    """The text of a file, empty where it is not there."""
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as stream:
+            return stream.read()
+    except FileNotFoundError:
+        return ""
+
+
+def look(path, machine):
+    """The record that is there, or what can be told without."""
+    text = text_of(path)
+    if text:
+        return {"record": plain(read(text)), "deduced": False}
+    record = deduced(
+        machine, text_of("%s/llama-server.service" % UNITS), text_of("/etc/llama-server/model.json"), text_of(os.path.join(os.path.dirname(path), "plan.json"))
+    )
+    return {"record": plain(record) if record else {}, "deduced": record is not None}
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={"path": {"type": "path", "default": PATH}, "machine": {"type": "str", "required": True}},
+        supports_check_mode=True,
+    )
+    path, machine = module.params["path"], module.params["machine"]
+    found = {"record": {}, "deduced": False, "problem": ""}
+    found["parts"] = [part for part, marks in PARTS.items() if any(map(os.path.exists, marks))]
+    try:
+        found.update(look(path, machine))
+    except RecordError as error:
+        found["problem"] = "%s: the record %s cannot be used: %s. %s." % (machine, path, error, REMEDY)
+    except OSError as error:
+        found["problem"] = "%s: %s cannot be read: %s. Let everyone read it, or become root." % (machine, error.filename or path, error.strerror)
+    module.exit_json(changed=False, **found)
+
+
+if __name__ == "__main__":
+    main()

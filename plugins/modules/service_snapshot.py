@@ -1,0 +1,140 @@
+#!/usr/bin/python
+# -*- coding: utf-8 -*-
+# Copyright: (c) 2026, herd.llama_cpp contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: service_snapshot
+short_description: Keep the configuration of a machine's services, and put it back
+version_added: 0.1.0
+author:
+  - herd.llama_cpp contributors (@herd)
+description:
+  - Keeps the units, settings and keys of this collection's services on a machine, with which of them ran, before they are changed, and puts all
+    of it back where the change failed. Builds and models are no part of it.
+options:
+  path:
+    description: The archive. It holds keys, and only root may read it.
+    type: path
+    default: /etc/llama.cpp/before.tar
+  state:
+    description:
+      - V(present) keeps what there is, unless an archive is there already, which an interrupted run left and which is older and better.
+      - V(restored) puts it back and restarts the units of O(units) that ran; the others of these are stopped. Where there is no archive, nothing is
+        done.
+      - V(compared) only says whether the configuration is another than the archive's.
+      - V(absent) removes the archive.
+    type: str
+    choices: [present, compared, restored, absent]
+    default: present
+  units:
+    description: Shell-style patterns of the units that V(restored) starts, so that workers run before their head.
+    type: list
+    elements: str
+    default: ["llama-*"]
+attributes:
+  check_mode:
+    description: In check mode nothing is written, removed or started.
+    support: full
+  diff_mode:
+    description: There is nothing to show; what is kept are secrets.
+    support: none
+"""
+
+EXAMPLES = r"""
+- name: Keep the configuration before it is changed
+  herd.llama_cpp.service_snapshot:
+
+- name: Put the workers' configuration back, and run them
+  herd.llama_cpp.service_snapshot:
+    state: restored
+    units: ["llama-rpc-*"]
+"""
+
+RETURN = r"""
+differs:
+  description: Whether the configuration is another than the one that is kept.
+  returned: O(state=compared)
+  type: bool
+  sample: false
+started:
+  description: The units that were restarted.
+  returned: O(state=restored)
+  type: list
+  elements: str
+  sample: [llama-rpc-server@0.service]
+"""
+
+import fnmatch
+import os
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.herd.llama_cpp.plugins.module_utils._snapshot import SnapshotError, differs, forget, put_back, take
+
+KINDS = (".service", ".socket", ".path")
+
+
+def running(module):
+    """The units of this collection that are active."""
+    command = ["systemctl", "list-units", "--plain", "--no-legend", "--full", "--state=active,activating,reloading", "llama-*"]
+    lines = module.run_command(command, check_rc=True)[1].splitlines()
+    return [line.split()[0] for line in lines if line.split() and line.split()[0].endswith(KINDS)]
+
+
+def restore(module, path, patterns):
+    """Put the files back, and have run what ran."""
+    units = put_back(path)
+    module.run_command(["systemctl", "daemon-reload"], check_rc=True)
+
+    def chosen(names):
+        return [name for name in names if any(fnmatch.fnmatch(name, pattern) for pattern in patterns)]
+
+    surplus = chosen(set(running(module)) - set(units))
+    if surplus:
+        module.run_command(["systemctl", "stop"] + sorted(surplus))
+    # What sockets and paths start is started by them.
+    wanted = chosen(units)
+    by_others = [unit for unit in wanted if unit.endswith(".service") and unit.replace(".service", ".socket") in wanted]
+    wanted = [unit for unit in wanted if unit not in by_others]
+    if by_others:
+        module.run_command(["systemctl", "stop"] + by_others)
+    if wanted:
+        module.run_command(["systemctl", "restart"] + wanted, check_rc=True)
+    return wanted
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={
+            "path": {"type": "path", "default": "/etc/llama.cpp/before.tar"},
+            "state": {"type": "str", "choices": ["present", "compared", "restored", "absent"], "default": "present"},
+            "units": {"type": "list", "elements": "str", "default": ["llama-*"]},
+        },
+        supports_check_mode=True,
+    )
+    path, state = module.params["path"], module.params["state"]
+    # A copy that is gone when the run has ended is no change of the machine.
+    result = {"changed": state == "restored" and os.path.exists(path)}
+    if not module.check_mode:
+        try:
+            if state == "present" and not os.path.exists(path):
+                take(path, running(module))
+            elif state == "restored":
+                result["started"] = restore(module, path, module.params["units"]) if os.path.exists(path) else []
+            elif state == "compared":
+                result["differs"] = os.path.exists(path) and differs(path)
+            elif state == "absent":
+                forget(path)
+        except SnapshotError as error:
+            module.fail_json(msg="%s." % error)
+        except OSError as error:
+            module.fail_json(msg="%s: %s." % (error.filename or path, error.strerror))
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+# Copyright: (c) 2026, herd.llama_cpp contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The record as the modules write and read it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from playbook_run import ROOT
+
+RECORD = {
+    "head": "head",
+    "machines": {"head": {"roles": ["head"], "connection": {"host": "192.0.2.10"}, "build": "a", "version": "b1"}},
+    "model": {"path": '/m/100%20 $x "q" \\ \u00a0.gguf'},
+}
+
+
+def module(name: str, path: Path, *options: str, **arguments: object) -> dict:
+    """What a module returned, by its name without the collection's."""
+    command = [str(Path(sys.executable).parent / "ansible"), "-i", "head,", "-c", "local", "-e", f"ansible_python_interpreter={sys.executable}", "head",
+               "-m", f"herd.llama_cpp.{name}", "-a", json.dumps({"path": str(path), **arguments}), *options]
+    environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1", "ANSIBLE_CALLBACK_RESULT_FORMAT": "json"}
+    said = subprocess.run(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False).stdout
+    return json.loads(said.rpartition("=> ")[2])
+
+
+def test_it_is_written_once_read_back_and_removed(tmp_path):
+    path = tmp_path / "llama.cpp" / "cluster.json"
+    assert module("cluster_record", path, "--check", record=RECORD)["changed"] and not path.exists()
+    assert module("cluster_record", path, record=RECORD)["changed"]
+    assert path.stat().st_mode & 0o777 == 0o644
+    assert not module("cluster_record", path, record=RECORD)["changed"], "only the time would differ"
+    found = module("cluster_record_info", path, machine="head")
+    assert found["record"]["model"]["path"] == RECORD["model"]["path"]
+    assert (found["deduced"], found["problem"], found["parts"]) == (False, "", [])
+    assert module("cluster_record", path, state="absent")["changed"] and not path.parent.exists()
+    assert not module("cluster_record", path, state="absent")["changed"]
+
+
+@pytest.mark.parametrize(("text", "why"), [("{", "it is not whole"), ('{"schema": 9}', "a newer version of this collection")])
+def test_one_that_cannot_be_used_is_said_and_written_anew(tmp_path, text, why):
+    path = tmp_path / "cluster.json"
+    path.write_text(text, encoding="utf-8")
+    found = module("cluster_record_info", path, machine="head")
+    assert found["record"] == {} and found["problem"].startswith(f"head: the record {path} cannot be used: ") and why in found["problem"]
+    assert "playbooks/deploy.yml" in found["problem"]
+    assert module("cluster_record", path, record=RECORD)["changed"]
+    assert module("cluster_record_info", path, machine="head")["problem"] == ""
+
+
+def test_what_is_no_record_is_not_written(tmp_path):
+    said = module("cluster_record", tmp_path / "cluster.json", record={"head": "x"})
+    assert said["msg"] == "The record cannot be written: record.machines is missing."
+    assert not (tmp_path / "cluster.json").exists()

@@ -1,0 +1,94 @@
+# Copyright: (c) 2026, herd.llama_cpp contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A wrong argument is found by the installed llama-server itself, without a model, a worker or a port.
+
+    pytest tests/integration/test_server_arguments.py
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from ansible_collections.herd.llama_cpp.plugins.module_utils import _argument_check
+
+ROOT = Path(__file__).absolute().parents[2]
+PLAY = """
+- name: Look at the arguments
+  hosts: all
+  gather_facts: false
+  tasks:
+    - name: Run that part of the role
+      ansible.builtin.include_role:
+        name: herd.llama_cpp.llama_server
+        tasks_from: arguments
+"""
+SOUND = ["--model", "/nowhere/model.gguf", "--host", "/nowhere/api.sock", "--threads-http", "72", "--ctx-size", "8192", "--n-gpu-layers", "all", "--timeout", "3600",
+         "--no-webui", "--fit", "off", "--flash-attn", "on", "-lv", "4"]
+
+
+@pytest.mark.parametrize(("arguments", "environment", "says"), [
+    ([], {}, ""),
+    (["--temp", "0.2", "--no-kv-offload"], {}, ""),
+    (["--no-mmapp"], {}, "invalid argument: --no-mmapp"),
+    (["--ctx-size", "many"], {}, '"--ctx-size": stoi'),
+    (["--flash-attn", "perhaps"], {}, '"--flash-attn": error: unknown value for --flash-attn: \'perhaps\''),
+    (["--chat-template-file", "/nowhere"], {}, '"--chat-template-file": error: failed to open file \'/nowhere\''),
+    (["--temp"], {}, "expected value for argument"),
+    (["--alias"], {}, "expected value for argument"),
+    ([], {"LLAMA_ARG_CTX_SIZE": "many"}, 'environment variable "LLAMA_ARG_CTX_SIZE": stoi'),
+    ([], {"LLAMA_ARG_RPC": "127.0.0.1:1", "LLAMA_ARG_DEVICE": "RPC0"}, ""),
+])
+def test_what_it_does_not_take_is_said_in_its_own_words(llama_cpp_bin: Path, arguments: list[str], environment: dict[str, str], says: str) -> None:
+    began = time.monotonic()
+    said = _argument_check.refused_arguments(str(llama_cpp_bin / "llama-server"), [*SOUND, *arguments], environment)
+    assert said == says if not says else says in said
+    assert time.monotonic() - began < 10
+
+
+def test_no_worker_is_spoken_to(llama_cpp_bin: Path) -> None:
+    """A worker that serves another head would end of it."""
+    with socket.create_server(("127.0.0.1", 0)) as worker:
+        worker.settimeout(0.2)
+        command = [*SOUND, "--rpc", "127.0.0.1:%d" % worker.getsockname()[1], "--device", "RPC0"]
+        assert _argument_check.refused_arguments(str(llama_cpp_bin / "llama-server"), [*command, "--tensor-split", "3", "--override-tensor", "x=RPC0"], {}) == ""
+        with pytest.raises(socket.timeout):
+            worker.accept()
+        # Without leaving it out it would be: this test can fail.
+        with subprocess.Popen([str(llama_cpp_bin / "llama-server"), *command, "--help"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+            worker.settimeout(10)
+            worker.accept()[0].close()
+            process.kill()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="it needs root")
+def test_a_file_that_its_user_cannot_read_is_one_that_it_does_not_take(llama_cpp_bin: Path, tmp_path: Path) -> None:
+    template = tmp_path / "template.jinja"
+    template.write_text("x", encoding="utf-8")
+    binary, command = str(llama_cpp_bin / "llama-server"), [*SOUND, "--chat-template-file", str(template)]
+    assert _argument_check.refused_arguments(binary, command, {}) == ""
+    if os.access(binary, os.X_OK) and all(folder.stat().st_mode & 1 for folder in Path(binary).resolve().parents):
+        assert "failed to open file" in _argument_check.refused_arguments(binary, command, {}, 65534, 65534)
+
+
+def test_the_role_stops_with_a_sentence_where_it_does_not(llama_cpp_bin: Path, tmp_path: Path) -> None:
+    hosts = {"sound": {}, "wrong": {"llama_server_extra_args": ["--tempp", "1"]}, "bare": {"llama_server_user": "nobody-yet", "llama_server_extra_args": ["--tempp"]}}
+    (tmp_path / "hosts.json").write_text(json.dumps({"all": {"hosts": hosts, "vars": {
+        "ansible_connection": "local", "ansible_python_interpreter": sys.executable, "llama_server_model": "/nowhere/model.gguf",
+        "llama_server_address": "127.0.0.1", "llama_server_bin_dir": str(llama_cpp_bin), "llama_server_user": "root",
+        "llama_server_rpc_endpoints": ["127.0.0.1:1"], "llama_server_devices": ["RPC0"]}}}), encoding="utf-8")
+    (tmp_path / "play.yml").write_text(PLAY, encoding="utf-8")
+    run = subprocess.run(
+        [str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(tmp_path / "hosts.json"), str(tmp_path / "play.yml")],
+        env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "playbooks" / "collections"),
+             "ANSIBLE_NOCOLOR": "1"}, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    recap = {line.split()[0]: line for line in run.stdout.partition("PLAY RECAP")[2].splitlines()[1:] if line.strip()}
+    assert {name: "failed=1" in recap[name] for name in hosts} == {"sound": False, "wrong": True, "bare": False}, run.stdout
+    assert f"wrong: {llama_cpp_bin}/llama-server does not take its arguments: invalid argument: --tempp." in " ".join(run.stdout.split()), run.stdout
+    assert all("changed=0" in line for line in recap.values())

@@ -1,0 +1,44 @@
+# Copyright: (c) 2026, herd.llama_cpp contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""No playbook leaves out what belongs together and then looks as if it had succeeded. No machine is reached."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from playbook_run import ROOT, run_playbook
+
+PARTS = {"whole.yml", "lab.yml", "from_bundle.yml", "running.yml", "leaving.yml", "services.yml", "switch.yml"}
+STARTED = sorted(path.name for path in (ROOT / "playbooks").glob("*.yml") if path.name not in PARTS)
+BY_PIECES = ["plan.yml", "preflight.yml", "status.yml", "teardown.yml"]
+
+
+@pytest.fixture
+def inventory(tmp_path: Path) -> Path:
+    """A head and two workers that nobody can reach: nothing listens there."""
+    away = {"ansible_host": "127.0.0.1", "ansible_port": 9, "ansible_connection": "ssh"}
+    groups = {"llama_host": {"hosts": {"head": away}}, "llama_rpc": {"hosts": {"w1": away, "w2": away}}}
+    path = tmp_path / "hosts.yml"
+    path.write_text(yaml.safe_dump({"all": {"children": groups}}), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("playbook", STARTED)
+def test_tags_that_would_leave_everything_out_are_refused(playbook, inventory):
+    run = run_playbook(playbook, inventory, "--tags", "rpc_server")
+    assert run.rc != 0 and run.says("Nothing was done", "no tags, and --tags rpc_server would leave out all of it"), run.output[-2000:]
+    assert run.changed == 0
+
+
+@pytest.mark.parametrize("playbook", [name for name in STARTED if name not in BY_PIECES])
+def test_a_part_of_the_machines_is_refused(playbook, inventory):
+    run = run_playbook(playbook, inventory, "--limit", "w1")
+    assert run.rc != 0 and run.says("Nothing was done: --limit leaves out the head head and w2"), run.output[-2000:]
+    assert "firewall" not in run.output.lower() and run.changed == 0
+
+
+def test_a_teardown_of_one_machine_asks(inventory):
+    run = run_playbook("teardown.yml", inventory, "--limit", "w1")
+    assert run.rc != 0 and run.says("Nothing was removed (w1: rpc-server). Answer yes, or run it with"), run.output[-2000:]

@@ -1,0 +1,29 @@
+# Copyright: (c) 2026, herd.llama_cpp contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is left of a command line when it is only read. What llama-server says of one: tests/integration/test_server_arguments.py."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.herd.llama_cpp.plugins.module_utils import _argument_check
+
+
+@pytest.mark.parametrize(("given", "kept"), [
+    (["--rpc", "10.0.0.1:50052", "--temp", "1"], ["--temp", "1"]),
+    (["--rpc=10.0.0.1:50052", "-dev=RPC0", "--temp=1"], ["--temp=1"]),
+    (["--temp", "1", "--device"], ["--temp", "1"]),
+    (["--alias", "--rpc-like", "-ot", "x=RPC0", "-mmdev", "RPC1"], ["--alias", "--rpc-like"]),
+])
+def test_what_reaches_the_workers_is_left_out(given, kept):
+    assert _argument_check.readable_arguments(given) == kept
+
+
+@pytest.mark.parametrize(("returncode", "output", "says"), [
+    (0, "error: of no consequence", ""),
+    (1, "error: invalid argument: --x\n", "invalid argument: --x"),
+    (1, 'warning: no GPU\nerror while handling argument "--ctx-size": stoi\n\nusage:\n', '"--ctx-size": stoi'),
+    (127, "/opt/x/llama-server: error while loading shared libraries: libx.so\n", ""),
+    (-11, "", ""),
+])
+def test_only_a_refusal_is_one(returncode, output, says):
+    assert _argument_check.refusal(returncode, output) == says

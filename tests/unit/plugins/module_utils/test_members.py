@@ -1,0 +1,89 @@
+# Copyright: (c) 2026, herd.llama_cpp contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which machines are no longer what they were."""
+
+from __future__ import annotations
+
+from ansible_collections.herd.llama_cpp.plugins.filter.record_changes import record_changes
+from ansible_collections.herd.llama_cpp.plugins.module_utils._members import cleaning_command
+from ansible_collections.herd.llama_cpp.plugins.module_utils._record import Member, Model, Record, plain
+
+HOSTS = {"head": "192.0.2.10", "w1": "192.0.2.11", "w2": "192.0.2.12"}
+
+
+def record(head: str = "head", workers: tuple = ("w1", "w2"), left: tuple = ()) -> dict:
+    machines = {head: Member(["head"], {"host": HOSTS[head]})}
+    machines.update({name: Member(["worker"], {"host": HOSTS[name]}) for name in workers})
+    return plain(Record(head, machines, Model("/m"), left={name: Member(["worker"], {"host": HOSTS[name]}) for name in left}))
+
+
+def seen(name: str, *parts: str, says: dict | None = None, host: str = "") -> dict:
+    return {"inventory_hostname": name, "ansible_host": host or HOSTS.get(name, name), "cluster_record_seen": {"parts": list(parts), "record": says or {}}}
+
+
+def test_a_cluster_that_is_as_the_inventory_says():
+    found = record_changes([seen("head", "head", says=record()), seen("w1", "worker"), seen("w2", "worker")], ["head"], ["w1", "w2"])
+    assert (found["remove"], found["left"], found["renew"], found["text"]) == ({}, {}, False, "")
+
+
+def test_bare_machines():
+    found = record_changes([seen("head"), seen("w1")], ["head"], ["w1"])
+    assert (found["remove"], found["renew"], found["text"]) == ({}, True, "")
+
+
+def test_head_and_worker_swapped():
+    found = record_changes([seen("head", "head", says=record()), seen("w1", "worker"), seen("w2", "worker")], ["w1"], ["head", "w2"])
+    assert found["remove"] == {"head": ["head"], "w1": ["worker"]}
+    assert found["renew"] and found["former"] == ["192.0.2.10", "head"]
+    assert found["teardown"] == {"head": ["head", "worker"], "w1": ["head", "worker"], "w2": ["worker"]}
+
+
+def test_a_worker_that_is_only_in_the_inventory_by_now():
+    found = record_changes([seen("head", "head", says=record()), seen("w1", "worker"), seen("w2", "worker")], ["head"], ["w1"])
+    assert found["remove"] == {"w2": ["worker"]} and not found["renew"]
+    assert found["text"] == "w2 has rpc-server, which the inventory no longer says. playbooks/deploy.yml removes it."
+
+
+def test_a_former_head_in_neither_group_is_known_by_its_record():
+    found = record_changes([seen("head", "head", says=record()), seen("w1", "worker"), seen("w2", "worker")], ["w1"], ["w2"])
+    assert found["remove"] == {"head": ["head"], "w1": ["worker"]}
+
+
+def test_another_clusters_machines_are_left_alone():
+    HOSTS.update(other="192.0.2.20", elsewhere="192.0.2.21")
+    machines = [seen("head", "head", says=record()), seen("w1", "worker"), seen("w2", "worker"),
+                seen("other", "head", says=record("other", ("elsewhere",))), seen("elsewhere", "worker"), seen("web")]
+    found = record_changes(machines, ["head"], ["w1", "w2"])
+    assert (found["remove"], found["left"], found["unseen"]) == ({}, {}, [])
+    assert sorted(found["teardown"]) == ["head", "w1", "w2"]
+
+
+def test_a_machine_that_left_the_inventory_is_named_until_it_is_forgotten_or_back():
+    machines = [seen("head", "head", says=record()), seen("w1", "worker")]
+    found = record_changes(machines, ["head"], ["w1"])
+    assert list(found["left"]) == ["w2"] and "rpc-server" in found["text"] and "-i 192.0.2.12," in found["text"]
+    later = [seen("head", "head", says=record(workers=("w1",), left=("w2",))), seen("w1", "worker")]
+    assert list(record_changes(later, ["head"], ["w1"])["left"]) == ["w2"]
+    assert record_changes(later, ["head"], ["w1"], "x, w2")["left"] == {}
+    assert record_changes([*later, seen("w2", "worker")], ["head"], ["w1", "w2"])["left"] == {}
+
+
+def test_a_machine_under_another_name_has_not_left():
+    found = record_changes([seen("head", "head", says=record()), seen("w1", "worker"), seen("new", "worker", host="192.0.2.12")], ["head"], ["w1", "new"])
+    assert (found["left"], found["remove"]) == ({}, {})
+
+
+def test_a_former_worker_that_cannot_be_reached_is_named():
+    away = {"inventory_hostname": "w2", "ansible_host": "192.0.2.12", "cluster_record_seen": {"unreachable": True}}
+    found = record_changes([seen("head", "head", says=record()), seen("w1", "worker"), away], ["head"], ["w1"])
+    assert found["unseen"] == ["w2"] and "cannot be reached" in found["text"]
+
+
+def test_an_inventory_of_no_group_is_of_machines_that_left():
+    assert record_changes([seen("192.0.2.12", "worker"), seen("web")], [], [])["teardown"] == {"192.0.2.12": ["worker"]}
+
+
+def test_a_command_is_quoted_for_the_shell():
+    known = {"host": "192.0.2.12", "port": "2222", "user": "ubuntu", "key_file": "/home/me/my key"}
+    assert cleaning_command("w2", Member(["worker"], known)) == (
+        "ansible-playbook playbooks/teardown.yml -i 192.0.2.12, -u ubuntu --private-key '/home/me/my key' -e ansible_port=2222")

@@ -1,0 +1,73 @@
+# Copyright: (c) 2026, herd.llama_cpp contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The configuration of services, kept and put back."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from ansible_collections.herd.llama_cpp.plugins.module_utils._snapshot import SnapshotError, differs, files, forget, put_back, take
+
+
+def state(root: Path) -> dict:
+    """Every file below, with all that matters of it."""
+    return {name: (os.lstat(root / name).st_mode, os.readlink(root / name) if os.path.islink(root / name) else (root / name).is_file() and
+            (root / name).read_text(encoding="utf-8")) for name in files(str(root))}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    units = tmp_path / "etc" / "systemd" / "system"
+    (units / "multi-user.target.wants").mkdir(parents=True)
+    (units / "llama-server.service").write_text("old", encoding="utf-8")
+    (units / "ssh.service").write_text("not ours", encoding="utf-8")
+    (units / "multi-user.target.wants" / "llama-server.service").symlink_to("/etc/systemd/system/llama-server.service")
+    keys = tmp_path / "etc" / "llama-server" / "rpc-keys"
+    keys.mkdir(parents=True, mode=0o700)
+    (keys / "w1").write_text("key", encoding="utf-8")
+    (keys / "w1").chmod(0o600)
+    return tmp_path
+
+
+def test_it_is_as_it_was(root):
+    before, archive = state(root), str(root / "kept" / "before.tar")
+    take(archive, ["llama-server.service"], str(root))
+    assert os.stat(archive).st_mode & 0o777 == 0o600
+    units = root / "etc" / "systemd" / "system"
+    assert not differs(archive, str(root))
+    (units / "llama-server.service").write_text("new", encoding="utf-8")
+    assert differs(archive, str(root))
+    (units / "llama-rpc-server@.service").write_text("new", encoding="utf-8")
+    (units / "multi-user.target.wants" / "llama-server.service").unlink()
+    (root / "etc" / "llama-rpc-server").mkdir()
+    (root / "etc" / "llama-rpc-server" / "tls-key").write_text("new", encoding="utf-8")
+    (root / "etc" / "llama-server" / "rpc-keys" / "w1").unlink()
+    (root / "etc" / "llama-server" / "rpc-keys" / "w1").mkdir()
+    assert put_back(archive, str(root)) == ["llama-server.service"]
+    assert state(root) == before and not differs(archive, str(root))
+    (root / "etc" / "llama-server" / "rpc-keys" / "w1").chmod(0o644)
+    assert differs(archive, str(root)) and put_back(archive, str(root)) and state(root) == before
+    assert (units / "ssh.service").read_text(encoding="utf-8") == "not ours"
+    assert forget(archive) and not forget(archive) and not (root / "kept").exists()
+
+
+def test_a_machine_on_which_nothing_was_is_bare_again(root):
+    archive = str(root / "kept" / "before.tar")
+    empty = root / "bare"
+    empty.mkdir()
+    take(archive, [], str(empty))
+    (empty / "etc" / "llama-server").mkdir(parents=True)
+    (empty / "etc" / "llama-server" / "api-key").write_text("x", encoding="utf-8")
+    assert put_back(archive, str(empty)) == [] and files(str(empty)) == []
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive"])
+def test_half_an_archive_is_refused(root, content):
+    archive = root / "before.tar"
+    archive.write_bytes(content)
+    before = state(root)
+    with pytest.raises(SnapshotError, match="not whole"):
+        put_back(str(archive), str(root))
+    assert state(root) == before

@@ -1,0 +1,70 @@
+# Copyright: (c) 2026, herd.llama_cpp contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the role virtual_lab says of an inventory before it makes anything."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+SPEC = importlib.util.spec_from_file_location("virtual_lab_code", Path(__file__).parents[3] / "roles" / "virtual_lab" / "files" / "lab.py")
+lab = importlib.util.module_from_spec(SPEC)
+sys.modules[SPEC.name] = lab
+SPEC.loader.exec_module(lab)
+
+LAB = {"name": "herd", "network": "198.18.0.0/24", "cache_dir": "/cache", "mirror": "", "packages": ["sudo", "dbus"]}
+MACHINE = {"name": "alpha", "address": "198.18.0.10", "user": "debian", "sudo": "password", "ssh_port": 22, "suite": "bookworm"}
+
+
+def said(*machines: dict) -> str:
+    return "; ".join(" ".join(one) for one in lab.inventory_problems({**LAB, "machines": [{**MACHINE, **machine} for machine in machines]}))
+
+
+@pytest.mark.parametrize("name", ["alpha", "worker-2.lab", "gpu0.site.example", "0a"])
+def test_names_that_an_inventory_has(name):
+    assert said({"name": name, "ssh_port": 2222, "user": "ada", "suite": "trixie", "sudo": "nopasswd"}) == ""
+
+
+@pytest.mark.parametrize(("machine", "words"), [
+    ({"name": "worker_2"}, "worker_2 is no name for a machine of the lab use"),
+    ({"name": "-a"}, "-a is no name"),
+    ({"name": "a..b"}, "a..b is no name"),
+    ({"name": "a" * 43}, "is no name"),
+    ({"address": "198.18.0.1"}, "set its virtual_lab_address"),
+    ({"address": "alpha.example"}, "has the address 'alpha.example', which is no free one of 198.18.0.0/24"),
+    ({"user": "Ada Lovelace"}, "alpha: Ada Lovelace is no name for a user set its ansible_user"),
+    ({"sudo": "never"}, "alpha: virtual_lab_sudo is never set it to password or nopasswd"),
+    ({"ssh_port": 70000}, "alpha: 70000 is no port for SSH set its ansible_port"),
+    ({"suite": "../x"}, "alpha: ../x is no release of Debian set its virtual_lab_suite"),
+])
+def test_what_cannot_be_made_is_named(machine, words):
+    assert words in said(machine)
+
+
+def test_each_machine_has_an_address_of_its_own():
+    assert "alpha and beta have the same address" in said({}, {"name": "beta"})
+
+
+def test_machines_have_different_names_on_this_computer():
+    names = [lab.nspawn_name(LAB, name) for name in ("alpha", "worker-1.lab", "worker-2.lab", "worker")]
+    assert len(set(names)) == 4 and all(len(name) <= 12 for name in names), names
+
+
+def test_an_image_is_named_for_what_is_in_it():
+    named = {lab.image_of(one, suite) for one in (LAB, {**LAB, "mirror": "http://m"}, {**LAB, "packages": ["sudo"]}) for suite in ("trixie", "bookworm")}
+    assert len(named) == 6
+    assert lab.image_of({**LAB, "packages": ["dbus", "sudo"]}, "trixie") == lab.image_of(LAB, "trixie")
+
+
+@pytest.mark.skipif(not shutil.which("apt-get"), reason="needs this computer's own apt")
+def test_another_release_is_looked_for_where_this_computer_finds_its_own():
+    sources = lab.apt_sources("bullseye", "")
+    if not sources:
+        pytest.skip("this computer's apt knows no mirror of Debian")
+    assert set(sources) <= {"bullseye", "bullseye-updates", "bullseye-security"}
+    assert sources["bullseye"].startswith("http")
