@@ -78,9 +78,9 @@ _OUTPUT = re.compile(_FROM + r"([!-~]+) +output buffer size = +([0-9.]+) MiB")
 # common/fit.cpp, common_fit_params
 _MEASURED = re.compile(_FROM + r"fitting params to free memory took")
 _FAILED = re.compile(_FROM + r"encountered an error while trying to fit params to free device memory: (.*)")
-# common/arg.cpp, common_params_parse
+# common/arg.cpp, common_params_parse. It is written at once, and may come after the beginning of a line that the log's own thread writes.
 _NO_FIT = re.compile(r"^error: invalid argument: --fit\b")
-_REFUSED = re.compile(r"^error(?:: | while handling argument )(.*(?:argument|\").*)")
+_REFUSED = re.compile(r"^(?:[0-9.]+ [EWID] +)?error(?:: | while handling argument )(.*(?:argument|\").*)")
 # roles/llama_cpp/files/measure.c
 _NO_MEASURE = re.compile(r"^E measure: the (?:libraries|compute buffers) ")
 # common/common.cpp, common_params_print_info

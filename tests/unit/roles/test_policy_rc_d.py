@@ -50,6 +50,11 @@ def test_it_forbids_while_somebody_installs_and_not_after_that(policy: Path) -> 
         # The control node is gone, or the power of it: nothing was cleaned up.
         subprocess.run(["kill", "-KILL", "--", f"-{installing.pid}"], check=True)
         assert installing.wait(10) == -signal.SIGKILL
+        # What it started holds the lock until it has ended, too.
+        deadline = time.monotonic() + 10
+        while not asked_without_trace(lock):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
     assert asked(policy) == 0
     assert not policy.exists()
 

@@ -73,6 +73,12 @@ def test_the_gpu_that_it_is_not_shown_is_no_reason(line: str) -> None:
     assert _ask.Asker._why(lines, "no table") == "llama-server cannot load this model: " + line  # noqa: SLF001
 
 
+def test_what_it_refuses_may_come_after_the_beginning_of_another_line() -> None:
+    """Its log is written by a thread of its own."""
+    lines = ["0.00.001.234 W error while handling argument \"--ctx-size\": stoi", "", "DEPRECATED: argument '--ctx-size' specified multiple times"]
+    assert _ask.Asker._why(lines, "no table") == "llama-server does not take its arguments: \"--ctx-size\": stoi"  # noqa: SLF001
+
+
 def test_buffers_in_the_heads_own_ram_are_the_heads_and_those_of_its_gpu_are_not() -> None:
     """Whatever the device is called; llama.cpp's names for a device of the head's own: CUDA0, and CUDA_Host for RAM it may read."""
     lines = [line.replace("RPC1", "CUDA0") for line in lines_of("two_devices")]
