@@ -13,7 +13,7 @@ version_added: 0.1.0
 author:
   - herd.llama_cpp contributors (@herd)
 description:
-  - Keeps the text of each task with M(herd.llama_cpp.show_text#module) and O(herd.llama_cpp.show_text#module:at_end), and prints the last one when the run
+  - Keeps the text of each task with M(herd.llama_cpp.show_text) and O(herd.llama_cpp.show_text#module:at_end), and prints the last one when the run
     is over, below the recap.
   - Prints nothing where a machine failed or was out of reach, because the failure is then the last word.
   - Where it is not enabled, such a task prints its text at once.

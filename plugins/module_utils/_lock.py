@@ -110,7 +110,8 @@ def release(path: str, own: Run) -> bool:
 
 def refusal(machine: str, held: Run, here: str) -> str:
     """Why a second run stops, as one sentence or two."""
-    text = "%s: %s is changing this cluster with %s since %s, so nothing was changed. Wait until that run has ended" % (machine, held.who, held.what, held.since)
+    text = "%s: %s is changing this cluster with %s since %s, so nothing was changed. Wait until that run has ended" % (
+        machine, held.who, held.what, held.since)
     if held.computer == here:
         return "%s (process %d on this computer)." % (text, held.process)
     return "%s. If it was broken off and will not go on, run this again with -e cluster_record_break_lock=true." % text

@@ -408,7 +408,7 @@ def figures_lines(plan: Mapping) -> t.List[str]:
     if not sure.get("bound"):
         return more + ["The figures are formulas, compared with llama.cpp %s. Once llama.cpp is built it is asked itself." % sure["llama_cpp_version"]]
     return more + ["KV cache and compute buffers are upper bounds, not llama.cpp's own figures: %s. Once llama.cpp is built it is asked, which makes them"
-            " exact." % "; ".join(str(reason) for reason in sure["unknown"])]
+                   " exact." % "; ".join(str(reason) for reason in sure["unknown"])]
 
 
 def sureness(plan: Mapping) -> t.List[str]:

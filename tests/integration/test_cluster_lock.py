@@ -51,7 +51,7 @@ class Operators:
 
     def wait(self) -> dict:
         """Until a run is noted, and which."""
-        for _ in range(600):
+        for _attempt in range(600):
             if self.path.exists() and self.path.read_text(encoding="utf-8"):
                 return json.loads(self.path.read_text(encoding="utf-8"))
             time.sleep(0.1)

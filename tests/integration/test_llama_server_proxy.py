@@ -216,7 +216,8 @@ def test_the_keys_are_for_nginx_alone(proxy: Proxy) -> None:
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="it needs systemd-analyze")
 def test_systemd_understands_its_unit(proxy: Proxy) -> None:
-    told = subprocess.run(["systemd-analyze", "verify", "--man=no", str(proxy.folder / "llama-server-proxy.service")], capture_output=True, text=True, check=False)
+    unit = str(proxy.folder / "llama-server-proxy.service")
+    told = subprocess.run(["systemd-analyze", "verify", "--man=no", unit], capture_output=True, text=True, check=False)
     assert (told.returncode, told.stderr) == (0, "")
 
 

@@ -29,7 +29,8 @@ PLAY = """
         name: herd.llama_cpp.llama_server
         tasks_from: arguments
 """
-SOUND = ["--model", "/nowhere/model.gguf", "--host", "/nowhere/api.sock", "--threads-http", "72", "--ctx-size", "8192", "--n-gpu-layers", "all", "--timeout", "3600",
+SOUND = ["--model", "/nowhere/model.gguf", "--host", "/nowhere/api.sock", "--threads-http", "72",
+         "--ctx-size", "8192", "--n-gpu-layers", "all", "--timeout", "3600",
          "--no-webui", "--fit", "off", "--flash-attn", "on", "-lv", "4"]
 
 
@@ -57,7 +58,8 @@ def test_no_worker_is_spoken_to(llama_cpp_bin: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as worker:
         worker.settimeout(0.2)
         command = [*SOUND, "--rpc", "127.0.0.1:%d" % worker.getsockname()[1], "--device", "RPC0"]
-        assert _argument_check.refused_arguments(str(llama_cpp_bin / "llama-server"), [*command, "--tensor-split", "3", "--override-tensor", "x=RPC0"], {}) == ""
+        assert _argument_check.refused_arguments(str(llama_cpp_bin / "llama-server"), [*command, "--tensor-split", "3", "--override-tensor", "x=RPC0"],
+                                                 {}) == ""
         with pytest.raises(socket.timeout):
             worker.accept()
         # Without leaving it out it would be: this test can fail.
@@ -78,7 +80,8 @@ def test_a_file_that_its_user_cannot_read_is_one_that_it_does_not_take(llama_cpp
 
 
 def test_the_role_stops_with_a_sentence_where_it_does_not(llama_cpp_bin: Path, tmp_path: Path) -> None:
-    hosts = {"sound": {}, "wrong": {"llama_server_extra_args": ["--tempp", "1"]}, "bare": {"llama_server_user": "nobody-yet", "llama_server_extra_args": ["--tempp"]}}
+    hosts = {"sound": {}, "wrong": {"llama_server_extra_args": ["--tempp", "1"]},
+             "bare": {"llama_server_user": "nobody-yet", "llama_server_extra_args": ["--tempp"]}}
     (tmp_path / "hosts.json").write_text(json.dumps({"all": {"hosts": hosts, "vars": {
         "ansible_connection": "local", "ansible_python_interpreter": sys.executable, "llama_server_model": "/nowhere/model.gguf",
         "llama_server_address": "127.0.0.1", "llama_server_bin_dir": str(llama_cpp_bin), "llama_server_user": "root",

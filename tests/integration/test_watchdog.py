@@ -222,7 +222,8 @@ def test_a_key_that_only_the_proxy_refuses_is_said(tmp_path: Path, llama_server:
         running.soon(lambda: running.ask()[1].get("reason") == f"{PROXY} refuses the API key that the watchdog was started with")
     finally:
         running.stop()
-        subprocess.run([sys.executable, PROGRAM.parents[2] / "llama_server/files/proxy_keys.py", proxy.folder / "api-key", proxy.folder / "keys.conf"], check=True)
+        convert = PROGRAM.parents[2] / "llama_server/files/proxy_keys.py"
+        subprocess.run([sys.executable, convert, proxy.folder / "api-key", proxy.folder / "keys.conf"], check=True)
         os.chown(proxy.folder / "keys.conf", *api_rig.NOBODY)
         proxy.process.send_signal(signal.SIGHUP)
 

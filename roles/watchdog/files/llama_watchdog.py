@@ -90,7 +90,6 @@ class Unit:
         with open(self._request, "w", encoding="utf-8"):
             pass
 
-
     def cannot_look(self, error: Exception, at: float) -> None:
         """Where looking itself fails nothing is known, which is no reason to restart anything, nor to say that all is well."""
         self.take(verdict.Verdict("unknown", "the watchdog cannot look at it: %s: %s" % (type(error).__name__, error)), at, None)

@@ -16,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 # What the text of the service unit once was searched for a path with, and got wrong.
-AWKWARD = ["/m/100%20 sure.gguf", "/m/a$b.gguf", '/m/"q".gguf', "/m/back\\slash.gguf", "/m/no\u00a0break.gguf", "/m/a b.gguf", "/m/café.gguf", "/m/x%%y$$.gguf"]
+AWKWARD = ["/m/100%20 sure.gguf", "/m/a$b.gguf", '/m/"q".gguf', "/m/back\\slash.gguf", "/m/no\u00a0break.gguf", "/m/a b.gguf",
+           "/m/café.gguf", "/m/x%%y$$.gguf"]
 
 WORKER = Member(["worker"], {"host": "192.0.2.11", "user": "ubuntu"}, "w1", "b11434", [{"unit": "llama-rpc-server@0.service"}])
 RECORD = Record(
@@ -95,7 +96,8 @@ def test_nothing_is_written_again_for_the_time_or_a_moments_memory():
 def unit(*arguments: str) -> str:
     """As the role's template writes it."""
     lines = "".join("    %s \\\n" % systemd_quote([argument] if isinstance(argument, str) else list(argument)) for argument in arguments)
-    return "[Service]\nExecStartPre=/usr/bin/rm -f /x\nExecStart=/opt/llama-server \\\n%s    --api-key-file ${CREDENTIALS_DIRECTORY}/api-key\nRestart=always\n" % lines
+    return "[Service]\nExecStartPre=/usr/bin/rm -f /x\n" \
+        "ExecStart=/opt/llama-server \\\n%s    --api-key-file ${CREDENTIALS_DIRECTORY}/api-key\nRestart=always\n" % lines
 
 
 @pytest.mark.parametrize("path", AWKWARD)
