@@ -105,7 +105,7 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
     "origins-without-proxy": ({"llama_server_cors_origins": ["https://a", "https://b"], "llama_server_proxy": False}, "more than one origin"),
     "any-origin-without-proxy": ({"llama_server_cors_origins": ["*"], "llama_server_proxy": False}, ""),
     "name": ({"llama_server_host_name": "https://chat"}, "which is not a host name"),
-    "nothing-let-in": ({"llama_server_max_requests": 0, "llama_server_parallel": None}, "less than 1"),
+    "nothing-let-in": ({"llama_server_max_requests": 0}, "less than 1"),
     "nothing-let-in-per-client": ({"llama_server_max_requests_per_client": 0}, "less than 1"),
     "nothing-small-enough": ({"llama_server_max_request_mib": 0}, "less than 1"),
     "fewer-than-at-work": ({"llama_server_max_requests": 4, "llama_server_parallel": 8}, "fewer than the 8"),

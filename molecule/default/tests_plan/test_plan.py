@@ -45,7 +45,7 @@ def test_llama_server_runs_as_planned():
     assert planned["machines"] == ["head", "worker1", "worker-2.lab"] and sum(planned["tensor_split"]) == 31
     assert after(words, "--tensor-split") == ",".join(map(str, planned["tensor_split"]))
     assert after(words, "--device") == planned["device_option"] == "RPC0,RPC1"
-    assert (after(words, "--fit"), after(words, "--n-gpu-layers"), after(words, "--ctx-size")) == ("off", "all", "2048")
+    assert (after(words, "--fit"), after(words, "--n-gpu-layers"), after(words, "--ctx-size")) == ("off", "all", "8192")
     endpoints = [clusters.tunnel_end(CLUSTER.addresses[entry["machine"]]) for entry in planned["rpc"]]
     assert after(words, "--rpc") == ",".join(endpoints)
 
@@ -53,7 +53,7 @@ def test_llama_server_runs_as_planned():
 @pytest.mark.parametrize(("change", "says"), [
     ("s/--n-gpu-layers all/--n-gpu-layers 10/", ("head", "21 layers of the model are on the CPU", "all 30 were planned on devices")),
     ("s/--tensor-split [0-9]*,[0-9]*/--tensor-split 10,21/", ("RPC0", "holds 10 layers", "planned")),
-    ("s/--ctx-size 2048/--ctx-size 4096/", ("worker1", "MiB of KV cache (", "planned)")),
+    ("s/--ctx-size 8192/--ctx-size 16384/", ("worker1", "MiB of KV cache (", "planned)")),
 ])
 def test_a_cluster_that_runs_otherwise_fails_with_both_figures(change, says):
     on("head", f"cp -n {UNIT} /root/planned.service; sed '{change}' /root/planned.service > {UNIT}")
