@@ -69,7 +69,7 @@ test-versions: setup ## Unit and repository tests with every other supported Pyt
 	@tools/test-versions
 
 .PHONY: test-molecule
-test-molecule: setup ## Molecule scenarios on virtual machines (needs root); SCENARIO=name runs one, --timed those that hold a limit of time, --untimed the others
+test-molecule: setup ## Molecule scenarios on virtual machines (needs root); SCENARIO=name runs one, --timed those that hold a limit of time
 	@tools/test-molecule $(SCENARIO)
 
 .PHONY: test-cuda-build

@@ -2,8 +2,8 @@
 # Copyright: (c) 2026, herd.llama_cpp contributors
 """Run every part of the tests (`make test-NAME` each), and close with one table.
 
-A part that fails does not stop the next: one run says all that is wrong. Virtual machines wait a lot, so the scenarios run beside the
-parts that need none, and each of those shows its output when it has ended. Scenarios that hold a limit of time run last, with nothing beside.
+A part that fails does not stop the next: one run says all that is wrong. Two run at a time, for virtual machines wait a lot, and each shows its
+output when it has ended. Scenarios that hold a limit of time run last, with nothing beside them.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-# The build of llama.cpp that both lanes need comes before them.
-FIRST, LANES, LAST = ["build"], [["molecule SCENARIO=--untimed"], ["lint", "unit", "integration", "repo", "sanity", "versions"]], ["molecule SCENARIO=--timed"]
+# The build of llama.cpp that most need comes before them; the longest begin first.
+FIRST, LAST = ["build"], ["molecule SCENARIO=--timed"]
+TWO_AT_A_TIME = ["molecule SCENARIO=default", "integration", "molecule SCENARIO=reuse", "versions", "sanity", "molecule SCENARIO=toolchain", "unit", "lint", "repo"]
 _CLOSING = re.compile(r"^=+ (?P<counts>.*\b\d+ (?:passed|failed|error|skipped|xfailed).*) in [\d.]+s.*=+$")
 _QUIET_CLOSING = re.compile(r"^(?P<counts>\d+ (?:passed|failed|error|skipped)[\w ,]*) in [\d.]+s")
 _COUNT = re.compile(r"(\d+) (passed|failed|errors?|skipped)")
@@ -66,7 +67,7 @@ class Part:
             self.counts["passed"] += 1
 
 
-def run(name: str, at_once: bool = True) -> Part:
+def run(name: str, at_once: bool = False) -> Part:
     """Run one part and pass its output on: line by line, or as a whole."""
     part = Part(name)
     began = time.monotonic()
@@ -97,11 +98,10 @@ def run(name: str, at_once: bool = True) -> Part:
 def main() -> int:
     """Run them all; 0 when nothing failed."""
     began = time.monotonic()
-    parts = [run(name) for name in FIRST]
-    with ThreadPoolExecutor() as pool:
-        for lane in pool.map(lambda lane: [run(name, at_once=lane is LANES[0]) for name in lane], LANES):
-            parts += lane
-    parts += [run(name) for name in LAST]
+    parts = [run(name, at_once=True) for name in FIRST]
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        parts += pool.map(run, TWO_AT_A_TIME)
+    parts += [run(name, at_once=True) for name in LAST]
     print("\n==== summary")
     for part in parts:
         counts = ", ".join(f"{number} {kind}" for kind, number in part.counts.items() if number)

@@ -92,3 +92,12 @@ def test_collection_link_leads_to_the_checkout() -> None:
     assert link.is_symlink()
     assert link.readlink() == Path("../../../..")
     assert link.samefile(ROOT)
+
+
+def test_every_scenario_is_run_by_make_test_or_by_its_name() -> None:
+    named = {"offline"}
+    script = (ROOT / "tools" / "test-molecule").read_text(encoding="utf-8")
+    listed = {kind: set(re.search(rf"^{kind}\) scenarios=\((.*)\) ;;$", script, re.MULTILINE)[1].split()) for kind in ("--timed", '""')}
+    assert listed['""'] == {path.parent.name for path in (ROOT / "molecule").glob("*/molecule.yml")} - named
+    beside = set(re.findall(r"molecule SCENARIO=(\w+)", (ROOT / "tools" / "run_tests.py").read_text(encoding="utf-8")))
+    assert beside | listed["--timed"] == listed['""']
