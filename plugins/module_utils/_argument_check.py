@@ -19,7 +19,8 @@ _REACHING: Dict[str, int] = {
     "-ot": 1, "--override-tensor": 1, "-otd": 1, "--override-tensor-draft": 1, "--spec-draft-override-tensor": 1,
 }
 _REACHING_VARIABLES = re.compile(r"LLAMA_ARG_(?:SPEC_DRAFT_)?(?:RPC|(?:MMPROJ_)?DEVICE(?:_DRAFT)?|OVERRIDE_TENSOR(?:_DRAFT)?)$")
-_ERROR = re.compile(r"error(?:: | while handling (?:argument )?)(.*)")
+# The beginning of a line of the log may come before it: that is written by a thread of its own.
+_ERROR = re.compile(r"(?:[0-9.]+ [EWID] +)?error(?:: | while handling (?:argument )?)(.*)")
 _SECONDS = 60.0
 
 

@@ -22,6 +22,7 @@ def test_what_reaches_the_workers_is_left_out(given, kept):
     (0, "error: of no consequence", ""),
     (1, "error: invalid argument: --x\n", "invalid argument: --x"),
     (1, 'warning: no GPU\nerror while handling argument "--ctx-size": stoi\n\nusage:\n', '"--ctx-size": stoi'),
+    (1, '0.00.001.234 W error while handling argument "--ctx-size": stoi\n\nusage:\nDEPRECATED: argument\n', '"--ctx-size": stoi'),
     (127, "/opt/x/llama-server: error while loading shared libraries: libx.so\n", ""),
     (-11, "", ""),
 ])
