@@ -236,9 +236,6 @@ class Asker:
     Must run in a process of its own (see ``ask_in_private``): it changes the network of the process.
     """
 
-    # the device that the stand-ins serve
-    stand_in = "CPU"
-
     def __init__(self, bin_dir: str, model: str, n_devices: int, arguments: Sequence[str], environment: Optional[Mapping[str, str]] = None,
                  port: int = _PORT, timeout_s: float = TIMEOUT_SECONDS) -> None:
         self.bin_dir = Path(bin_dir)
@@ -328,7 +325,7 @@ class Asker:
 
     def _start_stand_ins(self) -> None:
         command = [self._binary("ggml-rpc-server", "rpc-server"), "-H", _ADDRESS, "-p", str(self.port), "-t", "1", "-d",
-                   ",".join([self.stand_in] * self.n_devices)]
+                   ",".join(["CPU"] * self.n_devices)]
         with tempfile.TemporaryFile() as log:
             until = self._wait_until()
             self.worker = self._run(command, log, self._environment())
