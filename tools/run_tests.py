@@ -20,7 +20,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 # The build of llama.cpp that most need comes before them; the longest begin first.
 FIRST, LAST = ["build"], ["molecule SCENARIO=--timed"]
-TWO_AT_A_TIME = ["molecule SCENARIO=default", "integration", "molecule SCENARIO=reuse", "versions", "sanity", "molecule SCENARIO=toolchain", "unit", "lint", "repo"]
+TWO_AT_A_TIME = ["molecule SCENARIO=default", "integration", "molecule SCENARIO=reuse",
+                 "versions", "sanity", "molecule SCENARIO=toolchain", "unit", "lint", "repo"]
 _CLOSING = re.compile(r"^=+ (?P<counts>.*\b\d+ (?:passed|failed|error|skipped|xfailed).*) in [\d.]+s.*=+$")
 _QUIET_CLOSING = re.compile(r"^(?P<counts>\d+ (?:passed|failed|error|skipped)[\w ,]*) in [\d.]+s")
 _COUNT = re.compile(r"(\d+) (passed|failed|errors?|skipped)")
