@@ -180,7 +180,7 @@ def asked_plan_from_facts(facts: Mapping[str, Any], machines: Sequence[Mapping[s
         raise PlanError(str(exc)) from exc
     kept = keep_split(plan, keep or {}, stay)
     plan.largest_context = asked_context(plan, asked, ask)
-    return with_answer(plan_as_dict(plan, kept), plan, asked)
+    return with_word(with_answer(plan_as_dict(plan, kept), plan, asked), keep or {})
 
 
 def with_answer(result: Dict[str, Any], plan: Plan, asked: Asked) -> Dict[str, Any]:
@@ -197,6 +197,16 @@ def with_answer(result: Dict[str, Any], plan: Plan, asked: Asked) -> Dict[str, A
                          "complete": asked.complete}
     result["answer"] = answer_as_dict(counts, answer)
     result["confidence"].update(weights="asked", kv="asked", compute="asked", llama_cpp_version=answer.build, compute_tolerance_factor=1.25, bound=False)
+    return result
+
+
+def with_word(result: Dict[str, Any], earlier: Mapping[str, Any]) -> Dict[str, Any]:
+    """A plan that was kept, with what the same llama.cpp said of it over the workers themselves before it was started."""
+    before = earlier.get("figures") or {}
+    if result["kept"] and before.get("over_workers") and before.get("build") == result["figures"]["build"]:
+        for entry, known in zip([*result["devices"], result["host"]], [*earlier["devices"], earlier["host"]]):
+            entry["asked"] = dict(known["asked"])
+        result["figures"]["over_workers"] = True
     return result
 
 
