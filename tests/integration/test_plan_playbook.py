@@ -13,6 +13,7 @@ from pathlib import Path
 import beside_files
 import pytest
 import sparse_gguf
+from model_server import ModelServer
 from playbook_run import PlaybookRun, run_playbook
 
 INVENTORY = """
@@ -190,6 +191,18 @@ def test_a_model_on_a_web_server_is_planned_from_its_header(models: Path, tmp_pa
     assert 0 < handler.sent < 4 << 20, "more than a header was sent"
     assert "s3cret" not in run.output and "signature=abc" not in page.read_text() and "llama-70b-q6.gguf" in page.read_text()
     assert refused.rc != 0 and refused.says("refuses access (HTTP 401)"), refused.output
+
+
+def test_a_signature_is_in_no_output_and_what_is_wrong_still_is(models: Path, tmp_path: Path) -> None:
+    with ModelServer(models) as server:
+        server.start()
+        beside = {"for": "draft", "source": "url", "url": f"{server.url}/files/llama-8b.gguf?signature=abc123"}
+        inventory = INVENTORY + "    gguf_model_beside: %s\n" % json.dumps([beside])
+        run, _page = plan(tmp_path, f"{server.url}/files/llama-70b-q4.gguf?signature=abc123", "-vvv", inventory=inventory)
+        wrong, _page = plan(tmp_path, f"{server.url}/files/nowhere.gguf?signature=abc123", "-vvv")
+        server.shutdown()
+    assert run.rc == 0 and "abc123" not in run.output + wrong.output, run.output
+    assert wrong.rc != 0 and wrong.says(f"{server.url}/files/nowhere.gguf"), wrong.output
 
 
 def test_what_stands_beside_the_model_is_planned_as_far_as_it_can_be_read_from_here(models: Path, tmp_path: Path) -> None:
