@@ -145,9 +145,11 @@ def test_the_commands_are_those_of_the_services(models: Path, tmp_path: Path) ->
     assert run.rc == 0 and "--host /run/llama-server/api.sock" in flat and "--alias llama-70b-q6 " in flat, run.output
     assert "--metrics" in flat and flat.count("--no-mmap") == 1 and "--api-key-file /etc/llama-server/api-key" in flat, run.output
     assert "ggml-rpc-server -H 127.0.0.1 -p 50052 -d CUDA0" in flat and flat.count("--ctx-size") + flat.count(" -c 8192") == 1, run.output
-    plain, _page = plan(tmp_path, models / "llama-70b-q6.gguf", "-e", "{rpc_server_tls: false, llama_server_proxy: false}")
+    plain, _page = plan(tmp_path, models / "llama-70b-q6.gguf",
+                        "-e", "{rpc_server_tls: false, llama_server_proxy: false, rpc_server_cache: true, rpc_server_threads: 4}")
     flat = re.sub(r"[\s\\\\]+", " ", plain.output)
-    assert "--rpc 198.18.9.2:50052,198.18.10.3:50052" in flat and "-H 198.18.9.2 -p 50052" in flat and "--port 8080" in flat, plain.output
+    assert "--rpc 198.18.9.2:50052,198.18.10.3:50052" in flat and "--port 8080" in flat, plain.output
+    assert "stdbuf -oL /opt/llama.cpp/current/bin/ggml-rpc-server -H 198.18.9.2 -p 50052 -d CUDA0 -t 4 -c" in flat, plain.output
 
 
 class _Ranges(http.server.BaseHTTPRequestHandler):
