@@ -77,7 +77,7 @@ def machines_from_facts(items: Sequence[Mapping[str, Any]], head: str, reserve_m
     """
     if not isinstance(items, (list, tuple)):
         raise PlanError("the machines must be a list")
-    machines = []
+    machines: List[Machine] = []
     for item in items:
         if not isinstance(item, Mapping) or not item.get("name"):
             raise PlanError("a machine of the list has no name")
