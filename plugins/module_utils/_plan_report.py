@@ -72,17 +72,19 @@ def machines_from_facts(items: Sequence[Mapping[str, Any]], head: str, reserve_m
     """Machines from a list of ``{name, devices: [{name, kind, free_mib, total_mib, reserve_mib, shared_memory}], ram_free_mib}``.
 
     A device without a kind is a CPU when its name begins like llama.cpp's names for one, else a GPU. The memory of one with
-    ``shared_memory`` is the machine's RAM.
+    ``shared_memory`` is the machine's RAM, and so is that of a GPU for which nothing is said and that has as much free as the RAM, to the
+    MiB: two figures of one pool.
     """
     if not isinstance(items, (list, tuple)):
         raise PlanError("the machines must be a list")
-    machines = []
+    machines: List[Machine] = []
     for item in items:
         if not isinstance(item, Mapping) or not item.get("name"):
             raise PlanError("a machine of the list has no name")
         name = str(item["name"])
         if any(m.name == name for m in machines):
             raise PlanError("the machine %s is listed twice" % name)
+        ram = None if item.get("ram_free_mib") is None else _whole(item["ram_free_mib"], name + ": ram_free_mib")
         devices = []
         for number, entry in enumerate(item.get("devices") or []):
             label = "%s, device %d" % (name, number)
@@ -97,12 +99,11 @@ def machines_from_facts(items: Sequence[Mapping[str, Any]], head: str, reserve_m
                 raise PlanError("%s: neither free_mib nor total_mib is given" % label)
             total = _whole(entry.get("total_mib", entry.get("free_mib")), label + ": total_mib", 1)
             free = _whole(entry.get("free_mib", total), label + ": free_mib")
-            shared = _flag(entry.get("shared_memory", False), label + ": shared_memory")
+            shared = _flag(entry.get("shared_memory", kind != "cpu" and free == ram), label + ": shared_memory")
             reserve = entry.get("reserve_mib", reserve_mib if reserve_mib is not None else DEFAULT_RESERVE_MIB[kind])
             devices.append(Device(name, str(entry.get("name") or "%s%d" % (kind.upper(), number)), kind, total, free,
                                   _whole(reserve, label + ": reserve_mib"), str(entry.get("description") or ""), shared))
-        ram = item.get("ram_free_mib")
-        machines.append(Machine(name, tuple(_one_of_pool(devices)), None if ram is None else _whole(ram, name + ": ram_free_mib")))
+        machines.append(Machine(name, tuple(_one_of_pool(devices)), ram))
     return machines
 
 
