@@ -64,7 +64,7 @@ cannot_be_asked:
   type: str
   sample: ""
 plan:
-  description: O(plan) with that answer as what llama.cpp said of each device, and RV(plan.figures) with V(true) for C(over_workers).
+  description: O(plan) with that answer as what llama.cpp said of each device, and V(true) for C(over_workers) among its C(figures).
   returned: success
   type: dict
   sample: {}
