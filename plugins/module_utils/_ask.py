@@ -33,7 +33,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf import GgufError, printable, read_gguf_model, shard_names
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf import GgufError, read_gguf_model, shard_names
+from ansible_collections.herd.llama_cpp.plugins.module_utils._text import printable
 from ansible_collections.herd.llama_cpp.plugins.module_utils._unprivileged import NoUserError, libc, own_user_id, unprivileged
 
 _ADDRESS, _PORT = "127.0.0.1", 50052
@@ -277,7 +278,7 @@ class Asker:
         self.until = 0.0
         self.questions = 0
         self.directory: Optional[Path] = None
-        self.worker: Optional[subprocess.Popen] = None
+        self.worker: Optional[subprocess.Popen[bytes]] = None
         self.copy = Path()
         # without it a device that is not the first is said to need more than it will: an input of the graph, four times
         # (nor can LD_PRELOAD name a file whose path has what separates its files)
@@ -344,7 +345,7 @@ class Asker:
             found.update(CUDA_VISIBLE_DEVICES="", GGML_VK_VISIBLE_DEVICES="")
         return found
 
-    def _run(self, command: Sequence[str], log: Any, environment: Mapping[str, str]) -> subprocess.Popen:
+    def _run(self, command: Sequence[str], log: Any, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
         try:
             # SIGPIPE stays ignored: a stand-in outlives the llama-server that is ended while it answers
             return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd=str(self.directory),
@@ -372,7 +373,7 @@ class Asker:
 
     def command(self, counts: Sequence[int], fit: bool = True) -> List[str]:
         """The question as a command line; ``counts`` are the slots of each device, in order."""
-        out = [self._binary("llama-server"), "--model", str(self.copy), "--host", str(self.directory / "api.sock")]
+        out = [self._binary("llama-server"), "--model", str(self.copy), "--host", str(Path(str(self.directory)) / "api.sock")]
         if self.rpc:
             out += ["--rpc", self.rpc]
         devices = self.workers.devices if self.workers else ["RPC%d" % number for number in range(len(counts))]
