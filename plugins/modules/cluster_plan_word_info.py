@@ -121,7 +121,8 @@ def main() -> None:
         module.exit_json(**dict(result, cannot_be_asked=str(error).rstrip(".")))
     except KeyError as error:
         module.exit_json(**dict(result, cannot_be_asked="there is no such user or figure: %s" % error))
-    module.exit_json(**dict(result, asked=True, **by_word(given["plan"], answer)))
+    result.update(by_word(given["plan"], answer), asked=True)
+    module.exit_json(**result)
 
 
 if __name__ == "__main__":
