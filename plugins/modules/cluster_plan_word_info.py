@@ -118,10 +118,11 @@ def main() -> None:
         account = pwd.getpwnam(asked.user)
         answer = ask_over_workers(asked, account.pw_uid, account.pw_gid, given["timeout_s"])
     except (AskError, SystemdError, OSError) as error:
-        module.exit_json(**dict(result, cannot_be_asked=str(error).rstrip(".")))
+        result["cannot_be_asked"] = str(error).rstrip(".")
     except KeyError as error:
-        module.exit_json(**dict(result, cannot_be_asked="there is no such user or figure: %s" % error))
-    result.update(by_word(given["plan"], answer), asked=True)
+        result["cannot_be_asked"] = "there is no such user or figure: %s" % error
+    else:
+        result.update(by_word(given["plan"], answer), asked=True)
     module.exit_json(**result)
 
 
