@@ -542,7 +542,7 @@ def held(setup: Setup) -> None:
                 seen["generation"] = head.answer(16, 100)
                 seen["prompt"] = head.answer(n_prompt, 8)
                 with ThreadPoolExecutor(4) as pool:
-                    list(pool.map(lambda _n: head.answer(n_prompt // 3, 64), range(4)))
+                    list(pool.map(head.answer, [n_prompt // 3] * 4, [64] * 4))
                 seen["generated"] = used(setup, processes)
         except Exception as error:  # pylint: disable=broad-except
             seen["error"] = str(error)

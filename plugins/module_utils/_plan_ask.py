@@ -241,8 +241,8 @@ def plan_by_asking(request: Request, ask: Ask, earlier: Optional[Mapping[str, An
     asked: Dict[Counts, Split] = {}
     how = Asked(0, not unsure_of(request.model, request.settings))
     try:
-        for how in _rounds(request, ask, earlier or {}, accounts, asked):
-            pass
+        for reached in _rounds(request, ask, earlier or {}, accounts, asked):
+            how = reached
     except OutOfTime as error:
         if not asked:
             raise CannotBeAsked(str(error)) from error

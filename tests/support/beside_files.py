@@ -100,7 +100,7 @@ def model_that_answers(name: str, path: Path) -> Path:
     """A model of one of llama.cpp's architectures (architectures.names()) with noise for weights and a vocabulary of bytes."""
     keys, types = _bytes_vocabulary()
     recorded = architectures.model(name)
-    words, recorded_words = len(keys["tokenizer.ggml.tokens"]), dict((n, s) for n, s, _t in recorded.tensors)["token_embd.weight"][1]
+    words, recorded_words = len(keys["tokenizer.ggml.tokens"]), {n: s for n, s, _t in recorded.tensors}["token_embd.weight"][1]
     metadata = {key: value for key, value in recorded.metadata.items() if not key.startswith("tokenizer.")}
     for key in list(metadata):
         if key.endswith(".vocab_size"):

@@ -265,9 +265,9 @@ def test_noise_never_raises_anything_else():
     whole = bytearray(make.gguf_bytes())
     end = parse(bytes(whole)).header_size_bytes
     refused = 0
-    for attempt in range(3000):
+    for _attempt in range(3000):
         copy = bytearray(whole)
-        for change in range(noise.randint(1, 4)):
+        for _change in range(noise.randint(1, 4)):
             copy[noise.randrange(4, end)] = noise.choice((0, 1, 0x7F, 0x80, 0xFF, noise.randrange(256)))
         try:
             _gguf.describe(_gguf.GgufModel([parse(bytes(copy))]), include_tensors=True, include_metadata=True)
@@ -286,7 +286,7 @@ def test_large_vocabulary_is_fast_and_reads_the_header_alone(tmp_path):
         # As long as it says, without taking the space.
         file.truncate(len(header) + 32 + sum(tensor.size_bytes + 32 for tensor in tensors))
     best = 10.0
-    for attempt in range(3):
+    for _attempt in range(3):
         start = time.perf_counter()
         model = _gguf.read_gguf_model(str(path))
         facts = _gguf.describe(model)

@@ -175,7 +175,7 @@ def test_connections_that_wait_make_it_busy():
 
 def test_nothing_listens():
     with pytest.raises(RpcError, match="has no listener"):
-        ask_idle_worker(ADDRESS, 1, lambda: [], 1)
+        ask_idle_worker(ADDRESS, 1, list, 1)
 
 
 def test_the_table_says_it_listens_and_it_does_not():
