@@ -87,10 +87,6 @@ test-upgrade: setup ## Of those the one that upgrades a cluster and takes it bac
 test-faults: setup ## Every fault that molecule/faults knows, ROUNDS=2 times (needs root, takes half an hour each)
 	@HERD_FAULTS=all HERD_FAULTS_ROUNDS='$(ROUNDS)' tools/test-molecule faults
 
-.PHONY: test-members
-test-members: setup ## The scenario default, and machines that leave, come back and change their roles in it (needs root)
-	@HERD_MEMBERS=1 tools/test-molecule default
-
 .PHONY: test-offline
 test-offline: setup ## A cluster out of a bundle, with no way to the outside (needs root)
 	@tools/test-molecule offline
