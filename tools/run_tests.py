@@ -51,6 +51,8 @@ class Part:
             self.counts["failed"] += int(match[1])
         elif match := _SANITY.match(text):
             self.counts["passed"] += int(match[1]) - self.counts["failed"]
+        elif text.startswith(("FAILED ", "ERROR ")):
+            self.remarks.append(text)
         elif " skipped: " in text and text.endswith("."):
             self.counts["skipped"] += 1
             self.remarks.append(text)
@@ -77,7 +79,8 @@ def run(name: str, at_once: bool = False) -> Part:
         ["make", *f"test-{name}".split()],
         cwd=ROOT,
         # An outer make's job server is of no use to these.
-        env={key: value for key, value in os.environ.items() if key not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")},
+        # Wide, so that pytest's last lines say what is wrong.
+        env={**{key: value for key, value in os.environ.items() if key not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}, "COLUMNS": "240"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

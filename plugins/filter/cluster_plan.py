@@ -32,6 +32,7 @@ options:
         V(free_mib) and optionally V(reserve_mib). A machine with several GPUs runs one worker for each.
       - V(shared_memory=true) says that a device's memory is the machine's RAM, as of a GB10, a Jetson or any integrated GPU. What
         C(llama-server) itself needs on the head is taken from the same memory then. Beside such a device, another one of the same RAM is not used.
+        Where it is not given, a GPU with exactly as much free as V(ram_free_mib) counts as one.
       - The head's own CPU is not a device.
     type: list
     elements: dict

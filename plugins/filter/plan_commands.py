@@ -32,8 +32,11 @@ options:
     description: Port of the API.
     type: int
     default: 8080
-  rpc_ports:
-    description: Port of the first worker of a machine, by its name, 50052 when not given.
+  workers:
+    description:
+      - The settings of each worker machine, by its name, each by the name that the role P(herd.llama_cpp.rpc_server#role) has for it without
+        its prefix, C(port) (50052 when not given), C(tls), C(threads), C(cache), C(extra_args) and C(bin_dir).
+      - The workers of a machine with C(tls) are reached through a tunnel, whose end llama-server connects to.
     type: dict
     default: {}
   bin_dir:
@@ -49,11 +52,6 @@ options:
     description:
       - All arguments that the service is started with, the fact C(llama_server_arguments) of the role llama_server. The plan's own take the place of
         those that it decides. Without it the API listens on the head's address.
-    type: list
-    elements: str
-    default: []
-  tls:
-    description: The machines whose workers are reached by TLS, through a tunnel whose end llama-server connects to.
     type: list
     elements: str
     default: []
@@ -82,8 +80,8 @@ _value:
       unit: llama-rpc-server@0.service
       device: CUDA0
       endpoint: 192.168.1.101:50052
-      argv: [/opt/llama.cpp/current/bin/ggml-rpc-server, -H, 192.168.1.101, -p, "50052", -d, CUDA0]
-      text: /opt/llama.cpp/current/bin/ggml-rpc-server -H 192.168.1.101 -p 50052 -d CUDA0
+      argv: [/usr/bin/stdbuf, -oL, /opt/llama.cpp/current/bin/ggml-rpc-server, -H, 192.168.1.101, -p, "50052", -d, CUDA0]
+      text: /usr/bin/stdbuf -oL /opt/llama.cpp/current/bin/ggml-rpc-server -H 192.168.1.101 -p 50052 -d CUDA0
 """
 
 import typing as t
@@ -98,11 +96,10 @@ def plan_commands(
     addresses: t.Any,
     model_path: t.Any,
     server_port: t.Any = 8080,
-    rpc_ports: t.Any = None,
+    workers: t.Any = None,
     bin_dir: str = _plan_commands.BIN_DIR,
     extra_arguments: t.Any = (),
     server_arguments: t.Any = (),
-    tls: t.Any = (),
 ) -> t.List[t.Dict[str, t.Any]]:
     """Return the commands of a plan."""
     if not isinstance(plan, t.Mapping) or not isinstance(addresses, t.Mapping):
@@ -110,8 +107,8 @@ def plan_commands(
     try:
         return _plan_commands.plan_commands(
             plan, {str(k): str(v) for k, v in addresses.items()}, str(model_path), int(server_port),
-            {str(k): int(v) for k, v in (rpc_ports or {}).items()}, str(bin_dir), [str(word) for word in extra_arguments],
-            [str(word) for word in server_arguments], [str(name) for name in tls],
+            {str(k): dict(v) for k, v in (workers or {}).items()}, str(bin_dir), [str(word) for word in extra_arguments],
+            [str(word) for word in server_arguments],
         )
     except (ValueError, TypeError) as error:
         raise AnsibleFilterError("The plan_commands filter cannot name the commands: %s." % error) from error

@@ -10,6 +10,7 @@ when it serves is the same to the hundredth, because libllama-measure.so lets it
 
 It sees a sparse copy of the model's header, and for each device a stand-in: a device of an rpc-server of the same build on the CPU. All
 of it runs in a network namespace of its own, where nobody else reaches it, as a user that nothing else runs as, and ends with the caller.
+Where the workers themselves are idle it can be asked over them instead (``Workers``): no weight is read or sent then either.
 Source of all log lines: llama.cpp b11434.
 """
 
@@ -126,6 +127,19 @@ class Answer:
     seconds: float = 0.0
 
 
+@dataclass(frozen=True)
+class Workers:
+    """Workers to ask over: their endpoints, what llama-server calls the devices, and the user that may reach them.
+
+    A worker serves one client at a time, so that whoever is asked over it must be its only one.
+    """
+
+    endpoints: str
+    devices: Tuple[str, ...]
+    user_id: int
+    group_id: int
+
+
 @dataclass
 class _Measured:
     """One measurement of the log: its table, and the buffers named before it."""
@@ -133,6 +147,14 @@ class _Measured:
     compute: Dict[str, float] = field(default_factory=dict)
     output_mib: float = 0.0
     rows: List[Tuple[str, Figures]] = field(default_factory=list)
+    of_devices: List[str] = field(default_factory=list)
+
+    def buffer_of(self, name: str, where: str) -> str:
+        """The name that a device has where buffers are named: that of its worker, which counts its devices by itself."""
+        if where:
+            name = "RPC%d[%s]" % (sum(other.endswith("[%s]" % where) for other in self.of_devices), where)
+        self.of_devices.append(name)
+        return name
 
 
 def parse(lines: Iterable[str], n_devices: int) -> Answer:
@@ -148,12 +170,12 @@ def parse(lines: Iterable[str], n_devices: int) -> Answer:
         if _TABLE.search(line):
             if in_table:
                 break
-            now.rows = []
+            now.rows, now.of_devices = [], []
             in_table = True
             continue
         found = _COMPUTE.search(line)
         if found:
-            now.compute[found.group(1).split("[")[0]] = float(found.group(2))
+            now.compute[found.group(1)] = float(found.group(2))
             continue
         found = _OUTPUT.search(line)
         if found:
@@ -164,9 +186,9 @@ def parse(lines: Iterable[str], n_devices: int) -> Answer:
             continue
         name, whole = found.group("name"), int(found.group("compute"))
         if name == "Host":
-            exact = round(sum(size for where, size in now.compute.items() if where not in dict(now.rows)), 2)
+            exact = round(sum(size for where, size in now.compute.items() if where not in now.of_devices), 2)
         else:
-            exact = now.compute.get(name, 0.0)
+            exact = now.compute.get(now.buffer_of(name, (found.group("what") or "") if name.startswith("RPC") else ""), 0.0)
         figures = Figures(int(found.group("model")), int(found.group("context")), exact if int(exact) == whole else whole + 1.0)
         if name != "Host":
             now.rows.append((name, figures))
@@ -237,16 +259,19 @@ class Asker:
     """
 
     def __init__(self, bin_dir: str, model: str, n_devices: int, arguments: Sequence[str], environment: Optional[Mapping[str, str]] = None,
-                 port: int = _PORT, timeout_s: float = TIMEOUT_SECONDS) -> None:
+                 port: int = _PORT, timeout_s: float = TIMEOUT_SECONDS, workers: Optional[Workers] = None) -> None:
         self.bin_dir = Path(bin_dir)
         self.model = model
         self.n_devices = n_devices
         self.arguments = asked_arguments(arguments)
         self.environment = {name: str(value) for name, value in (environment or {}).items() if not _SECRET.search(name)}
+        self.workers = workers
+        self.rpc = workers.endpoints if workers else "%s:%d" % (_ADDRESS, port) if n_devices else ""
         try:
-            self.user_id = own_user_id()
+            self.user_id = own_user_id() if workers is None else workers.user_id
         except NoUserError as error:
             raise CannotBeAsked(str(error)) from error
+        self.group_id = self.user_id if workers is None else workers.group_id
         self.port = port
         self.timeout_s = timeout_s
         self.until = 0.0
@@ -295,12 +320,14 @@ class Asker:
             if self.user_id is not None:
                 # the directory last: from then on whoever has this ID may put there what he likes
                 for path in sorted(self.directory.rglob("*"), reverse=True) + [self.directory]:
-                    os.chown(str(path), self.user_id, self.user_id, follow_symlinks=False)
+                    os.chown(str(path), self.user_id, self.group_id or self.user_id, follow_symlinks=False)
         except GgufError as error:
             raise AskError("the model's header cannot be read: %s" % error) from error
         except OSError as error:
             raise CannotBeAsked("no copy of the model's header can be made: %s" % error) from error
-        if self.n_devices:
+        if self.workers is not None and not self.exact:
+            raise CannotBeAsked("the build has no %s" % _MEASURE)
+        if self.n_devices and self.workers is None:
             self._start_stand_ins()
 
     def _binary(self, *names: str) -> str:
@@ -310,15 +337,18 @@ class Asker:
         raise CannotBeAsked("the build in %s has no %s" % (self.bin_dir, " and no ".join(names)))
 
     def _environment(self) -> Dict[str, str]:
-        # devices of the machine's own are in use, perhaps: nothing but stand-ins is asked
-        return dict(self.environment, PATH="/usr/bin:/bin", LC_ALL="C.UTF-8", HOME=str(self.directory), LLAMA_CACHE=str(self.directory),
-                    GGML_NO_BACKTRACE="1", CUDA_VISIBLE_DEVICES="", GGML_VK_VISIBLE_DEVICES="")
+        found = dict(self.environment, PATH="/usr/bin:/bin", LC_ALL="C.UTF-8", HOME=str(self.directory), LLAMA_CACHE=str(self.directory),
+                     GGML_NO_BACKTRACE="1")
+        if self.workers is None:
+            # devices of the machine's own are in use, perhaps: nothing but stand-ins is asked
+            found.update(CUDA_VISIBLE_DEVICES="", GGML_VK_VISIBLE_DEVICES="")
+        return found
 
     def _run(self, command: Sequence[str], log: Any, environment: Mapping[str, str]) -> subprocess.Popen:
         try:
             # SIGPIPE stays ignored: a stand-in outlives the llama-server that is ended while it answers
             return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd=str(self.directory),
-                                    env=environment, preexec_fn=unprivileged(self.user_id), restore_signals=False)
+                                    env=environment, preexec_fn=unprivileged(self.user_id, self.group_id), restore_signals=False)
         except (OSError, subprocess.SubprocessError) as error:
             raise CannotBeAsked("%s cannot run %s (%s)" % (
                 "a user without privileges" if self.user_id else "the user of the module", command[0], getattr(error, "strerror", None) or error)) from error
@@ -343,9 +373,10 @@ class Asker:
     def command(self, counts: Sequence[int], fit: bool = True) -> List[str]:
         """The question as a command line; ``counts`` are the slots of each device, in order."""
         out = [self._binary("llama-server"), "--model", str(self.copy), "--host", str(self.directory / "api.sock")]
-        if self.n_devices:
-            out += ["--rpc", "%s:%d" % (_ADDRESS, self.port)]
-        out += self.arguments + ["--device", ",".join("RPC%d" % number for number in range(len(counts))) or "none"]
+        if self.rpc:
+            out += ["--rpc", self.rpc]
+        devices = self.workers.devices if self.workers else ["RPC%d" % number for number in range(len(counts))]
+        out += self.arguments + ["--device", ",".join(devices) or "none"]
         if len(counts) > 1:
             out += ["--tensor-split", ",".join(str(count) for count in counts)]
         return out + ["--fit", "on" if fit else "off", "--no-warmup", "-lv", "5"]
@@ -362,7 +393,7 @@ class Asker:
             except AskError as error:
                 if any(_NO_FIT.search(line) for line in lines):
                     raise CannotBeAsked("this llama-server knows no --fit, by which it is asked") from error
-                if self.exact and any(_NO_MEASURE.search(line) for line in lines):
+                if self.workers is None and self.exact and any(_NO_MEASURE.search(line) for line in lines):
                     # its allocations may be more than this machine has to promise: llama-server's own measurement makes none
                     self.exact = False
                     return self.ask(counts, context_size)
@@ -420,7 +451,7 @@ class Asker:
             if found and found.group(1) == "E" and not _FAILED.search(line) and not _NO_GPU.search(line):
                 return "llama-server cannot load this model: %s" % printable(found.group(2).strip())
         failed = [line for line in lines if line.strip()]
-        return "%s; its last line is: %s" % (otherwise, printable(failed[-1].strip())) if failed else otherwise
+        return "%s; its last line is: %s" % (otherwise, printable(failed[-1].strip(), 300)) if failed else otherwise
 
 
 def _listens(port: int) -> bool:
@@ -434,8 +465,11 @@ def _end(_number: int, _frame: Any) -> None:
     raise SystemExit(1)
 
 
-def ask_in_private(work: Callable[[], Any]) -> Any:
-    """Run ``work`` in a child process with a network of its own; what it returns must be JSON. Raises AskError with its sentence."""
+def ask_in_private(work: Callable[[], Any], own_network: bool = True) -> Any:
+    """Run ``work`` in a child process with a network of its own; what it returns must be JSON. Raises AskError with its sentence.
+
+    Without ``own_network`` it has the machine's, where the workers are.
+    """
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -446,7 +480,8 @@ def ask_in_private(work: Callable[[], Any]) -> Any:
             signal.signal(signal.SIGTERM, _end)
             libc().prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
             try:
-                _own_network()
+                if own_network:
+                    _own_network()
                 said: Dict[str, Any] = {"result": work()}
             except AskError as error:
                 said = {"error": str(error), "cannot": isinstance(error, CannotBeAsked)}

@@ -102,7 +102,7 @@ def pause_s(reports: int, first_s: float = 15.0, most_s: float = 60.0) -> float:
     """How long to be silent after this many reports: three pauses of ``first_s``, then twice as long, then ``most_s``."""
     if reports < 4:
         return min(first_s, most_s)
-    return min(first_s * 2 ** ((reports - 2) // 2), most_s)
+    return float(min(first_s * 2 ** ((reports - 2) // 2), most_s))
 
 
 def duration(seconds: float) -> str:

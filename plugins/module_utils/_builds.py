@@ -65,14 +65,14 @@ def agreed_targets(targets: t.Mapping[str, Stamp], recorded: t.Mapping[str, t.Ma
     known = {name: recorded[name] for name in targets if name in recorded}
     if any(one.get("build") not in targets[name].get("installed", ()) for name, one in known.items()):
         return dict(targets)
-    found = {name: dict(target) for name, target in targets.items()}
+    found: t.Dict[str, t.Dict[str, t.Any]] = {name: dict(target) for name, target in targets.items()}
     for name, one in known.items():
         target = found[name]
         if target["replaces"] != one["build"]:
             target.update(replaces=one["build"], replaces_version=one.get("version") or one["build"])
         if target["previous"] == target["replaces"]:
             target["previous"] = ""
-    return found
+    return dict(found)
 
 
 def _listed(machine: MachineBuilds) -> str:

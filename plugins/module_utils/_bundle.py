@@ -139,6 +139,7 @@ def _wrong_with(path: str, size_bytes: t.Optional[int], sha256: str) -> str:
 
 def verify(directory: str) -> t.Dict[str, t.Any]:
     """The manifest of a bundle that is whole; raises with the names of all files that are not as they should be."""
+    manifest: t.Dict[str, t.Any] = {}
     sums = _read_sums(directory)
     wrong = _wrong_with(os.path.join(directory, MANIFEST), None, sums.get(MANIFEST, ""))
     if wrong:

@@ -20,6 +20,7 @@ import typing as t
 from dataclasses import dataclass, field
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._cuda import version_tuple
+from ansible_collections.herd.llama_cpp.plugins.module_utils._urls import without_secrets
 
 KINDS = ("conda", "mamba", "micromamba")
 
@@ -216,6 +217,11 @@ def _clean(environment: t.Mapping[str, str]) -> t.Dict[str, str]:
 def _channels(channels: t.Sequence[str]) -> t.List[str]:
     arguments = ["--override-channels"]
     for channel in channels:
+        if channel != shown_channel(channel):
+            raise CondaError(
+                "the channel %s is given with a password or token, which conda would show to every user of the machine in its list of processes; "
+                "give its address a name there, in custom_channels of that user's .condarc, and name it here" % shown_channel(channel)
+            )
         arguments += ["-c", channel]
     return arguments
 
@@ -281,7 +287,7 @@ def explain(answer: t.Optional[t.Mapping[str, t.Any]], text: str, channels: t.Se
     message = str(answer.get("message") or answer.get("error") or "")
     problems = answer.get("solver_problems") or []
     whole = "\n".join([message, *[str(problem) for problem in problems], text])
-    where = ", ".join(without_password(channel) for channel in channels)
+    where = ", ".join(shown_channel(channel) for channel in channels)
     if name.startswith("PackagesNotFound") or "nothing provides requested" in whole or "does not exist" in whole and "Could not solve" in whole:
         wanted = [str(package) for package in answer.get("packages") or []]
         if not wanted:
@@ -289,7 +295,7 @@ def explain(answer: t.Optional[t.Mapping[str, t.Any]], text: str, channels: t.Se
         what = ", ".join(dict.fromkeys(wanted)) or "something that was asked for"
         return "the channels %s do not have %s; correct its name or version, or add a channel that has it" % (where, what)
     if name.startswith("UnavailableInvalidChannel"):
-        return "the channel %s cannot be had (%s); correct it" % (without_password(str(answer.get("channel_url") or where)), _first_line(message))
+        return "the channel %s cannot be had (%s); correct it" % (shown_channel(str(answer.get("channel_url") or where)), _first_line(message))
     if name.startswith(("CondaHTTPError", "CondaSSLError", "ProxyError")) or "Download error" in whole or "Could not resolve host" in whole:
         return "the channels %s cannot be reached from the machine (%s); see to its network or name a mirror" % (where, _first_line(message or text))
     if name.startswith(("Unsatisfiable", "LibMambaUnsatisfiable", "SpecsConfiguration")) or "Could not solve" in whole:
@@ -309,9 +315,9 @@ def _short(text: str) -> str:
     return " ".join(text.split())[:400].rstrip(".")
 
 
-def without_password(channel: str) -> str:
-    """A channel's URL may carry a token or a password: neither is for a message."""
-    return re.sub(r"/t/[^/]+", "/t/***", re.sub(r"^(\w+://)[^/@]*@", r"\1***@", channel))
+def shown_channel(channel: str) -> str:
+    """A channel as it may be shown and kept: without user and password, and without anaconda.org's token (``/t/TOKEN/``)."""
+    return re.sub(r"/t/(?!\*\*\*)[^/]+", "/t/***", without_secrets(channel))
 
 
 def ask(conda: Conda, arguments: t.Sequence[str], channels: t.Sequence[str], timeout_s: float = 7200.0) -> t.Dict[str, t.Any]:

@@ -172,7 +172,7 @@ FILE_TYPE_GUESSED = 1024
 # enum gguf_type of ggml/include/gguf.h.
 _TYPE_STRING = 8
 _TYPE_ARRAY = 9
-_SCALARS: t.Mapping[int, tuple] = {
+_SCALARS: t.Mapping[int, t.Tuple[str, struct.Struct]] = {
     0: ("uint8", struct.Struct("<B")),
     1: ("int8", struct.Struct("<b")),
     2: ("uint16", struct.Struct("<H")),
@@ -335,7 +335,7 @@ class _Cursor:
         return value
 
     def string_length(self, what: str) -> int:
-        length = self.number(_U64, f"the length of {what}")
+        length = int(self.number(_U64, f"the length of {what}"))
         if length > MAX_STRING_BYTES or length > self.remaining:
             raise GgufError(
                 f"{self.reader.label} is cut off or damaged in its header: {what} at byte {self.offset} is said to be"
@@ -855,7 +855,7 @@ def file_type_name(value: t.Any) -> str:
 def _vocabulary_size(model: GgufModel) -> int | None:
     value = model.value("vocab_size")
     if _is_int(value):
-        return value
+        return int(value)
     tokens = model.metadata.get("tokenizer.ggml.tokens")
     if isinstance(tokens, ArraySummary):
         return tokens.length

@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 import typing as t
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf import printable
+from ansible_collections.herd.llama_cpp.plugins.module_utils._text import printable
 
 KINDS = ("model", "projector", "adapter", "draft", "imatrix", "vocabulary", "control_vector", "unknown")
 

@@ -116,7 +116,7 @@ class Store:
                 return []
             if any(entry.get(key) != value for key, value in seen.items()):
                 return []
-        return stamp.get("files", [])
+        return list(stamp.get("files", []))
 
     def recheck(self, source: t.Mapping[str, t.Any], everything: bool = False) -> t.Tuple[bool, t.List[str]]:
         """Reads the files again that look other than when they were verified, or all of them.

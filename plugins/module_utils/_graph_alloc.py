@@ -13,7 +13,7 @@ ggml_gallocr_allocate_node, ggml_gallocr_alloc_graph_impl), for buffers of one c
 
 from __future__ import annotations
 
-from typing import List, Optional, Sequence, Tuple
+from typing import Any, List, Optional, Sequence, Tuple
 
 _ENDLESS = 1 << 62
 
@@ -75,7 +75,7 @@ class Tensor:
 
     __slots__ = ("size", "layout", "sources", "root", "in_place", "kept", "children", "views", "offset", "allocated", "placed")
 
-    def __init__(self, size: int, layout: Tuple, sources: Sequence["Tensor"], root: Optional["Tensor"], in_place: bool, kept: bool) -> None:
+    def __init__(self, size: int, layout: Tuple[Any, ...], sources: Sequence["Tensor"], root: Optional["Tensor"], in_place: bool, kept: bool) -> None:
         self.size = size
         self.layout = layout
         self.sources = list(sources)
@@ -97,7 +97,7 @@ class Graph:
         self.leaves: List[Tensor] = []
         self.nodes: List[Tensor] = []
 
-    def input(self, size: int, copies: int, layout: Tuple = ()) -> Tensor:
+    def input(self, size: int, copies: int, layout: Tuple[Any, ...] = ()) -> Tensor:
         """A tensor that arrives from elsewhere.
 
         With pipeline parallelism (copies > 1) every copy is made first and never freed
@@ -127,7 +127,7 @@ class Graph:
     def view(self, source: Tensor, *shape: int, whole: bool = True) -> Tensor:
         """Another look at a tensor; ``whole=False`` is a part of it, whose layout equals no other tensor's."""
         root = source.root or source
-        layout: Tuple = shape if whole else ("part",) + shape + (id(source),)
+        layout: Tuple[Any, ...] = shape if whole else ("part",) + shape + (id(source),)
         tensor = Tensor(0, layout, [source], root, False, False)
         self.nodes.append(tensor)
         return tensor

@@ -22,10 +22,10 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf import (
     GgufMissing,
     GgufModel,
     Reader,
-    printable,
     read_gguf_from,
     read_gguf_parts,
 )
+from ansible_collections.herd.llama_cpp.plugins.module_utils._text import printable
 from ansible_collections.herd.llama_cpp.plugins.module_utils._urls import origin, user_and_password, without_secrets
 
 MAX_REDIRECTS = 8
@@ -33,6 +33,7 @@ MAX_REDIRECTS = 8
 MAX_PIECE_BYTES = 8 << 20
 # Sizes are 64-bit numbers; int() of a header full of digits would raise.
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19})")
+_Result = t.TypeVar("_Result")
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -131,7 +132,7 @@ class _Asker:
         self._timeout = timeout_seconds
         self._opener = urllib.request.build_opener(_NoRedirect, _HTTPHandler, _HTTPSHandler)
 
-    def ask(self, work: t.Callable[[], t.Any]) -> t.Any:
+    def ask(self, work: t.Callable[[], _Result]) -> _Result:
         """Does what asks, and says in a sentence what went wrong."""
         try:
             return work()
@@ -262,7 +263,7 @@ class RangeReader(Reader):
             raise GgufError("%s changed while it was read" % self.label)
         self.size_bytes = total
         wanted = min(size, total - offset)
-        data = response.read(wanted)
+        data: bytes = response.read(wanted)
         self.bytes_read += len(data)
         if len(data) < wanted:
             raise GgufError("%s broke off after %d of %d bytes" % (self.label, len(data), wanted))

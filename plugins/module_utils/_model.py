@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Sequence, Tuple
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf import printable
+from ansible_collections.herd.llama_cpp.plugins.module_utils._text import printable
 
 MIB = 1 << 20
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 from bisect import bisect_left, bisect_right
 from dataclasses import replace
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, FrozenSet, List, NamedTuple, Optional, Sequence, Tuple
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._caches import RunSettings, layer_context_bytes
 from ansible_collections.herd.llama_cpp.plugins.module_utils._graph import Share, compute_bytes, host_compute_bytes, lends_operation, lent_bytes
@@ -50,7 +50,7 @@ class HostMemory(NamedTuple):
 
 
 def _f32(value: float) -> float:
-    return struct.unpack("<f", struct.pack("<f", value))[0]
+    return float(struct.unpack("<f", struct.pack("<f", value))[0])
 
 
 def slot_devices(split: Sequence[float], n_slots: int) -> List[int]:
@@ -75,7 +75,7 @@ class Accounts:
         self.model = model
         self.settings = settings
         self._sums: Dict[str, Tuple[List[int], List[int]]] = {}
-        self._compute: Dict[Tuple, int] = {}
+        self._compute: Dict[Tuple[Any, ...], int] = {}
         self._shares: Dict[Tuple[str, Share], int] = {}
         self._totals: Dict[str, List[int]] = {}
         # a row as far as it was needed, and the ends at which the rest of it changes
@@ -87,9 +87,9 @@ class Accounts:
                 n_bytes += layer_context_bytes(model, own, slot, "cuda")
             self._beside.append(self._beside[-1] + n_bytes)
         self._kinds = [layer.kind for layer in model.layers[:model.n_layer]]
-        self._ids: Dict = {}
+        self._ids: Dict[Any, int] = {}
         self._kind_ids = [self._ids.setdefault(kind, len(self._ids)) for kind in self._kinds]
-        self._sets: Dict[Tuple[int, int], frozenset] = {}
+        self._sets: Dict[Tuple[int, int], FrozenSet[int]] = {}
         # the slots whose device would run an operation of the layer before; the search charges for it everywhere
         self._borrow = {il + 1 for il, (kind, following) in enumerate(zip(self._kinds, self._kinds[1:]))
                         if lends_operation(settings, kind, following)}
@@ -103,7 +103,7 @@ class Accounts:
         """Bytes of weights and of caches of the slots before each slot, and of all."""
         if kind not in self._sums:
             weights, contexts = [0], [0]
-            cache: Dict[Tuple, int] = {}
+            cache: Dict[Tuple[Any, ...], int] = {}
             for il, layer in enumerate(self.model.layers):
                 weights.append(weights[-1] + layer.weight_bytes[kind])
                 key = (layer.k_row, layer.v_row, layer.state_r, layer.state_s, layer.kind.cache)
@@ -198,7 +198,7 @@ class Accounts:
         present = self._present(first, stop)
         return self._compute_of(kind, present, max(2, min(stop - first, _REPEAT)), is_first, last, ends, alone)
 
-    def _present(self, first: int, stop: int) -> frozenset:
+    def _present(self, first: int, stop: int) -> FrozenSet[int]:
         if stop <= first:
             return frozenset()
         # the last layer counts by itself where the graph ends in it
@@ -209,7 +209,7 @@ class Accounts:
             self._sets[key] = frozenset(part)
         return self._sets[key]
 
-    def _measure(self, kind: str, present: frozenset, count: int, is_first: bool, last: bool, ends: bool, alone: bool) -> int:
+    def _measure(self, kind: str, present: FrozenSet[int], count: int, is_first: bool, last: bool, ends: bool, alone: bool) -> int:
         """The largest buffer among the ways layers of these kinds follow each other in this model.
 
         A device is charged for the kinds it holds, not for their exact order: that keeps the charge from shrinking
@@ -238,7 +238,7 @@ class Accounts:
                 best = max(best, self._compute_of(kind, fewer, count, is_first, last, ends, alone))
         return best
 
-    def _compute_of(self, kind: str, present: frozenset, count: int, is_first: bool, last: bool, ends: bool, alone: bool) -> int:
+    def _compute_of(self, kind: str, present: FrozenSet[int], count: int, is_first: bool, last: bool, ends: bool, alone: bool) -> int:
         key = (kind, present, count, is_first, last, ends, alone)
         if key not in self._compute:
             self._compute[key] = self._measure(kind, present, count, is_first, last, ends, alone)

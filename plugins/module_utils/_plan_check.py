@@ -9,11 +9,15 @@ planned, within its ``tolerance_mib``, which the rounding is part of. A compute 
 more than ``compute_tolerance_factor``, is worth a warning. What stands beside the model (a draft model, a projector, adapters) was planned by
 a bound: more of it is worth a warning, and any of it where none was planned means that it lies elsewhere. What decides is the device's margin:
 all it really holds must leave the reserve free.
+
+The same is asked of what llama.cpp says over the workers themselves right before the start (``by_word``), while a failure costs seconds.
 """
 
 from __future__ import annotations
 
 import typing as t
+
+from ansible_collections.herd.llama_cpp.plugins.module_utils._ask import Answer, Figures
 
 Mapping = t.Mapping[str, t.Any]
 
@@ -69,8 +73,11 @@ class _Findings(t.NamedTuple):
     unsaid: t.List[str]
 
 
-def _judge(row: Mapping, tolerance: float, factor: float, bound: bool, lone_mib: int) -> _Findings:
-    """``bound`` says that caches and compute buffers were planned by an upper bound, so that less is no sign of anything."""
+def _judge(row: Mapping, tolerance: float, factor: float, bound: bool, lone_mib: int, over_workers: bool = False) -> _Findings:
+    """``bound`` says that caches and compute buffers were planned by an upper bound, so that less is no sign of anything.
+
+    ``over_workers`` says that llama.cpp's word is about the workers themselves, not about stand-ins.
+    """
     found = _Findings([], [], [])
     if row["layers"] is not None and row["layers"] != row["planned_layers"]:
         found.failures.append("%d layers (%d planned)" % (row["layers"], row["planned_layers"]))
@@ -84,7 +91,10 @@ def _judge(row: Mapping, tolerance: float, factor: float, bound: bool, lone_mib:
             if figure > wanted + tolerance or (not bound and wanted > figure * factor + tolerance):
                 found.estimates.append(said)
         elif abs(figure - wanted) > tolerance and not (bound and key == "kv" and figure < wanted):
-            found.failures.append(said)
+            word = row["word_%s_mib" % key]
+            # over the workers themselves it said so, rounded down, before it was started
+            foretold = over_workers and word is not None and word - tolerance <= figure <= word + 1 + tolerance
+            (found.estimates if foretold else found.failures).append(said)
     figure, wanted = row["beside_mib"], row["planned_beside_mib"]
     if figure is None:
         # what the layers take besides may be nothing on this device
@@ -98,13 +108,51 @@ def _judge(row: Mapping, tolerance: float, factor: float, bound: bool, lone_mib:
 def _over_margin(device: Mapping, row: Mapping, tolerance: float, lone_mib: int) -> t.Optional[str]:
     """That a device holds more than its reserve allows, None where it does not; what the log does not tell counts as planned."""
     keys = [key for key, _called, _sources in _FIGURES] + ["beside"]
+    planned = sum(row["planned_%s_mib" % key] for key in keys)
     total = sum(float(row["planned_%s_mib" % key] if row["%s_mib" % key] is None else row["%s_mib" % key]) for key in keys)
     # the plan counts what lies there by itself as reserved
     reserve = int(device["reserve_mib"]) - lone_mib
     room = int(device["free_mib"]) - reserve - int(device.get("host_mib") or 0)
     if total <= room + tolerance:
         return None
-    return "%.2f MiB in all, and %d MiB of what was free are for it when its reserve of %d MiB is kept" % (total, room, reserve)
+    return "%.2f MiB in all (%d planned), and %d MiB of what was free are for it when its reserve of %d MiB is kept" % (total, planned, room, reserve)
+
+
+def by_word(plan: Mapping, answer: Answer) -> t.Dict[str, t.Any]:
+    """The plan with what llama.cpp said over the workers themselves for its word, and what of that is otherwise than planned.
+
+    ``problems`` are devices that it would leave less than their margin, ``notes`` those where it fits all the same.
+    """
+    tolerance = float(plan["confidence"]["tolerance_mib"]) + _ROUNDING_MIB
+    devices: t.List[t.Dict[str, t.Any]] = []
+    problems: t.List[t.Dict[str, str]] = []
+    notes: t.List[t.Dict[str, str]] = []
+    for device, told in zip(plan["devices"], answer.devices):
+        word = _word(told)
+        devices.append(dict(device, asked=word))
+        most = {"weights_mib": _most(told.weights_mib, device["weights_mib"]), "kv_mib": _most(told.kv_mib, device["kv_mib"])}
+        lone_mib = _lone_mib(plan, device)
+        row = _row(devices[-1], {"planned_layers": None, "layers": None}, [dict(word, **most)])
+        row["planned_beside_mib"] += lone_mib
+        found = _judge(row, tolerance, float(plan["confidence"]["compute_tolerance_factor"]), bool(plan["confidence"].get("bound")), 0)
+        over = _over_margin(device, row, tolerance, lone_mib)
+        said = {"machine": str(device["machine"]), "problem": "%s, which is %s for llama-server, would hold %s" % (
+            device["device"], device["llama_device"], ", ".join(found.failures + found.estimates + ([over] if over else [])))}
+        if over:
+            problems.append(dict(said, remedy="Set cluster_plan_headroom_mib to as much more as that is, so that the plan puts less there, and deploy again"))
+        elif found.failures or found.estimates:
+            notes.append(dict(said, remedy="Nothing needs to be done: all of it still leaves the device its reserve"))
+    host = dict(plan["host"], asked=_word(answer.host))
+    return {"plan": dict(plan, devices=devices, host=host, figures=dict(plan["figures"], over_workers=True)), "problems": problems, "notes": notes}
+
+
+def _word(told: Figures) -> t.Dict[str, t.Any]:
+    return {"weights_mib": told.weights_mib, "kv_mib": told.kv_mib, "compute_mib": told.compute_mib}
+
+
+def _most(told_mib: int, planned_mib: int) -> int:
+    """The most that a figure can be which llama.cpp rounds down: what is planned, rounded up, where the two may be the same."""
+    return planned_mib if told_mib <= planned_mib <= told_mib + 1 else told_mib + 1
 
 
 def deviations(plan: Mapping, log: Mapping) -> t.Dict[str, t.Any]:
@@ -118,6 +166,7 @@ def deviations(plan: Mapping, log: Mapping) -> t.Dict[str, t.Any]:
         tolerance = float(plan["confidence"]["tolerance_mib"]) + _ROUNDING_MIB
         factor = float(plan["confidence"]["compute_tolerance_factor"])
         bound = bool(plan["confidence"].get("bound"))
+        over_workers = bool((plan.get("figures") or {}).get("over_workers"))
         seen = list(log["devices"])
         problems: t.List[t.Dict[str, str]] = []
         warnings: t.List[t.Dict[str, str]] = []
@@ -130,7 +179,7 @@ def deviations(plan: Mapping, log: Mapping) -> t.Dict[str, t.Any]:
             rows.append(row)
             lone_mib = _lone_mib(plan, device)
             row["planned_beside_mib"] += lone_mib
-            found = _judge(row, tolerance, factor, bound, lone_mib)
+            found = _judge(row, tolerance, factor, bound, lone_mib, over_workers)
             over = _over_margin(device, row, tolerance, lone_mib)
             unknown += ["the head's log does not tell the %s of %s on %s" % (what, device["llama_device"], device["machine"]) for what in found.unsaid]
             subject = "%s, which is %s for llama-server, holds " % (device["device"], device["llama_device"])

@@ -9,7 +9,7 @@ import shlex
 import typing as t
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._server_arguments import unplanned_arguments
-from ansible_collections.herd.llama_cpp.plugins.module_utils._workers import worker_instances
+from ansible_collections.herd.llama_cpp.plugins.module_utils._workers import LINE_BUFFERED, worker_arguments, worker_instances
 
 BIN_DIR = "/opt/llama.cpp/current/bin"
 
@@ -69,16 +69,16 @@ def plan_commands(
     addresses: t.Mapping[str, str],
     model_path: str,
     server_port: int = 8080,
-    rpc_ports: t.Optional[t.Mapping[str, int]] = None,
+    workers: t.Optional[t.Mapping[str, t.Mapping[str, t.Any]]] = None,
     bin_dir: str = BIN_DIR,
     extra_arguments: t.Sequence[str] = (),
     server_arguments: t.Sequence[str] = (),
-    tls: t.Sequence[str] = (),
 ) -> t.List[t.Dict[str, t.Any]]:
     """llama-server first, then the workers in the order of ``--rpc``; nothing for a plan that does not fit.
 
-    ``server_arguments`` are all that the service is started with, of which the plan decides a part. ``tls`` are the machines whose workers are
-    reached through a tunnel: they listen on their own loopback address, and llama-server connects to its own end.
+    ``server_arguments`` are all that the service is started with, of which the plan decides a part. ``workers`` has the settings of each
+    worker machine by the names of the role rpc_server without its prefix (port, tls, threads, cache, extra_args, bin_dir). With tls they listen on
+    their own loopback address, and llama-server connects to its own end of the tunnel.
     """
     if not plan.get("fits"):
         return []
@@ -90,8 +90,8 @@ def plan_commands(
     for machine, devices in planned_devices(plan).items():
         if not addresses.get(machine):
             raise CommandsError("the address of %s is not given" % machine)
-        port = int((rpc_ports or {}).get(machine) or 50052)
-        instances += worker_instances(devices, machine, addresses[machine], port, machine in tls)
+        own = (workers or {}).get(machine, {})
+        instances += worker_instances(devices, machine, addresses[machine], int(own.get("port") or 50052), bool(own.get("tls")))
     in_order = plan_endpoints(plan, instances)
     server = [bin_dir + "/llama-server", "--model", model_path]
     server += unplanned_arguments(server_arguments) or ["--host", addresses.get(head) or "127.0.0.1", "--port", str(int(server_port))]
@@ -102,10 +102,11 @@ def plan_commands(
     commands = [{"machine": head, "unit": "llama-server.service", "device": "", "argv": server,
                  "endpoint": "%s:%d" % (addresses.get(head) or "127.0.0.1", int(server_port))}]
     for instance in in_order:
+        own = (workers or {}).get(instance["machine"], {})
+        arguments = worker_arguments(instance, int(own.get("threads") or 0), bool(own.get("cache")), own.get("extra_args") or ())
         commands.append({
             "machine": instance["machine"], "unit": instance["unit"], "device": instance["device"], "endpoint": instance["endpoint"],
-            "argv": [bin_dir + "/ggml-rpc-server", "-H", "127.0.0.1" if instance["tls_unit"] else instance["address"],
-                     "-p", str(instance["port"]), "-d", instance["device"]],
+            "argv": [*LINE_BUFFERED, (own.get("bin_dir") or bin_dir) + "/ggml-rpc-server", *arguments],
         })
     for command in commands:
         command["text"] = wrapped(command["argv"])

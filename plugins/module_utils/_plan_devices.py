@@ -54,12 +54,13 @@ def gpu_devices(gpus: t.Sequence[Mapping], units: t.Iterable[Mapping] = ()) -> t
         if number is None:
             raise PlanDevicesError("GPU %s (%s) is divided into instances (MIG), whose numbers the driver does not tell" % (
                 gpu.get("index"), gpu.get("name")))
-        device = {
-            "name": "CUDA%d" % number, "kind": "cuda", "total_mib": gpu.get("total_mib"), "free_mib": gpu_free_mib(gpu, pids),
+        free_mib = gpu_free_mib(gpu, pids)
+        device: t.Dict[str, t.Any] = {
+            "name": "CUDA%d" % number, "kind": "cuda", "total_mib": gpu.get("total_mib"), "free_mib": free_mib,
             "description": str(gpu.get("name") or ""),
         }
         if gpu.get("shared_memory"):
-            device.update(shared_memory=True, free_mib=min(int(gpu["total_mib"]), device["free_mib"] + sum(pids.values())))
+            device.update(shared_memory=True, free_mib=min(int(gpu["total_mib"]), free_mib + sum(pids.values())))
         devices.append(device)
     return sorted(devices, key=lambda device: int(device["name"][len("CUDA"):]))
 

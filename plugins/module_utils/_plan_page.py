@@ -375,7 +375,7 @@ def verdict(plan: Mapping) -> str:
 
 
 def table(plan: Mapping, endpoints: t.Mapping[t.Tuple[str, str], str]) -> str:
-    heads = (("machine", ""), ("device", ""), ("endpoint", ""), ("layers", ""), ("weights", "n"), ("KV", "n"), ("compute", "n"), ("reserve", "n"),
+    heads: t.Tuple[t.Tuple[str, str], ...] = (("machine", ""), ("device", ""), ("endpoint", ""), ("layers", ""), ("weights", "n"), ("KV", "n"), ("compute", "n"), ("reserve", "n"),
              ("was free", "n"), ("left", "n"))
     keys = ["weights_mib", "kv_mib", "compute_mib", "reserve_mib", "free_mib"]
     if shared_device(plan):

@@ -72,17 +72,19 @@ def machines_from_facts(items: Sequence[Mapping[str, Any]], head: str, reserve_m
     """Machines from a list of ``{name, devices: [{name, kind, free_mib, total_mib, reserve_mib, shared_memory}], ram_free_mib}``.
 
     A device without a kind is a CPU when its name begins like llama.cpp's names for one, else a GPU. The memory of one with
-    ``shared_memory`` is the machine's RAM.
+    ``shared_memory`` is the machine's RAM, and so is that of a GPU for which nothing is said and that has as much free as the RAM, to the
+    MiB: two figures of one pool.
     """
     if not isinstance(items, (list, tuple)):
         raise PlanError("the machines must be a list")
-    machines = []
+    machines: List[Machine] = []
     for item in items:
         if not isinstance(item, Mapping) or not item.get("name"):
             raise PlanError("a machine of the list has no name")
         name = str(item["name"])
         if any(m.name == name for m in machines):
             raise PlanError("the machine %s is listed twice" % name)
+        ram = None if item.get("ram_free_mib") is None else _whole(item["ram_free_mib"], name + ": ram_free_mib")
         devices = []
         for number, entry in enumerate(item.get("devices") or []):
             label = "%s, device %d" % (name, number)
@@ -97,12 +99,11 @@ def machines_from_facts(items: Sequence[Mapping[str, Any]], head: str, reserve_m
                 raise PlanError("%s: neither free_mib nor total_mib is given" % label)
             total = _whole(entry.get("total_mib", entry.get("free_mib")), label + ": total_mib", 1)
             free = _whole(entry.get("free_mib", total), label + ": free_mib")
-            shared = _flag(entry.get("shared_memory", False), label + ": shared_memory")
+            shared = _flag(entry.get("shared_memory", kind != "cpu" and free == ram), label + ": shared_memory")
             reserve = entry.get("reserve_mib", reserve_mib if reserve_mib is not None else DEFAULT_RESERVE_MIB[kind])
             devices.append(Device(name, str(entry.get("name") or "%s%d" % (kind.upper(), number)), kind, total, free,
                                   _whole(reserve, label + ": reserve_mib"), str(entry.get("description") or ""), shared))
-        ram = item.get("ram_free_mib")
-        machines.append(Machine(name, tuple(_one_of_pool(devices)), None if ram is None else _whole(ram, name + ": ram_free_mib")))
+        machines.append(Machine(name, tuple(_one_of_pool(devices)), ram))
     return machines
 
 
@@ -180,7 +181,7 @@ def asked_plan_from_facts(facts: Mapping[str, Any], machines: Sequence[Mapping[s
         raise PlanError(str(exc)) from exc
     kept = keep_split(plan, keep or {}, stay)
     plan.largest_context = asked_context(plan, asked, ask)
-    return with_answer(plan_as_dict(plan, kept), plan, asked)
+    return with_word(with_answer(plan_as_dict(plan, kept), plan, asked), keep or {})
 
 
 def with_answer(result: Dict[str, Any], plan: Plan, asked: Asked) -> Dict[str, Any]:
@@ -197,6 +198,16 @@ def with_answer(result: Dict[str, Any], plan: Plan, asked: Asked) -> Dict[str, A
                          "complete": asked.complete}
     result["answer"] = answer_as_dict(counts, answer)
     result["confidence"].update(weights="asked", kv="asked", compute="asked", llama_cpp_version=answer.build, compute_tolerance_factor=1.25, bound=False)
+    return result
+
+
+def with_word(result: Dict[str, Any], earlier: Mapping[str, Any]) -> Dict[str, Any]:
+    """A plan that was kept, with what the same llama.cpp said of it over the workers themselves before it was started."""
+    before = earlier.get("figures") or {}
+    if result["kept"] and before.get("over_workers") and before.get("build") == result["figures"]["build"]:
+        for entry, known in zip([*result["devices"], result["host"]], [*earlier["devices"], earlier["host"]]):
+            entry["asked"] = dict(known["asked"])
+        result["figures"]["over_workers"] = True
     return result
 
 

@@ -89,7 +89,7 @@ def _copied(value: t.Any) -> t.Any:
 
 def record_of(value: t.Any) -> Record:
     """A record from plain data; RecordError names what is wrong with it."""
-    record = _of(Record, _copied(value), "record")
+    record: Record = _of(Record, _copied(value), "record")
     machines = {name: _of(Member, one, "machines.%s" % name) for name, one in record.machines.items()}
     left = {name: _of(Member, one, "left.%s" % name) for name, one in record.left.items()}
     if record.head not in machines:

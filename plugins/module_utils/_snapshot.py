@@ -63,7 +63,7 @@ def put_back(archive: str, root: str = "/") -> t.List[str]:
     try:
         with tarfile.open(archive) as tar:
             # Ours, and with links to absolute paths, as systemd makes them.
-            tar.extraction_filter = lambda member, path: member  # type: ignore[attr-defined]
+            tar.extraction_filter = lambda member, path: member
             members = {member.name: member for member in tar.getmembers()}
             units = json.load(t.cast(t.IO[bytes], tar.extractfile(UNITS)))
             for name in reversed(files(root)):

@@ -299,7 +299,7 @@ class _Rule:
     unless: t.Optional["t.Pattern[str]"] = None
 
 
-def _rule(kind: str, pattern: str, problem: str, remedy: str, **flags: bool) -> _Rule:
+def _rule(kind: str, pattern: str, problem: str, remedy: str, outlives_start: bool = False, when_running: bool = False) -> _Rule:
     """A rule whose sentences only need the pattern's groups, as {0}, {1} ... or by name, and {program}."""
 
     def explain(match: "t.Match[str]", story: _Story) -> t.Tuple[str, str]:
@@ -310,7 +310,7 @@ def _rule(kind: str, pattern: str, problem: str, remedy: str, **flags: bool) -> 
         said = re.sub(r" on  port (?=:)|: $| $", "", said)
         return said, remedy.format(*groups, program=story.program, **named)
 
-    return _Rule(kind, re.compile(pattern), explain, **flags)
+    return _Rule(kind, re.compile(pattern), explain, outlives_start, when_running)
 
 
 def _mib(size_bytes: str) -> str:

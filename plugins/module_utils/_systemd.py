@@ -354,6 +354,13 @@ def exec_arguments(unit: str) -> t.List[str]:
     return [_unquoted(word) for word in _words(logical.partition("=")[2])]
 
 
+def environment_of(unit: str) -> t.Dict[str, str]:
+    """The variables of a unit file's ``Environment=`` lines: the inverse of :func:`quote_environment`."""
+    lines = [line.partition("=")[2] for line in unit.splitlines() if line.startswith("Environment=")]
+    pairs = [_unquoted(word).partition("=") for line in lines for word in _words(line)]
+    return {name: value for name, _equals, value in pairs}
+
+
 def _words(text: str) -> t.List[str]:
     """Split at white space outside of double quotes, quotes and escapes left as they are."""
     words, word, quoted, escaped = [], "", False, False

@@ -161,7 +161,8 @@ class _Plan:
     # -- the choice
 
     def installed(self, version: str) -> Seen:
-        for toolkit in self.info.get("toolkits") or []:
+        toolkits: t.Sequence[Seen] = self.info.get("toolkits") or []
+        for toolkit in toolkits:
             if toolkit.get("name") == self.name_of(version) and toolkit.get("nvcc"):
                 return toolkit
         return {}
@@ -262,7 +263,7 @@ class _Plan:
 
     def choose_compiler(self, limit: int, version: str) -> Seen:
         """The machine's own compiler: its default where nvcc takes it, else the newest that it takes."""
-        compilers = self.info.get("compilers") or []
+        compilers: t.Sequence[Seen] = self.info.get("compilers") or []
         wanted = int(self.given.get("gcc_version") or 0)
         for compiler in compilers:
             major = version_tuple(compiler["version"])[0]

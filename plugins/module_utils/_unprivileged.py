@@ -75,14 +75,17 @@ def libc() -> t.Any:
     return ctypes.CDLL(None, use_errno=True)
 
 
-def unprivileged(user_id: t.Optional[int]) -> t.Callable[[], None]:
-    """What a child does before it becomes another program (``preexec_fn``): it gives up what it may do, and ends with its parent."""
+def unprivileged(user_id: t.Optional[int], group_id: t.Optional[int] = None) -> t.Callable[[], None]:
+    """What a child does before it becomes another program (``preexec_fn``): it gives up what it may do, and ends with its parent.
+
+    Its group has the number of its user where none is given.
+    """
     library = libc()
 
     def give_up() -> None:
         if user_id is not None:
             os.setgroups([])
-            os.setgid(user_id)
+            os.setgid(user_id if group_id is None else group_id)
             os.setuid(user_id)
         # after the change of user, which takes it back (prctl(2))
         library.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)

@@ -9,6 +9,10 @@ from __future__ import annotations
 import typing as t
 
 
+# stdout into a pipe is not flushed before the first client comes; with it the banner is in the journal at once.
+LINE_BUFFERED = ("/usr/bin/stdbuf", "-oL")
+
+
 class WorkersError(ValueError):
     """The input cannot be read."""
 
@@ -42,6 +46,19 @@ def worker_instances(
         }
         for index, device in enumerate(devices or [""])
     ]
+
+
+def worker_arguments(instance: t.Mapping[str, t.Any], threads: int = 0, cache: bool = False, extra_arguments: t.Sequence[str] = ()) -> t.List[str]:
+    """What ggml-rpc-server of that instance is started with (llama.cpp's tools/rpc/rpc-server.cpp).
+
+    Behind its TLS a worker has a network of its own, and listens on the loopback address there. 0 threads are as many as llama.cpp chooses.
+    """
+    arguments = ["-H", "127.0.0.1" if instance["tls_unit"] else str(instance["address"]), "-p", str(instance["port"])]
+    if instance["device"]:
+        arguments += ["-d", str(instance["device"])]
+    if threads > 0:
+        arguments += ["-t", str(threads)]
+    return arguments + (["-c"] if cache else []) + [str(word) for word in extra_arguments]
 
 
 def outdated_units(

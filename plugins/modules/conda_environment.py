@@ -120,8 +120,9 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._conda import (
     find_conda,
     installed,
     parse_transaction,
-    without_password,
+    shown_channel,
 )
+from ansible_collections.herd.llama_cpp.plugins.module_utils._no_log import show_what_is_plain
 
 
 def _lines(packages: t.Iterable[Package]) -> str:
@@ -157,7 +158,7 @@ class Environment:
         return bool(
             marker
             and set(self.specs) <= set(marker.get("specs", []))
-            and marker.get("channels") == [without_password(channel) for channel in self.channels]
+            and marker.get("channels") == self.channels
             and marker.get("packages") == [str(package) for package in self.before]
         )
 
@@ -204,7 +205,7 @@ class Environment:
             names = [_name(spec) for spec in self.specs]
             content = {
                 "kind": "conda environment",
-                "channels": [without_password(channel) for channel in self.channels],
+                "channels": self.channels,
                 "specs": [spec for spec in known if _name(spec) not in names] + self.specs,
                 "packages": [str(package) for package in after],
             }
@@ -223,13 +224,14 @@ def main() -> None:
         argument_spec={
             "prefix": {"type": "path", "required": True},
             "packages": {"type": "list", "elements": "str", "default": []},
-            "channels": {"type": "list", "elements": "str", "default": ["conda-forge"]},
+            "channels": {"type": "list", "elements": "str", "default": ["conda-forge"], "no_log": True},
             "executable": {"type": "str", "default": ""},
             "environment_modules": {"type": "list", "elements": "str", "default": []},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         },
         supports_check_mode=True,
     )
+    show_what_is_plain(module, "channels", shown_channel)
     try:
         environment = Environment(module.params, module.check_mode)
         changed, after = environment.present() if module.params["state"] == "present" else environment.absent()

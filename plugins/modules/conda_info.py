@@ -112,7 +112,8 @@ from dataclasses import asdict
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._conda import CondaError, find_conda, search
+from ansible_collections.herd.llama_cpp.plugins.module_utils._conda import CondaError, find_conda, search, shown_channel
+from ansible_collections.herd.llama_cpp.plugins.module_utils._no_log import show_what_is_plain
 
 
 def main() -> None:
@@ -122,10 +123,11 @@ def main() -> None:
             "environment_modules": {"type": "list", "elements": "str", "default": []},
             "prefix": {"type": "path"},
             "search": {"type": "str", "default": ""},
-            "channels": {"type": "list", "elements": "str", "default": ["conda-forge"]},
+            "channels": {"type": "list", "elements": "str", "default": ["conda-forge"], "no_log": True},
         },
         supports_check_mode=True,
     )
+    show_what_is_plain(module, "channels", shown_channel)
     given = module.params
     try:
         conda = find_conda(given["executable"], given["environment_modules"], given["prefix"] or "")

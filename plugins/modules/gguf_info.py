@@ -307,13 +307,14 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf import GgufError, describe, read_gguf_model
 from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf_kind import kind_of
 from ansible_collections.herd.llama_cpp.plugins.module_utils._http_range import read_remote_gguf_model
+from ansible_collections.herd.llama_cpp.plugins.module_utils._no_log import show_what_is_plain
 
 
 def main():
     module = AnsibleModule(
         argument_spec={
             "path": {"type": "path"},
-            "url": {"type": "str"},
+            "url": {"type": "str", "no_log": True},
             "token": {"type": "str", "no_log": True},
             "timeout_s": {"type": "float", "default": 30.0},
             "require_complete": {"type": "bool", "default": True},
@@ -324,6 +325,7 @@ def main():
         mutually_exclusive=[("path", "url")],
         supports_check_mode=True,
     )
+    show_what_is_plain(module, "url")
     if not 0 < module.params["timeout_s"] <= 600:
         module.fail_json(msg="timeout_s is %(timeout_s)s; give it a value above 0 and up to 600." % module.params)
     try:

@@ -49,8 +49,8 @@ options:
     description:
       - The git repository for O(type=git).
       - The archive's URL, or its path on the machine the module runs on, for O(type=archive). A tar archive with any usual compression.
-      - In every message it is shown without user, password and query. Ansible itself shows and logs what a module was told, so give
-        C(no_log) to a task whose URL has a secret.
+      - In every message it is shown without user, password and query. One that has any of them is masked where Ansible shows what a
+        module was told, and no URL is written to the system's log.
       - User and password for a git repository over HTTP reach git in a file of mode 0600, and git gives them to that server alone. A query
         is refused for O(type=git).
     type: str
@@ -133,6 +133,7 @@ from ansible.module_utils.common.text.converters import to_text
 from ansible.module_utils.urls import fetch_url
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._file_limit import file_size_limit, reached
+from ansible_collections.herd.llama_cpp.plugins.module_utils._no_log import show_what_is_plain
 from ansible_collections.herd.llama_cpp.plugins.module_utils._source import (
     TREE,
     SourceError,
@@ -235,7 +236,7 @@ def main() -> None:
         argument_spec={
             "type": {"type": "str", "required": True, "choices": ["git", "archive", "pypi"]},
             "dest": {"type": "path", "required": True},
-            "url": {"type": "str"},
+            "url": {"type": "str", "no_log": True},
             "version": {"type": "str"},
             "name": {"type": "str"},
             "sha256": {"type": "str"},
@@ -252,6 +253,7 @@ def main() -> None:
         ],
         supports_check_mode=True,
     )
+    show_what_is_plain(module, "url")
     dest = module.params["dest"]
     wanted = module.params["commit"].lower()
     if os.path.exists(dest):

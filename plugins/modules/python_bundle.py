@@ -80,6 +80,7 @@ import os
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.herd.llama_cpp.plugins.module_utils._no_log import show_what_is_plain
 from ansible_collections.herd.llama_cpp.plugins.module_utils._python_bundle import BundleError, bundle_name, make_bundle
 
 _NEEDED = ("implementation", "libc", "machine", "markers", "platform_tags", "version")
@@ -92,10 +93,11 @@ def main():
             "environment": {"type": "dict", "required": True},
             "directory": {"type": "path", "required": True},
             "executable": {"type": "path", "required": True},
-            "pip_options": {"type": "list", "elements": "str", "default": []},
+            "pip_options": {"type": "list", "elements": "str", "default": [], "no_log": True},
         },
         supports_check_mode=True,
     )
+    show_what_is_plain(module, "pip_options")
     given = module.params
     missing = [key for key in _NEEDED if key not in given["environment"]]
     if missing:

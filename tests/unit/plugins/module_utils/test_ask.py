@@ -81,8 +81,29 @@ def test_what_it_refuses_may_come_after_the_beginning_of_another_line() -> None:
 
 def test_buffers_in_the_heads_own_ram_are_the_heads_and_those_of_its_gpu_are_not() -> None:
     """Whatever the device is called; llama.cpp's names for a device of the head's own: CUDA0, and CUDA_Host for RAM it may read."""
-    lines = [line.replace("RPC1", "CUDA0") for line in lines_of("two_devices")]
+    lines = [line.replace("RPC1[127.0.0.1:50052]", "CUDA0").replace("RPC1", "CUDA0") for line in lines_of("two_devices")]
     assert _ask.parse(lines, 2) == TWO
+
+
+def test_each_worker_counts_its_devices_by_itself() -> None:
+    """The table counts them all: its RPC1 is the RPC0 of the second worker."""
+    lines = [line.replace("RPC1[127.0.0.1:50052]", "RPC0[127.0.0.2:50052]").replace("RPC1 (127.0.0.1:50052)", "RPC1 (127.0.0.2:50052)")
+             for line in lines_of("two_devices")]
+    assert _ask.parse(lines, 2) == TWO
+
+
+def test_over_workers_nothing_is_hidden_and_everything_is_named_as_in_the_service() -> None:
+    workers = _ask.Workers("10.0.0.1:50052,10.0.0.2:50052", ("CUDA0", "RPC0", "RPC1"), 990, 991)
+    asker = _ask.Asker("/opt/bin", "/m.gguf", 3, ["--rpc", "others:1", "--device", "none", "--ctx-size", "512"], {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"},
+                       workers=workers)
+    asker._binary = lambda *names: names[0]  # type: ignore[method-assign]  # noqa: SLF001
+    asker.directory = Path("/tmp/x")
+    words = asker.command((3, 2, 1))
+    assert [words[words.index(name) + 1] for name in ("--rpc", "--device", "--tensor-split", "--fit")] == [
+        "10.0.0.1:50052,10.0.0.2:50052", "CUDA0,RPC0,RPC1", "3,2,1", "on"]
+    assert words.count("--rpc") == words.count("--device") == 1 and (asker.user_id, asker.group_id) == (990, 991)
+    environment = asker._environment()  # noqa: SLF001
+    assert environment["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID" and "CUDA_VISIBLE_DEVICES" not in environment
 
 
 @pytest.mark.parametrize("name", sorted(set(SAID) - {"no_device"}))

@@ -89,7 +89,7 @@ def test_no_answer():
         ({"exception_name": "CondaHTTPError", "message": "HTTP 000 CONNECTION FAILED for url <x>\nElapsed: -"}, "",
          "cannot be reached from the machine (HTTP 000 "),
         ({"exception_name": "UnavailableInvalidChannel", "channel_url": "https://u:p@h/c", "message": "HTTP 404 for channel c\n\nmore"}, "",
-         "the channel https://***@h/c cannot be had (HTTP 404 for channel c); correct it"),
+         "the channel https://h/c cannot be had (HTTP 404 for channel c); correct it"),
         ({"exception_name": "CondaError", "message": "[Errno 28] No space left on device"}, "", "the disk is full"),
         ({"exception_name": "NoWritableEnvsDirError", "message": "no place."}, "", "the user cannot write there (no place)"),
         (None, "", "it ended without a word"),
@@ -101,8 +101,15 @@ def test_reasons(answer, text, said):
 
 
 def test_passwords_and_tokens_are_not_said():
-    assert conda.without_password("https://me:secret@h.example/t/abc-123/c") == "https://***@h.example/t/***/c"
-    assert conda.without_password("conda-forge") == "conda-forge"
+    assert conda.shown_channel("https://me:secret@h.example/t/abc-123/c") == "https://h.example/t/***/c"
+    assert conda.shown_channel("conda-forge") == "conda-forge"
+
+
+@pytest.mark.parametrize("channel", ["https://me:secret@h.example/c", "https://h.example/t/abc-123/c"])
+def test_no_secret_becomes_an_argument_of_conda(channel):
+    with pytest.raises(conda.CondaError, match="custom_channels") as refused:
+        conda.search_arguments("cuda-toolkit", [channel])
+    assert "secret" not in str(refused.value) and "abc-123" not in str(refused.value)
 
 
 def test_only_the_channels_given_are_asked(tmp_path):

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import pytest
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.herd.llama_cpp.plugins.filter.plan_deviations import FilterModule
+from ansible_collections.herd.llama_cpp.plugins.module_utils._ask import Answer, Figures
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan_check import by_word
 from ansible_collections.herd.llama_cpp.plugins.module_utils._startup_log import parse_head
 
 compare = FilterModule().filters()["plan_deviations"]
@@ -215,3 +218,63 @@ def test_what_layers_take_besides_counts_against_the_margin(real: dict) -> None:
     assert compare(plan, real)["problems"], "150 MiB more than there is room for"
     real["devices"][0]["beside_mib"] = 90.0
     assert compare(plan, real)["problems"] == []
+
+
+# -- what llama.cpp says over the workers, before the start -----------------------------------------------------------------
+
+def answer_of(plan: dict, **more: float) -> Answer:
+    """What llama.cpp says of a plan, rounded down, with more on the second device."""
+    figures = [Figures(d["weights_mib"] - 1, d["kv_mib"], d["compute_mib"] - 0.4) for d in plan["devices"]]
+    figures[1] = Figures(*(value + int(more.get(key, 0)) for key, value in zip(("weights", "kv", "compute"), dataclasses.astuple(figures[1]))))
+    return Answer(tuple(figures), Figures(29, 0, 14.0), 0.75, build="b11434")
+
+
+@pytest.fixture
+def plan(real: dict) -> dict:
+    return dict(plan_of(real), figures={"source": "asked", "build": "b11434"})
+
+
+def test_a_word_that_is_as_planned_is_the_word_of_the_plan(plan: dict, real: dict) -> None:
+    said = by_word(plan, answer_of(plan))
+    assert (said["problems"], said["notes"]) == ([], [])
+    assert said["plan"]["figures"] == {"source": "asked", "build": "b11434", "over_workers": True}
+    row = compare(said["plan"], real)["rows"][1]
+    assert row["word_weights_mib"] == plan["devices"][1]["weights_mib"] - 1 and row["planned_weights_mib"] == plan["devices"][1]["weights_mib"]
+    assert "asked" not in plan["devices"][1], "what was given was changed"
+
+
+@pytest.mark.parametrize("what", ["weights", "kv", "compute"])
+def test_a_word_that_is_more_and_fits_is_a_warning(plan: dict, what: str) -> None:
+    said = by_word(plan, answer_of(plan, **{what: 40}))
+    assert said["problems"] == [] and len(said["notes"]) == 1
+    warning = said["notes"][0]
+    assert warning["machine"] == "worker2" and "(%d planned)" % plan["devices"][1][what + "_mib"] in warning["problem"] and warning["remedy"]
+
+
+@pytest.mark.parametrize("what", ["weights", "kv", "compute"])
+def test_a_word_that_leaves_no_margin_is_a_problem_with_both_figures(plan: dict, what: str) -> None:
+    said = by_word(plan, answer_of(plan, **{what: 110}))
+    assert said["notes"] == [] and len(said["problems"]) == 1
+    problem = said["problems"][0]["problem"]
+    planned_mib = sum(plan["devices"][1][key + "_mib"] for key in ("weights", "kv", "compute"))
+    assert "(%d planned)" % plan["devices"][1][what + "_mib"] in problem and "MiB in all (%d planned)" % planned_mib in problem
+    assert "when its reserve of 512 MiB is kept" in problem and "RPC1" in problem
+
+
+def test_what_stands_beside_the_model_counts_in_the_margin(plan: dict) -> None:
+    assert by_word(plan, answer_of(plan, compute=60))["problems"] == []
+    plan["devices"][1]["beside_mib"] = 50
+    assert len(by_word(plan, answer_of(plan, compute=60))["problems"]) == 1
+
+
+def test_what_was_said_over_the_workers_fails_no_cluster_that_holds_it(plan: dict, real: dict) -> None:
+    """Real weights that only the workers could tell of: a warning where they were said, a failure where they were not."""
+    next(d for d in real["devices"] if d["name"] == "RPC1")["weights_mib"] += 40
+    assert "weights" in compare(plan, real)["problems"][0]["problem"]
+    result = compare(by_word(plan, answer_of(plan, weights=40))["plan"], real)
+    assert result["problems"] == [] and "weights" in result["warnings"][0]["problem"]
+    assert compare(by_word(plan, answer_of(plan, weights=20))["plan"], real)["problems"]
+    # stand-ins can say nothing of the kind
+    asked = by_word(plan, answer_of(plan, weights=40))["plan"]
+    del asked["figures"]["over_workers"]
+    assert compare(asked, real)["problems"]

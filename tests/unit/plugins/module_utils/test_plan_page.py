@@ -215,7 +215,7 @@ def test_layers_in_words(device: dict, words: str) -> None:
 def test_ports_follow_the_machines_list_and_can_be_given() -> None:
     them = machines(2, 3)
     plan = plan_from_facts(sparse_gguf.facts("llama-70b-q6"), them, host="head", policy="all_machines")
-    found = commands_of(plan, {"head": "198.18.0.10", "worker1": "198.18.0.11"}, "m", rpc_ports={"worker1": 6000})
+    found = commands_of(plan, {"head": "198.18.0.10", "worker1": "198.18.0.11"}, "m", workers={"worker1": {"port": 6000}})
     ports = {c["device"]: c["endpoint"] for c in found if c["device"]}
     assert ports == {"CUDA%d" % n: "198.18.0.11:%d" % (6000 + n) for n in range(3)}
 

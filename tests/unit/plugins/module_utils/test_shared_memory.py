@@ -46,6 +46,15 @@ def test_a_head_that_fits_only_by_counting_its_memory_twice_does_not_fit() -> No
     assert 0 <= 113500 - (head["needed_mib"] + head["host_mib"] + RESERVE + head["headroom_mib"]) <= 1
 
 
+def test_as_much_free_as_the_ram_to_the_mib_is_one_pool_unless_it_is_said_to_be_none() -> None:
+    """Whoever looked at such a machine in another way than by gpu_info may not have said so."""
+    other = spark("spark2", gpu(114000, shared=False))
+    silent = {key: value for key, value in gpu().items() if key != "shared_memory"}
+    assert not plan_for("llama-405b", [spark("spark1", silent), other])["fits"]
+    for apart in (spark("spark1", silent, ram=FREE + 1), spark("spark1", gpu(shared=False))):
+        assert plan_for("llama-405b", [apart, other])["fits"]
+
+
 @pytest.mark.parametrize("policy", ["fewest_machines", "most_headroom", "all_machines"])
 def test_it_is_the_plan_of_a_device_that_is_smaller_by_what_llama_server_needs(policy: str) -> None:
     options = {"policy": policy, "context_size": 32768}

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.herd.llama_cpp.plugins.module_utils._workers import outdated_units, worker_instances
+from ansible_collections.herd.llama_cpp.plugins.module_utils._workers import outdated_units, worker_arguments, worker_instances
 
 
 def test_one_instance_for_each_device():
@@ -44,6 +44,14 @@ def unit(**values):
         "executable_deleted": False,
         **values,
     }
+
+
+def test_what_a_worker_is_started_with():
+    """Behind its TLS it listens on the loopback address of its own network; without a device it takes what it finds."""
+    plain, tls = (worker_instances(["CUDA0"], "node1", "192.168.1.101", 50052, tls=tls)[0] for tls in (False, True))
+    assert worker_arguments(plain) == ["-H", "192.168.1.101", "-p", "50052", "-d", "CUDA0"]
+    assert worker_arguments(tls, 4, True, ["--verbose"]) == ["-H", "127.0.0.1", "-p", "50052", "-d", "CUDA0", "-t", "4", "-c", "--verbose"]
+    assert worker_arguments(worker_instances([], "node1", "10.0.0.1", 50052)[0]) == ["-H", "10.0.0.1", "-p", "50052"]
 
 
 def test_what_runs_as_configured_is_left_alone():
