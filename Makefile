@@ -80,8 +80,8 @@ test-cuda-build: setup ## Build all of llama.cpp with a real nvcc on a virtual m
 	@tools/test-cuda-build
 
 .PHONY: test-upgrade
-test-upgrade: setup ## Of those the one that upgrades a cluster and takes it back, an interrupted upgrade too (needs root)
-	@HERD_INTERRUPTED=1 tools/test-molecule upgrade
+test-upgrade: setup ## Of those the one that upgrades a cluster and takes it back (needs root)
+	@tools/test-molecule upgrade
 
 .PHONY: test-faults
 test-faults: setup ## Every fault that molecule/faults knows, ROUNDS=2 times (needs root, takes half an hour each)

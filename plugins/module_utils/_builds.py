@@ -154,13 +154,4 @@ def choose_builds(machines: t.Sequence[MachineBuilds], wanted: str = "") -> Choi
                 "remedy": "Name the version that all shall have with llama_cpp_build",
             }
         )
-    if not choice.problems and all(choice.builds[machine.name]["id"] == machine.current for machine in machines):
-        for machine in machines:
-            choice.problems.append(
-                {
-                    "machine": machine.name,
-                    "problem": "it already runs %s" % describe(choice.builds[machine.name]),
-                    "remedy": "Name another build with llama_cpp_build; installed there: %s" % _listed(machine),
-                }
-            )
     return choice

@@ -74,6 +74,23 @@ class Cluster:
     def api_key(self) -> str:
         return self.machine("head").file("/etc/llama-server/api-key").content_string.strip()
 
+    def link(self, machine: str, name: str) -> str:
+        """The build that a machine's link ``current`` or ``previous`` points at."""
+        return self.machine(machine).run(f"readlink /opt/llama.cpp/{name}").stdout.strip().removeprefix("builds/")
+
+    def stamps(self, machine: str) -> dict[str, dict]:
+        """The builds that are installed on a machine, by id."""
+        text = self.machine(machine).check_output("cat /opt/llama.cpp/builds/*/stamp.json | tr -d '\\n' | sed 's/}{/}\\n{/g'")
+        return {stamp["id"]: stamp for stamp in map(json.loads, text.splitlines())}
+
+    def runs(self, version: str) -> None:
+        """Every machine's current build is of this version, and its services run from it."""
+        for machine in self.addresses:
+            current = self.link(machine, "current")
+            assert self.stamps(machine)[current]["version"] == version, machine
+            executables = self.machine(machine).check_output("readlink /proc/*/exe 2>/dev/null | grep ^/opt/llama.cpp/ || true").split()
+            assert executables and all(path.startswith(f"/opt/llama.cpp/builds/{current}/") for path in executables), (machine, executables)
+
     @property
     def url(self) -> str:
         return f"http://{self.addresses['head']}:{API_PORT}"

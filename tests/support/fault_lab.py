@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib.util
 import json
 import os
@@ -25,7 +26,7 @@ from clusters import WATCHDOG_PORT, Cluster, root_ssh
 from playbook_run import ROOT
 
 OWN_CLOCK = ROOT / "tests" / "support" / "own_clock.c"
-WORKER_UNIT, HEAD_UNIT = "llama-rpc-server@0.service", "llama-server.service"
+WORKER_UNIT, HEAD_UNIT, PROXY_UNIT = "llama-rpc-server@0.service", "llama-server.service", "llama-server-proxy.service"
 
 
 def lab_module() -> ModuleType:
@@ -125,6 +126,36 @@ class FaultLab:
             subprocess.run(["ip", "link", "set", "dev", device, "up"], check=True)
 
     @contextlib.contextmanager
+    def ssh_cut(self, machine: str) -> Iterator[None]:
+        """The machine's way for operators gone, with all that is under way on it, and nothing else: the cluster's own connections stay."""
+        table = f"virtual-lab-{self.lab['name']}-cut"
+        known = subprocess.run(["ssh", "-F", f"{self.state_dir}/ssh/config", "-G", machine], capture_output=True, text=True, check=True).stdout
+        way = dict(line.partition(" ")[::2] for line in known.splitlines())
+        rule = f"ip daddr {way['hostname']} tcp dport {way['port']} drop"
+        chain = f"add chain inet {table} out {{ type filter hook output priority 0; }}"
+        subprocess.run(["nft", f"add table inet {table}; {chain}; add rule inet {table} out {rule}"], check=True)
+        try:
+            yield
+        finally:
+            subprocess.run(["nft", f"delete table inet {table}"], check=True)
+
+    @contextlib.contextmanager
+    def frozen(self, machine: str) -> Iterator[None]:
+        """The whole machine stands still, as one that is paused does, and goes on where it was."""
+        root = os.path.join(self.code.machine_dir(self.lab, machine), "root")
+        own = Path(f"/proc/{self.code.processes(root)[1][0]}/cgroup").read_text().partition("0::")[2].splitlines()[0]
+        # The lab's own group of the machine, above those that its systemd makes.
+        group = own[:own.index("/", own.index("/virtual-lab-") + 1)]
+        mounts = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")
+        switch = next(path for path in (Path(f"{mount}{group}/cgroup.freeze") for mount in mounts) if path.exists())
+        switch.write_text("1")
+        try:
+            self.wait(lambda: "frozen 1" in switch.with_name("cgroup.events").read_text(), 5, f"{machine} was not frozen")
+            yield
+        finally:
+            switch.write_text("0")
+
+    @contextlib.contextmanager
     def slowed(self, machine: str, percent: int) -> Iterator[None]:
         """The machine's rpc-server held to a part of one core, by this computer's control group where machines have no such control."""
         group = Path("/sys/fs/cgroup/cpu")
@@ -204,6 +235,19 @@ class FaultLab:
     def clock_of(self, machine: str) -> float:
         """The date that the machine's watchdog believes in, in seconds from this computer's."""
         return float(requests.get(f"http://{self.cluster.addresses[machine]}:{WATCHDOG_PORT}/status", timeout=5).json()["time"]) - time.time()
+
+    def another_version(self, name: str) -> str:
+        """The build in use, on every machine a second time as a version of its own; its id."""
+        other = hashlib.sha256(name.encode()).hexdigest()[:16]
+        for machine in self.cluster.addresses:
+            copy = f"{{ cp -a $(basename $(readlink ../current)) {other} && python3 - {other}; }}"
+            self.run(machine, f"cd /opt/llama.cpp/builds && test -d {other} || {copy}", given=(
+                "import json, sys\n"
+                "path = sys.argv[1] + '/stamp.json'\n"
+                "stamp = json.load(open(path))\n"
+                f"stamp.update(id=sys.argv[1], version={name!r}, source={{'type': 'copy', 'of': stamp['id']}})\n"
+                "json.dump(stamp, open(path, 'w'))\n"))
+        return other
 
     def start_machines(self) -> None:
         """Power back: the lab's own playbook starts what does not run."""

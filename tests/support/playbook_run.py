@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -61,15 +62,37 @@ def _command(playbook: str, inventory: str | Path, arguments: tuple[str, ...]) -
     }
 
 
+def _finished(rc: int, output: str) -> PlaybookRun:
+    recap = {
+        match["host"]: {key: int(match[key]) for key in ("ok", "changed", "unreachable", "failed")}
+        for match in map(_RECAP.match, output.splitlines())
+        if match
+    }
+    return PlaybookRun(rc, output, recap)
+
+
 def run_playbook(playbook: str, inventory: str | Path, *arguments: str, timeout_s: int = 900) -> PlaybookRun:
     """Run `playbook` (a path below playbooks/) against `inventory`; never raises on a failed play."""
     result = subprocess.run(**_command(playbook, inventory, arguments), timeout=timeout_s, check=False)
-    recap = {
-        match["host"]: {key: int(match[key]) for key in ("ok", "changed", "unreachable", "failed")}
-        for match in map(_RECAP.match, result.stdout.splitlines())
-        if match
-    }
-    return PlaybookRun(result.returncode, result.stdout, recap)
+    return _finished(result.returncode, result.stdout)
+
+
+def disturb_playbook(playbook: str, inventory: str | Path, *arguments: str, at: str, act: Callable[[], object], timeout_s: int = 900) -> PlaybookRun:
+    """The same, and `act` is called when `at` appears in the output for the first time, with the run going on meanwhile; it has to appear."""
+    output, acted = [], False
+    with subprocess.Popen(**_command(playbook, inventory, arguments), start_new_session=True) as process:
+        watchdog = threading.Timer(timeout_s, os.killpg, (process.pid, signal.SIGKILL))
+        watchdog.start()
+        try:
+            for line in process.stdout:
+                output.append(line)
+                if at in line and not acted:
+                    acted = True
+                    act()
+        finally:
+            watchdog.cancel()
+    assert acted, f"it did not get as far as '{at}':\n{''.join(output)[-4000:]}"
+    return _finished(process.returncode, "".join(output))
 
 
 def interrupt_playbook(playbook: str, inventory: str | Path, *arguments: str, at: str, timeout_s: int = 600) -> bool:

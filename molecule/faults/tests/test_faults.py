@@ -15,7 +15,7 @@ import time
 import pinned
 import pytest
 import requests
-from fault_lab import HEAD_UNIT, WORKER_UNIT, FaultLab
+from fault_lab import HEAD_UNIT, PROXY_UNIT, WORKER_UNIT, FaultLab
 from playbook_run import ROOT, run_playbook
 
 testinfra_hosts = ["local://"]
@@ -27,6 +27,8 @@ slow = pytest.mark.skipif(not ALL, reason="slow; make test-faults runs it.")
 LOAD_S = 10
 DEATH_S, HANG_S = 10 + LOAD_S, 45
 BOOT_S = 30
+UNITS = {"head": ["llama-server-tunnel.service", HEAD_UNIT, "llama-watchdog.service"],
+         "worker1": ["llama-rpc-tls@0.service", WORKER_UNIT, "llama-watchdog.service"]}
 
 
 def test_a_long_generation_is_not_harmed(lab: FaultLab) -> None:
@@ -126,6 +128,52 @@ def test_head_stopped(lab: FaultLab) -> None:
     began = time.monotonic()
     lab.signal_unit("head", HEAD_UNIT, "STOP")
     lab.recovers("llama-server hangs (SIGSTOP)", began, HANG_S)
+
+
+@pytest.mark.parametrize("who", ["all of it", "its workers"])
+def test_proxy_stopped(lab: FaultLab, who: str) -> None:
+    """The proxy before llama-server hangs, and that is its own trouble: it alone is restarted, and nobody says that llama-server hangs."""
+    before, clock = [lab.pid("head", HEAD_UNIT), lab.pid("worker1", WORKER_UNIT), lab.pid("worker2", WORKER_UNIT)], time.time()
+    proxy = lab.pid("head", PROXY_UNIT)
+    began = time.monotonic()
+    if who == "all of it":
+        lab.signal_unit("head", PROXY_UNIT, "STOP")
+    else:
+        lab.run("head", f"pkill -STOP -P {proxy}")
+    lab.wait(lambda: lab.health()[0] == 503, 20, "the watchdog noticed nothing")
+    said = lab.health()[1]
+    assert (said["state"], said["reason"].partition(":")[0], said["worker"]) == ("hung", PROXY_UNIT, ""), said
+    lab.recovers(f"proxy before llama-server hangs (SIGSTOP of {who})", began, HANG_S)
+    lab.wait(lambda: lab.health()[0] == 200, 10, "the watchdog did not see that it is well again")
+    # llama-server itself would be restarted after 60 s at the earliest, by a watchdog that takes the one for the other.
+    assert lab.pid("head", PROXY_UNIT) != proxy
+    assert before == [lab.pid("head", HEAD_UNIT), lab.pid("worker1", WORKER_UNIT), lab.pid("worker2", WORKER_UNIT)]
+    said = lab.journal("head", clock)
+    assert f"{PROXY_UNIT}: restarting it (pid {proxy}): hung, " in said, said
+    assert f"{HEAD_UNIT}: " not in said, said
+
+
+@pytest.mark.parametrize(("machine", "unit"), [("worker1", WORKER_UNIT), ("head", HEAD_UNIT)])
+def test_machine_frozen(lab: FaultLab, machine: str, unit: str) -> None:
+    """As a host may do to its virtual machines. What the watchdog suspected just before is to be seen anew after it, so that nothing is restarted."""
+    seconds = 60 if ALL else 15
+    before = [lab.pid(one, of) for one, units in UNITS.items() for of in units]
+    request, clock = lab.generating(), time.time()
+    # What would be a hang if it went on, and is restarted when it has been seen for 5 s.
+    lab.signal_unit(machine, unit, "STOP")
+    lab.wait(lambda: f"{unit}: hung, " in lab.journal(machine, clock), 5, "the watchdog did not see that it is stopped")
+    began = time.monotonic()
+    with lab.frozen(machine):
+        time.sleep(seconds)
+        tokens = request.tokens
+    thawed = time.monotonic()
+    lab.wait(lambda: "stood still for a while" in lab.journal(machine, clock), 4, "the watchdog did not see that its machine stood still")
+    lab.signal_unit(machine, unit, "CONT")
+    lab.recovers(f"{'head' if machine == 'head' else 'machine of a worker'} frozen for {seconds} s while generating", began, HANG_S, thawed)
+    lab.wait(lambda: lab.health()[0] == 200, 10, "the watchdog did not see that all is well")
+    lab.wait(lambda: request.tokens > tokens + 5 or not request.is_alive(), 30, "the generation did not go on")
+    assert not request.error
+    assert before == [lab.pid(one, of) for one, units in UNITS.items() for of in units]
 
 
 def test_worker_hangs_while_idle(lab: FaultLab) -> None:
@@ -250,8 +298,6 @@ def test_model_file_damaged_and_deployed_anew(lab: FaultLab) -> None:
     assert lab.ask(30)
 
 
-UNITS = {"head": ["llama-server-tunnel.service", HEAD_UNIT, "llama-watchdog.service"],
-         "worker1": ["llama-rpc-tls@0.service", WORKER_UNIT, "llama-watchdog.service"]}
 DAY_S = 86400
 
 

@@ -47,6 +47,11 @@ def test_a_machine_added_since_takes_the_same_version():
     assert chosen({"head": HEAD, "added": added}) == {"head": "h2", "added": "w2"}
 
 
+def test_what_all_run_already_can_be_asked_for_by_its_name():
+    """Whatever of it was stopped is started, and it is proved anew."""
+    assert chosen({"head": HEAD, "worker": WORKER}, "b3") == {"head": "h3", "worker": "w3"}
+
+
 def test_one_machine_that_is_there_already_does_not_matter():
     half = machine("h2", "h3", stamp("h3", "b3", "head"), stamp("h2", "b2", "head"))
     assert chosen({"head": half, "worker": WORKER}, "b2") == {"head": "h2", "worker": "w2"}
@@ -60,7 +65,6 @@ def test_one_machine_that_is_there_already_does_not_matter():
         ({"head": HEAD, "worker": WORKER}, "b9", "worker: it has no build b9. Name one of those that are installed there: b3 (w3), b2 (w2)"),
         ({"head": HEAD, "worker": machine("w3", "", stamp("w3", "b3", "worker"))}, "", "worker: it has no build from before"),
         ({"head": HEAD, "worker": machine("w3", "w1", stamp("w3", "b3", "worker"), stamp("w1", "b1", "worker"))}, "", "to another llama.cpp"),
-        ({"head": HEAD, "worker": WORKER}, "b3", "it already runs b3 (h3)"),
         ({"both": machine("x2", "x1", stamp("x2", "b2", "head", "worker"), stamp("x1", "b1", "worker"))}, "", "its build b1 (x1) lacks head"),
         ({"head": machine("", "", stamp("h1", "b1", "head"))}, "b2", "no build b2"),
     ],
