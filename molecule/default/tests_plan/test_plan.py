@@ -75,8 +75,6 @@ def test_the_next_deploy_puts_it_right_and_nothing_else():
     assert after(running(), "--tensor-split") == ",".join(map(str, plan()["tensor_split"]))
     changed = {machine: counts["changed"] for machine, counts in run.recap.items()}
     assert {machine for machine, tasks in changed.items() if tasks} == {"head"}, changed
-    # The unit is written, and llama-server restarted.
-    assert changed["head"] == 2, run.output[-6000:]
 
 
 def test_a_model_that_does_not_fit_stops_before_anything_is_changed(tmp_path):
