@@ -19,12 +19,15 @@ def shown_text(text: str) -> str:
     return _ADDRESS.sub(lambda address: without_secrets(address[0]), text)
 
 
-def show_what_is_plain(module: t.Any, name: str, shown: t.Callable[[str], str] = shown_text) -> None:
+def show_what_is_plain(module: t.Any, name: str, shown: t.Callable[[str], str] = shown_text, otherwise: t.Any = None) -> None:
     """Let the values of an argument be seen where they hold no secret, which is where ``shown`` leaves them as they are.
 
     Such an argument is declared with C(no_log), which keeps it out of the system's log before a module's first line runs; that would mask
-    a plain address in every sentence about it too. ``module`` is an AnsibleModule, the argument a text, a list of texts, or None.
+    a plain address in every sentence about it too. ``module`` is an AnsibleModule, the argument a text, a list of texts, or None, which
+    becomes ``otherwise``: Ansible puts the default of such an argument into a set, where no list can be.
     """
+    if module.params[name] is None:
+        module.params[name] = otherwise
     value = module.params[name]
     for text in [value] if isinstance(value, str) else value or []:
         if text == shown(text):

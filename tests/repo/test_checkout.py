@@ -61,7 +61,7 @@ def test_readme_lists_every_role() -> None:
 
 
 def test_readme_lists_every_plugin(tool: Any) -> None:
-    result = tool("python", "tools/readme_tables.py", "--check")
+    result = tool("python", "tools/plugin_tables.py", "--check")
     assert result.returncode == 0, result.stdout + result.stderr
 
 
