@@ -112,8 +112,8 @@ build: setup ## Build the collection's tarball
 	@ansible-galaxy collection build --force
 
 .PHONY: docs
-docs: setup ## Write what is generated: README.md's tables of plugins, CHANGELOG.md's entry of this version
-	@python tools/readme_tables.py
+docs: setup ## Write what is generated: docs/plugins.md, and this version in CHANGELOG.md
+	@python tools/plugin_tables.py
 	@antsibull-changelog release --use-ansible-doc --update-existing --refresh --reload-plugins
 
 .PHONY: clean

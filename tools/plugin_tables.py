@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, herd.llama_cpp contributors
-"""Write README.md's tables of modules and filters from the plugins' own documentation; --check only compares."""
+"""Write docs/plugins.md's tables of modules and filters from the plugins' own documentation; --check only compares."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ def with_tables(text: str) -> str:
 
 
 def main() -> int:
-    """0 when README.md is as it should be, or was made so."""
-    readme = ROOT / "README.md"
-    old = readme.read_text(encoding="utf-8")
+    """0 when docs/plugins.md is as it should be, or was made so."""
+    page = ROOT / "docs" / "plugins.md"
+    old = page.read_text(encoding="utf-8")
     new = with_tables(old)
     if new != old and "--check" in sys.argv:
-        print("README.md's tables are not what the plugins say of themselves: run `make docs`.")
+        print("docs/plugins.md's tables are not what the plugins say of themselves: run `make docs`.")
         return 1
     if new != old:
-        readme.write_text(new, encoding="utf-8")
+        page.write_text(new, encoding="utf-8")
     return 0
 
 
