@@ -11,9 +11,10 @@ from ansible.module_utils.testing import patch_module_args
 
 from ansible_collections.herd.llama_cpp.plugins.modules import conda_environment, conda_info, python_bundle, python_wheel_member
 
-WHEEL = {"package": "p", "version": "1", "sha256": "0" * 64, "directory": "/nowhere", "executable": "/nowhere/python"}
+# Where nothing can be made: what is no directory.
+WHEEL = {"package": "p", "version": "1", "sha256": "0" * 64, "directory": "/dev/null/cache", "executable": "/nowhere/python"}
 BUNDLE = {"requirements": [], "environment": dict.fromkeys(("implementation", "libc", "machine", "markers", "platform_tags", "version"), ""),
-          "directory": "/nowhere", "executable": "/nowhere/python"}
+          "directory": "/dev/null/cache", "executable": "/nowhere/python"}
 CONDA = {"prefix": "/nowhere/environment", "packages": ["ninja"], "executable": "/nowhere/conda"}
 CASES = [(conda_info, {}, "channels"), (conda_environment, CONDA, "channels"), (python_bundle, BUNDLE, "pip_options"), (python_wheel_member, WHEEL, "pip_options")]
 
