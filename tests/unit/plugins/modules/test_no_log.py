@@ -16,7 +16,10 @@ WHEEL = {"package": "p", "version": "1", "sha256": "0" * 64, "directory": "/dev/
 BUNDLE = {"requirements": [], "environment": dict.fromkeys(("implementation", "libc", "machine", "markers", "platform_tags", "version"), ""),
           "directory": "/dev/null/cache", "executable": "/nowhere/python"}
 CONDA = {"prefix": "/nowhere/environment", "packages": ["ninja"], "executable": "/nowhere/conda"}
-CASES = [(conda_info, {}, "channels"), (conda_environment, CONDA, "channels"), (python_bundle, BUNDLE, "pip_options"), (python_wheel_member, WHEEL, "pip_options")]
+CASES = [
+    (conda_info, {}, "channels"), (conda_environment, CONDA, "channels"),
+    (python_bundle, BUNDLE, "pip_options"), (python_wheel_member, WHEEL, "pip_options"),
+]
 
 
 def said(module, capsys, **params):
