@@ -147,7 +147,7 @@ class FaultLab:
         # The lab's own group of the machine, above those that its systemd makes.
         group = own[:own.index("/", own.index("/virtual-lab-") + 1)]
         mounts = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")
-        switch = next(path for path in (Path(f"{mount}{group}/cgroup.freeze") for mount in mounts) if path.exists())
+        switch = [path for path in (Path(f"{mount}{group}/cgroup.freeze") for mount in mounts) if path.exists()][0]
         switch.write_text("1")
         try:
             self.wait(lambda: "frozen 1" in switch.with_name("cgroup.events").read_text(), 5, f"{machine} was not frozen")

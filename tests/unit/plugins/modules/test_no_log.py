@@ -43,7 +43,7 @@ def test_a_channel_without_a_secret_is_named_in_what_is_wrong_with_it(capsys, tm
     conda.write_text('#!/bin/sh\n[ "$1" = --version ] && { echo conda 24.1.2; exit; }\n'
                      'echo \'{"exception_name": "PackagesNotFoundError", "packages": ["ninja"], "error": "x"}\'; exit 1\n')
     conda.chmod(0o755)
-    given = dict(CONDA, executable=str(conda), prefix=str(tmp_path / "environment"))
+    given = {"packages": ["ninja"], "executable": str(conda), "prefix": str(tmp_path / "environment")}
     plain = said(conda_environment, capsys, **given, channels=["https://h.example/c"])
     assert "the channels https://h.example/c do not have ninja" in plain["msg"].lower(), plain
     secret = said(conda_environment, capsys, **given, channels=["https://h.example/t/hidden/c"])
