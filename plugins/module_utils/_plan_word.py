@@ -10,6 +10,7 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Tuple
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._ask import Answer, Asker, CannotBeAsked, Workers, ask_in_private
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan_ask import answer_as_dict, answer_from_dict
+from ansible_collections.herd.llama_cpp.plugins.module_utils._server_arguments import value_of
 from ansible_collections.herd.llama_cpp.plugins.module_utils._systemd import environment_of, exec_arguments
 
 
@@ -29,18 +30,14 @@ class Question(NamedTuple):
 def question(unit: str, plan: Mapping[str, Any]) -> Question:
     """From the text of a unit that starts a plan's split; raises CannotBeAsked where it starts another one, and SystemdError."""
     words = exec_arguments(unit)
-
-    def value(name: str) -> str:
-        return words[words.index(name) + 1] if name in words[:-1] else ""
-
     counts = tuple(int(count) for count in plan["tensor_split"])
     devices = ",".join(str(device["llama_device"]) for device in plan["devices"])
     split = ",".join(str(count) for count in counts) if len(counts) > 1 else ""
-    if not devices or value("--device") != devices or value("--tensor-split") != split:
+    if not devices or value_of("--device", words) != devices or value_of("--tensor-split", words) != split:
         raise CannotBeAsked("its unit starts it with other devices than planned")
     users = [line.partition("=")[2].strip() for line in unit.splitlines() if line.startswith("User=")]
-    return Question(os.path.dirname(words[0]), value("--model"), words[1:], environment_of(unit), value("--rpc"), tuple(devices.split(",")), counts,
-                    users[-1] if users else "root")
+    return Question(os.path.dirname(words[0]), value_of("--model", words), words[1:], environment_of(unit), value_of("--rpc", words),
+                    tuple(devices.split(",")), counts, users[-1] if users else "root")
 
 
 def ask_over_workers(asked: Question, user_id: int, group_id: int, timeout_s: float) -> Answer:

@@ -10,10 +10,12 @@ Whoever changes a cluster later reads this instead of guessing from units and li
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import typing as t
 from dataclasses import dataclass, field
 
+from ansible_collections.herd.llama_cpp.plugins.module_utils._server_arguments import value_of
 from ansible_collections.herd.llama_cpp.plugins.module_utils._systemd import SystemdError, exec_arguments
 
 #: The version of the file's form. A reader refuses a newer one.
@@ -145,9 +147,7 @@ def deduced(machine: str, unit: str, files: str, plan: str) -> t.Optional[Record
     except SystemdError as error:
         raise RecordError("llama-server.service cannot be read (%s)" % error) from error
 
-    def value(name: str) -> str:
-        return words[words.index(name) + 1] if name in words[:-1] else ""
-
+    value = functools.partial(value_of, arguments=words)
     if not value("--model"):
         return None
     try:

@@ -83,6 +83,11 @@ def unplanned_arguments(arguments: t.Sequence[t.Any]) -> t.List[str]:
     return kept
 
 
+def value_of(name: str, arguments: t.Sequence[str]) -> str:
+    """The word that comes after the first one of this name, empty where there is none."""
+    return arguments[arguments.index(name) + 1] if name in arguments[:-1] else ""
+
+
 def taken_text(found: t.Sequence[t.Mapping[str, str]]) -> str:
     """The same for a sentence: ``--mmproj (set llama_server_mmproj), -ot (leave it out)``."""
     return ", ".join("%s (%s)" % (entry["argument"], "set " + entry["variable"] if entry["variable"] else "leave it out") for entry in found)
