@@ -16,8 +16,9 @@ The same is asked of what llama.cpp says over the workers themselves right befor
 from __future__ import annotations
 
 import typing as t
+from dataclasses import asdict
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._ask import Answer, Figures
+from ansible_collections.herd.llama_cpp.plugins.module_utils._ask import Answer
 
 Mapping = t.Mapping[str, t.Any]
 
@@ -128,7 +129,7 @@ def by_word(plan: Mapping, answer: Answer) -> t.Dict[str, t.Any]:
     problems: t.List[t.Dict[str, str]] = []
     notes: t.List[t.Dict[str, str]] = []
     for device, told in zip(plan["devices"], answer.devices):
-        word = _word(told)
+        word = asdict(told)
         devices.append(dict(device, asked=word))
         most = {"weights_mib": _most(told.weights_mib, device["weights_mib"]), "kv_mib": _most(told.kv_mib, device["kv_mib"])}
         lone_mib = _lone_mib(plan, device)
@@ -142,12 +143,8 @@ def by_word(plan: Mapping, answer: Answer) -> t.Dict[str, t.Any]:
             problems.append(dict(said, remedy="Set cluster_plan_headroom_mib to as much more as that is, so that the plan puts less there, and deploy again"))
         elif found.failures or found.estimates:
             notes.append(dict(said, remedy="Nothing needs to be done: all of it still leaves the device its reserve"))
-    host = dict(plan["host"], asked=_word(answer.host))
+    host = dict(plan["host"], asked=asdict(answer.host))
     return {"plan": dict(plan, devices=devices, host=host, figures=dict(plan["figures"], over_workers=True)), "problems": problems, "notes": notes}
-
-
-def _word(told: Figures) -> t.Dict[str, t.Any]:
-    return {"weights_mib": told.weights_mib, "kv_mib": told.kv_mib, "compute_mib": told.compute_mib}
 
 
 def _most(told_mib: int, planned_mib: int) -> int:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._caches import RunSettings
@@ -192,8 +192,8 @@ def with_answer(result: Dict[str, Any], plan: Plan, asked: Asked) -> Dict[str, A
         # it was not asked about: no division of the layers is possible, or it is not the one that runs
         return result
     for entry, figures in zip(result["devices"], answer.devices):
-        entry["asked"] = {"weights_mib": figures.weights_mib, "kv_mib": figures.kv_mib, "compute_mib": figures.compute_mib}
-    result["host"]["asked"] = {"weights_mib": answer.host.weights_mib, "kv_mib": answer.host.kv_mib, "compute_mib": answer.host.compute_mib}
+        entry["asked"] = asdict(figures)
+    result["host"]["asked"] = asdict(answer.host)
     result["figures"] = {"source": "asked", "build": answer.build, "rounds": asked.rounds, "as_formulas": asked.agreed,
                          "complete": asked.complete}
     result["answer"] = answer_as_dict(counts, answer)
