@@ -48,7 +48,7 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.herd.llama_cpp.plugins.module_utils._builds import agreed_targets
 
 
-def switch_targets(machines: t.Any, recorded: t.Any) -> t.Dict[str, t.Any]:
+def switch_targets(machines: t.Any, recorded: t.Any) -> t.Mapping[str, t.Any]:
     """Return what each machine is to run and what it goes back to."""
     if isinstance(machines, (str, bytes, t.Mapping)) or not isinstance(machines, t.Iterable) or not isinstance(recorded, t.Mapping):
         raise AnsibleFilterError("The switch_targets filter takes a list of machines' variables and a record.")

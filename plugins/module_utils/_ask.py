@@ -373,7 +373,7 @@ class Asker:
 
     def command(self, counts: Sequence[int], fit: bool = True) -> List[str]:
         """The question as a command line; ``counts`` are the slots of each device, in order."""
-        out = [self._binary("llama-server"), "--model", str(self.copy), "--host", str(Path(str(self.directory)) / "api.sock")]
+        out = [self._binary("llama-server"), "--model", str(self.copy), "--host", os.path.join(str(self.directory), "api.sock")]
         if self.rpc:
             out += ["--rpc", self.rpc]
         devices = self.workers.devices if self.workers else ["RPC%d" % number for number in range(len(counts))]

@@ -56,7 +56,7 @@ def describe(stamp: Stamp) -> str:
     return "%s (%s)" % (stamp.get("version") or "llama.cpp of an unknown version", stamp["id"])
 
 
-def agreed_targets(targets: t.Mapping[str, Stamp], recorded: t.Mapping[str, t.Mapping[str, t.Any]]) -> t.Dict[str, Stamp]:
+def agreed_targets(targets: t.Mapping[str, Stamp], recorded: t.Mapping[str, t.Mapping[str, t.Any]]) -> t.Mapping[str, Stamp]:
     """What each machine is to run (the fact llama_cpp_target), going back to what the record says served last.
 
     After a switch that was interrupted, what each machine points at is no common version. The record, written when an answer proved it, has one.
@@ -65,14 +65,14 @@ def agreed_targets(targets: t.Mapping[str, Stamp], recorded: t.Mapping[str, t.Ma
     known = {name: recorded[name] for name in targets if name in recorded}
     if any(one.get("build") not in targets[name].get("installed", ()) for name, one in known.items()):
         return dict(targets)
-    found: t.Dict[str, t.Dict[str, t.Any]] = {name: dict(target) for name, target in targets.items()}
+    found = {name: dict(target) for name, target in targets.items()}
     for name, one in known.items():
         target = found[name]
         if target["replaces"] != one["build"]:
             target.update(replaces=one["build"], replaces_version=one.get("version") or one["build"])
         if target["previous"] == target["replaces"]:
             target["previous"] = ""
-    return dict(found)
+    return found
 
 
 def _listed(machine: MachineBuilds) -> str:

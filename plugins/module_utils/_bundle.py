@@ -139,14 +139,13 @@ def _wrong_with(path: str, size_bytes: t.Optional[int], sha256: str) -> str:
 
 def verify(directory: str) -> t.Dict[str, t.Any]:
     """The manifest of a bundle that is whole; raises with the names of all files that are not as they should be."""
-    manifest: t.Dict[str, t.Any] = {}
     sums = _read_sums(directory)
     wrong = _wrong_with(os.path.join(directory, MANIFEST), None, sums.get(MANIFEST, ""))
     if wrong:
         raise BundleProblem("%s in %s %s" % (MANIFEST, directory, wrong))
     try:
         with open(os.path.join(directory, MANIFEST), encoding="utf-8") as file:
-            manifest = json.load(file)
+            manifest: t.Dict[str, t.Any] = json.load(file)
         malformed = _malformed(manifest)
     except (OSError, ValueError, RecursionError) as exc:
         malformed = "it cannot be read as JSON (%s)" % printable(str(exc), 200)
