@@ -110,10 +110,10 @@ def main() -> None:
     if module.check_mode or not os.path.isdir("/run/systemd/system"):
         module.exit_json(**result)
     shown = module.run_command(["systemctl", "--no-pager", "show", "--property=" + ",".join(SHOW_PROPERTIES), "--", given["unit"]], check_rc=True)[1]
-    text = module.run_command(["systemctl", "--no-pager", "cat", "--", given["unit"]])[1]
     try:
         if any(state.load_state != "loaded" or state.active_state not in ("inactive", "failed") for state in parse_show(shown)):
             module.exit_json(**result)
+        text = module.run_command(["systemctl", "--no-pager", "cat", "--", given["unit"]])[1]
         asked = question(text, given["plan"])
         account = pwd.getpwnam(asked.user)
         answer = ask_over_workers(asked, account.pw_uid, account.pw_gid, given["timeout_s"])
