@@ -80,7 +80,7 @@ def test_its_word_is_what_it_takes(llama_cpp_bin: Path, smollm2: Path, split: tu
     assert asking.in_private(llama_cpp_bin, smollm2, asking.arguments(**settings), both) == []
 
 
-@pytest.mark.parametrize("name", architectures.names())
+@pytest.mark.parametrize("name", architectures.names() if sampled.every() else architectures.varied())
 def test_its_word_is_what_it_takes_of_every_architecture(llama_cpp_bin: Path, tmp_path: Path, name: str) -> None:
     """Planned over two devices by asking, started by the plan and held against it; all weights are 0."""
     model = architectures.write(name, tmp_path / (name + ".gguf"))

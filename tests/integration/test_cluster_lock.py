@@ -21,7 +21,8 @@ PLAYBOOK = """
   tasks:
     - herd.llama_cpp.cluster_lock:
         path: "{{ path }}"
-    - ansible.builtin.command: sleep {{ seconds }}
+    - ansible.builtin.command:
+        argv: [timeout, "100", sh, -c, 'while [ -e "$0" ]; do sleep 0.1; done', "{{ path }}.busy"]
     - herd.llama_cpp.cluster_lock:
         path: "{{ path }}"
         state: absent
@@ -34,18 +35,20 @@ class Operators:
 
     def __init__(self, directory: Path) -> None:
         self.path = directory / "lock"
+        # While it is there, whoever has the lock is at work.
+        self.busy = directory / "lock.busy"
         self.playbook = directory / "change.yml"
         self.playbook.write_text(PLAYBOOK, encoding="utf-8")
 
-    def start(self, seconds: int = 0, release: bool = True, *options: str) -> subprocess.Popen[str]:
-        extra = json.dumps({"path": str(self.path), "seconds": seconds, "release": release, "ansible_python_interpreter": sys.executable})
+    def start(self, release: bool = True, *options: str) -> subprocess.Popen[str]:
+        extra = json.dumps({"path": str(self.path), "release": release, "ansible_python_interpreter": sys.executable})
         command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", "head,", "-c", "local", "-e", extra, *options, str(self.playbook)]
         environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
         return subprocess.Popen(
             command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
 
     def run(self, *options: str, release: bool = True) -> tuple[int, str]:
-        process = self.start(0, release, *options)
+        process = self.start(release, *options)
         said = " ".join(process.communicate(timeout=120)[0].split())
         return process.returncode, said
 
@@ -64,23 +67,28 @@ def operators(tmp_path: Path) -> Operators:
 
 
 def test_the_second_is_refused_in_one_sentence_and_the_first_leaves_nothing(operators):
-    with operators.start(15) as first:
+    operators.busy.touch()
+    with operators.start() as first:
         noted = operators.wait()
         assert noted["process"] == first.pid and noted["what"] == "change.yml"
         returned, said = operators.run()
         assert returned == 2
         assert f"head: {noted['who']} is changing this cluster with change.yml since {noted['since']}, so nothing was changed" in said
         assert operators.run("--check")[0] == 0, "who only looks is not stopped"
+        assert first.poll() is None and operators.path.exists()
+        operators.busy.unlink()
         assert first.wait(60) == 0
     assert not operators.path.exists()
     assert operators.run()[0] == 0
 
 
 def test_a_run_that_was_killed_or_failed_is_in_nobodys_way(operators):
-    with operators.start(100) as first:
+    operators.busy.touch()
+    with operators.start() as first:
         operators.wait()
         os.killpg(first.pid, signal.SIGKILL)
         first.wait(10)
+    operators.busy.unlink()
     assert operators.path.exists()
     assert operators.run(release=False)[0] == 0
     assert operators.path.exists()

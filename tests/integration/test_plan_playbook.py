@@ -4,10 +4,12 @@
 
 from __future__ import annotations
 
+import functools
 import http.server
 import json
 import re
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import beside_files
@@ -24,6 +26,8 @@ all:
     llama_devices: [{name: CUDA0, total_mib: 24564, free_mib: 24000, reserve_mib: 1024, description: "RTX <4090> & {{ '{{' }} co"}]
 """
 
+Planned = Callable[[str], tuple[PlaybookRun, Path]]
+
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -39,26 +43,32 @@ def plan(tmp_path: Path, model: object, *more: str, inventory: str = INVENTORY) 
     return run_playbook("plan.yml", tmp_path / "hosts.yml", "-e", f"plan_model={model}", "-e", f"plan_page={page}", *more, timeout_s=120), page
 
 
-def test_three_machines_that_nobody_has_set_up(models: Path, tmp_path: Path) -> None:
-    run, page = plan(tmp_path, models / "llama-70b-q6.gguf")
+@pytest.fixture(scope="module")
+def planned(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Planned:
+    """A model on the three machines as they are, planned once for all who look at it."""
+    return functools.lru_cache(maxsize=None)(lambda shape: plan(tmp_path_factory.mktemp(shape), models / f"{shape}.gguf"))
+
+
+def test_three_machines_that_nobody_has_set_up(models: Path, planned: Planned) -> None:
+    run, page = planned("llama-70b-q6")
     assert run.rc == 0, run.output
     assert all(counts["unreachable"] == 0 for counts in run.recap.values()), "a machine was asked"
     assert run.says("gpu1", "127.18.9.2:50052") and run.says("gpu2", "127.18.10.3:50052")
     assert run.says("--rpc 127.18.9.2:50052,127.18.10.3:50052") and run.says("-ts 27,27,27")
     html = page.read_text()
     assert "It fits" in html and "RTX &lt;4090&gt; &amp;" in html
-    again, _page = plan(tmp_path, models / "llama-70b-q6.gguf")
+    again, _page = plan(page.parent, models / "llama-70b-q6.gguf")
     assert again.rc == 0 and again.changed == 0, "the same plan writes the same page"
 
 
-def test_a_machine_that_is_not_needed_is_named(models: Path, tmp_path: Path) -> None:
-    run, page = plan(tmp_path, models / "llama-70b-q4.gguf")
+def test_a_machine_that_is_not_needed_is_named(planned: Planned) -> None:
+    run, page = planned("llama-70b-q4")
     assert run.rc == 0 and run.says("Not needed: gpu2"), run.output
     assert "gpu2, not needed" in page.read_text()
 
 
-def test_a_model_that_does_not_fit_fails_with_the_sentence_and_still_makes_the_page(models: Path, tmp_path: Path) -> None:
-    run, page = plan(tmp_path, models / "llama-405b.gguf")
+def test_a_model_that_does_not_fit_fails_with_the_sentence_and_still_makes_the_page(planned: Planned) -> None:
+    run, page = planned("llama-405b")
     assert run.rc != 0 and run.says("MiB short in the best split. What would make it fit:"), run.output
     assert not re.search(r"ggml-rpc-server", run.output)
     assert "It does not fit" in page.read_text()
@@ -117,14 +127,14 @@ def test_without_plan_model_it_is_the_inventory_s(models: Path, tmp_path: Path) 
     assert run.rc != 0 and run.says("(gguf_model_source pypi) cannot be read before the model is fetched", "-e plan_model="), run.output
 
 
-def test_what_is_skipped_is_not_shown(models: Path, tmp_path: Path) -> None:
-    run, _page = plan(tmp_path, models / "llama-70b-q4.gguf")
+def test_what_is_skipped_is_not_shown(planned: Planned) -> None:
+    run, _page = planned("llama-70b-q4")
     assert run.rc == 0 and "skipping:" not in run.output, run.output
     assert "TASK [Stop where something to plan with is missing]" not in run.output
 
 
-def test_the_plan_says_how_many_requests_of_how_many_tokens(models: Path, tmp_path: Path) -> None:
-    run, page = plan(tmp_path, models / "llama-70b-q4.gguf")
+def test_the_plan_says_how_many_requests_of_how_many_tokens(models: Path, tmp_path: Path, planned: Planned) -> None:
+    run, page = planned("llama-70b-q4")
     said = "It serves 2 requests at a time, each of up to 4096 tokens for prompt and answer; further ones wait, and a longer prompt is refused with HTTP 400."
     assert run.says(said) and said in page.read_text(), run.output
     assert run.says("-np 2") and run.says("--no-kv-unified")
@@ -133,8 +143,8 @@ def test_the_plan_says_how_many_requests_of_how_many_tokens(models: Path, tmp_pa
     assert shared.says("-np 4") and shared.says("--kv-unified"), shared.output
 
 
-def test_how_many_more_machines_it_takes(models: Path, tmp_path: Path) -> None:
-    run, _page = plan(tmp_path, models / "llama-405b.gguf")
+def test_how_many_more_machines_it_takes(planned: Planned) -> None:
+    run, _page = planned("llama-405b")
     assert run.rc != 0 and re.search(r"\d+ more machines like gpu[012] \(23 GiB free each\)", re.sub(r"\s+", " ", run.output)), run.output
 
 

@@ -17,9 +17,11 @@ import tempfile
 from collections import Counter
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, BinaryIO, Dict, List, Sequence, Tuple, Union
+from typing import Any, BinaryIO, Dict, FrozenSet, List, Sequence, Tuple, Union
 
 import sparse_gguf
+
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan_report import model_from_facts
 
 RECORDED = Path(__file__).parents[1] / "fixtures" / "plan" / "architectures_b11434.json"
 COMMAND = "test-llama-archs -o DIR"
@@ -64,6 +66,32 @@ def facts(name: str) -> Dict[str, Any]:
 def write(name: str, path: Union[str, Path]) -> Path:
     """A file with the model's header and no weights."""
     return sparse_gguf.write(model(name), path)
+
+
+@lru_cache(maxsize=None)
+def traits(name: str) -> FrozenSet[str]:
+    """What may make llama.cpp build another graph or another cache: each sort of tensor, and which of them make up a layer, with or without a window.
+
+    One that there are formulas for has its name besides.
+    """
+    made = model(name)
+    sorts = {tensor.split(".", 2)[-1].rsplit(".", 1)[0] for tensor, _shape, _kind in made.tensors if tensor.startswith("blk.")}
+    layer = [part for part in ("attn_q", "attn_qkv", "attn_q_a", "attn_kv_a_mqa", "indexer", "ssm_", "shortconv", "_exps", "_shexp")
+             if any(part == sort if part.startswith("attn") else part in sort for sort in sorts)]
+    layer += ["window"] * (made.key("attention.sliding_window_pattern") in made.metadata)
+    apart = {tensor for tensor, _shape, _kind in made.tensors if not tensor.startswith("blk.")}
+    return frozenset(sorts | apart | {" ".join(layer)} | (set() if model_from_facts(facts(name)).unknown else {name}))
+
+
+def varied() -> List[str]:
+    """So many of the models that all traits are among them: each time the one with most that are not there yet."""
+    left = {name: traits(name) for name in names()}
+    missing = frozenset().union(*left.values())
+    found = []
+    while missing:
+        found.append(max(left, key=lambda name: (len(left[name] & missing), name)))
+        missing -= left.pop(found[-1])
+    return sorted(found)
 
 
 # -- recording --------------------------------------------------------------------------------------------------------
