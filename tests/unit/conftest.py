@@ -5,6 +5,11 @@ from __future__ import annotations
 import subprocess
 
 import pytest
+import sampled
+from hypothesis import settings
+
+settings.register_profile("these", settings.default, max_examples=sampled.examples(100))
+settings.load_profile("these")
 
 
 @pytest.fixture(scope="session")

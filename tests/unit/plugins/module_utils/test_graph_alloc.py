@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import sampled
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,7 +24,7 @@ def test_best_fit_takes_the_smallest_hole_and_the_later_of_equals() -> None:
     assert pool.high_water == 10
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=sampled.examples(200), deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 300), st.booleans()), max_size=60), st.sampled_from([1, 32, 128]))
 def test_blocks_never_overlap_and_everything_merges_back(steps: list, alignment: int) -> None:
     pool = Pool(alignment)

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import pytest
+import sampled
 from described_shapes import described
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,7 +14,7 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._caches import RunS
 from ansible_collections.herd.llama_cpp.plugins.module_utils._placement import MAX_DEVICES, Accounts, slot_devices
 
 
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=sampled.examples(2000), deadline=None)
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=MAX_DEVICES))
 def test_integer_layer_counts_come_back_exactly(counts: list) -> None:
     """Why -ts carries layer counts: any such list is put where it says, despite the float32 sums in between."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Iterator, List, Optional, Sequence, Tuple
 
 import pytest
+import sampled
 import sparse_gguf
 from described_shapes import described
 from hypothesis import HealthCheck, Phase, given, settings
@@ -92,7 +93,7 @@ clusters = st.lists(st.lists(st.integers(4, 60), min_size=0, max_size=2), min_si
     lambda m: 1 <= sum(map(len, m)) <= 4)
 
 
-@settings(max_examples=100, phases=NO_SHRINKING, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+@settings(max_examples=sampled.examples(100), phases=NO_SHRINKING, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 @given(models, clusters, st.sampled_from(["fewest_machines", "most_headroom", "all_machines"]))
 def test_same_verdict_and_objective_as_brute_force(model: _model.Model, sizes: List[List[int]], policy: str) -> None:
     machines = tuple(machine("m%d" % i, *free) for i, free in enumerate(sizes))
@@ -109,7 +110,7 @@ def test_same_verdict_and_objective_as_brute_force(model: _model.Model, sizes: L
             assert split.machines == expected[0]
 
 
-@settings(max_examples=6, phases=NO_SHRINKING, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=sampled.examples(6), phases=NO_SHRINKING, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.integers(1, 40), min_size=20, max_size=39), st.integers(1, 40),
        st.lists(st.sampled_from([120, 160, 200, 260]), min_size=5, max_size=6))
 def test_six_devices_and_forty_layers(weights: List[int], output: int, sizes: List[int]) -> None:
@@ -121,7 +122,7 @@ def test_six_devices_and_forty_layers(weights: List[int], output: int, sizes: Li
     assert split is not None and split.headroom_mib == best
 
 
-@settings(max_examples=30, phases=NO_SHRINKING, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=sampled.examples(30), phases=NO_SHRINKING, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(8, 16), st.integers(5, 12), st.integers(0, 2), st.integers(1, 30), st.booleans(), st.data())
 def test_different_devices_that_get_equally_far(n: int, weight: int, noise: int, output: int, headless: bool, data: st.DataObject) -> None:
     """Layers nearly equal and devices nearly so: where the search counts different devices as one and gives up early."""

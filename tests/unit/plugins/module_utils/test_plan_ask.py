@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import Any, Dict, List, Sequence, Tuple
 
 import pytest
+import sampled
 import sparse_gguf
 from described_shapes import described
 from hypothesis import HealthCheck, Phase, given, settings
@@ -97,7 +98,7 @@ def test_the_plan_is_as_good_as_with_the_truth(shape: str, unknown: bool, more_m
 
 
 @pytest.mark.parametrize("policy", ["fewest_machines", "all_machines", "most_headroom"])
-@settings(max_examples=15, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate), suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=sampled.examples(15), deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate), suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_what_is_planned_was_asked_about(policy: str, data: st.DataObject) -> None:
     model = described("smollm2-135m")
