@@ -101,7 +101,8 @@ def whole(disk: Path) -> None:
 
 
 def test_a_full_disk_is_said_and_leaves_nothing_that_looks_like_a_key(story: Story) -> None:
-    assert story.failed(0, "full") and story.runs[0].says("the private key could not be written to", "See that there is room on that disk"), story.runs[0].output
+    run = story.runs[0]
+    assert story.failed(0, "full") and run.says("the private key could not be written to", "See that there is room on that disk"), run.output
     assert story.left == []
     assert not story.failed(1, "full"), story.runs[1].output
     whole(story.disks["full"])

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from playbook_run import PlaybookRun, run_playbook
 
-STEPS = "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14; do echo \"[$i/14] Building CXX object src/CMakeFiles/x.dir/f$i.cpp.o\"; sleep 1; done"
+STEPS = "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14; do echo \"[$i/14] Building CXX object src/CMakeFiles/x.dir/f$i.cpp.o\"; sleep 0.5; done"
 
 
 def build(tmp_path: Path, script: str, **options: object) -> PlaybookRun:
-    arguments = {"command": ["/bin/sh", "-c", script], "chdir": str(tmp_path), "label": "x", "report_every_s": 2, "poll_s": 0.5, **options}
+    arguments = {"command": ["/bin/sh", "-c", script], "chdir": str(tmp_path), "label": "x", "report_every_s": 1, "poll_s": 0.2, **options}
     play = {
         "hosts": "localhost",
         "connection": "local",

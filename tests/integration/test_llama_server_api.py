@@ -31,11 +31,16 @@ PLAY = """
         name: herd.llama_cpp.llama_server
         tasks_from: preflight
 
-    - name: Write down what it found
+    - name: Keep what it found
+      ansible.builtin.set_fact:
+        found: "{{ {'problems': llama_server_problems, 'url': llama_server_url, 'ca': llama_server_ca_file} }}"
+
+    - name: Write down what it found on all machines
       ansible.builtin.copy:
-        content: "{{ {'problems': llama_server_problems, 'url': llama_server_url, 'ca': llama_server_ca_file} | to_json }}"
-        dest: "{{ result_dir }}/{{ inventory_hostname }}"
+        content: "{{ dict(ansible_play_hosts_all | zip(ansible_play_hosts_all | map('extract', hostvars, 'found'))) | to_json }}"
+        dest: "{{ result_dir }}/found.json"
         mode: "0644"
+      run_once: true
 """
 
 MAKE = """
@@ -126,7 +131,7 @@ def found(tmp_path_factory) -> dict[str, dict[str, Any]]:
         options = json.loads(json.dumps(options).replace("FOLDER", str(folder)))
         hosts[name] = {**given.get(options.pop("given", ""), {}), **options}
     play(folder, PLAY, hosts)
-    return {name: json.loads((folder / name).read_text(encoding="utf-8")) for name in CASES}
+    return json.loads((folder / "found.json").read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("name", CASES)

