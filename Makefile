@@ -59,6 +59,10 @@ test-unit: setup ## Unit tests of the plugins
 test-integration: setup ## Roles and the planner against real parts on this machine's loopback addresses
 	@pytest tests/integration $(PYTEST_ARGS)
 
+.PHONY: test-every-case
+test-every-case: setup ## Of what only a real llama.cpp can answer all of it, not the part that test-integration asks (takes an hour)
+	@EVERY_CASE=1 pytest tests/integration -k 'test_architectures or test_ask or test_plan_against or test_gguf_fuzz or test_gguf_model' $(PYTEST_ARGS)
+
 .PHONY: test-repo
 test-repo: setup ## The collection as a whole: argument specs, docs, links, the built tarball
 	@pytest tests/repo $(PYTEST_ARGS)

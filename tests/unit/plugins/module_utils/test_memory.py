@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
+import architectures
 import memory_cases
 import pytest
 import sampled
@@ -17,6 +18,7 @@ import sparse_gguf
 from described_shapes import described, tensors_of
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils import _ask, _caches, _model, _placement, _plan, _plan_ask
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan_report import model_from_facts
 
 MIB = 1 << 20
 RECORDED = Path(__file__).resolve().parents[3] / "fixtures" / "plan" / ("llama_cpp_%s.json" % _model.COMPARED_BUILD)
@@ -50,6 +52,18 @@ def test_what_is_compared_live_has_every_shape_setting_and_sort_of_split(monkeyp
         assert {every.index(case) % 5 for case in live} == set(range(5))
     monkeypatch.setenv("EVERY_CASE", "1")
     assert [case for shape in sparse_gguf.SHAPES for case in memory_cases.live((1, 1), shape)] == list(memory_cases.cases((1, 1)))
+
+
+def test_what_is_compared_with_a_server_that_loads_has_every_trait_of_every_architecture() -> None:
+    """And each architecture that there are formulas for."""
+    every, some = architectures.names(), architectures.varied()
+    assert len(set(some)) == len(some) <= len(every) / 2
+    assert frozenset().union(*map(architectures.traits, some)) == frozenset().union(*map(architectures.traits, every))
+    known = {name for name in every if not model_from_facts(architectures.facts(name)).unknown}
+    assert known and known <= set(some)
+    # what is kept and computed in ways of its own: an indexer, latent attention, states, convolutions, experts
+    found = frozenset().union(*map(architectures.traits, some))
+    assert {"indexer.proj", "attn_kv_a_mqa", "ssm_a", "shortconv.conv", "ffn_up_exps", "attn_sinks"} <= found
 
 
 @functools.lru_cache(maxsize=None)
