@@ -2,8 +2,8 @@
 # Copyright: (c) 2026, herd.llama_cpp contributors
 """Run every part of the tests (`make test-NAME` each), and close with one table.
 
-A part that fails does not stop the next: one run says all that is wrong. Two run at a time, for virtual machines wait a lot, and each shows its
-output when it has ended. Scenarios that hold a limit of time run last, with nothing beside them.
+A part that fails does not stop the next: one run says all that is wrong. Two run at a time, for virtual machines and downloads wait a lot, and each
+shows its output when it has ended. Scenarios that hold a limit of time run last, with nothing beside them.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ import re
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-# The build of llama.cpp that most need comes before them; the longest begin first.
-FIRST, LAST = ["build"], ["molecule SCENARIO=--timed"]
-TWO_AT_A_TIME = ["molecule SCENARIO=default", "integration", "molecule SCENARIO=reuse",
-                 "versions", "sanity", "molecule SCENARIO=toolchain", "unit", "lint", "repo"]
+# The build of llama.cpp comes first, and beside it what does not need it; of the rest the longest begin first.
+BUILD, WITHOUT_IT = "build", ["versions", "unit", "sanity", "lint", "repo"]
+WITH_IT = ["molecule SCENARIO=default", "molecule SCENARIO=upgrade", "integration", "molecule SCENARIO=reuse", "molecule SCENARIO=toolchain"]
+ALONE = ["molecule SCENARIO=--timed"]
 _CLOSING = re.compile(r"^=+ (?P<counts>.*\b\d+ (?:passed|failed|error|skipped|xfailed).*) in [\d.]+s.*=+$")
 _QUIET_CLOSING = re.compile(r"^(?P<counts>\d+ (?:passed|failed|error|skipped)[\w ,]*) in [\d.]+s")
 _COUNT = re.compile(r"(\d+) (passed|failed|errors?|skipped)")
@@ -99,13 +99,21 @@ def run(name: str, at_once: bool = False) -> Part:
     return part
 
 
+def run_after(first: Future[Part], name: str) -> Part:
+    """Run one part when another has ended."""
+    wait([first])
+    return run(name)
+
+
 def main() -> int:
     """Run them all; 0 when nothing failed."""
     began = time.monotonic()
-    parts = [run(name, at_once=True) for name in FIRST]
     with ThreadPoolExecutor(max_workers=2) as pool:
-        parts += pool.map(run, TWO_AT_A_TIME)
-    parts += [run(name, at_once=True) for name in LAST]
+        built = pool.submit(run, BUILD)
+        others = [pool.submit(run, name) for name in WITHOUT_IT]
+        others += [pool.submit(run_after, built, name) for name in WITH_IT]
+        parts = [part.result() for part in [built, *others]]
+    parts += [run(name, at_once=True) for name in ALONE]
     print("\n==== summary")
     for part in parts:
         counts = ", ".join(f"{number} {kind}" for kind, number in part.counts.items() if number)

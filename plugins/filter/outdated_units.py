@@ -13,8 +13,8 @@ author:
   - herd.llama_cpp contributors (@herd)
 description:
   - Compares what M(herd.llama_cpp.unit_process_info) found with what should run and returns the units that must be started or
-    restarted. These are the units that do not run, that run with another C(HERD_CONFIG_ID), or whose executable is another
-    file by now.
+    restarted. These are the units that do not run, that run with another C(HERD_CONFIG_ID) or other credentials than those in their
+    files, or whose executable is another file by now.
   - The decision rests on the running process and not on what a play changed, so an interrupted play is completed by the next.
 options:
   _input:

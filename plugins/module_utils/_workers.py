@@ -64,7 +64,7 @@ def worker_arguments(instance: t.Mapping[str, t.Any], threads: int = 0, cache: b
 def outdated_units(
     units: t.Iterable[t.Mapping[str, t.Any]], wanted: t.Mapping[str, str], executable: str
 ) -> t.List[str]:
-    """The wanted units whose running process was not started with the wanted id from the wanted file.
+    """The wanted units whose running process was not started with the wanted id from the wanted file and with the credentials that are kept.
 
     ``units`` is what the module unit_process_info returned, ``wanted`` maps a unit to its HERD_CONFIG_ID. A unit that does not
     run is outdated too.
@@ -79,6 +79,7 @@ def outdated_units(
             and process["environment"].get("HERD_CONFIG_ID") == wanted[name]
             and process["executable"] == executable
             and not process["executable_deleted"]
+            and not process.get("stale_credentials")
         )
 
     return [name for name in wanted if not current(name)]

@@ -31,6 +31,12 @@ options:
     type: list
     elements: str
     default: []
+  credentials:
+    description:
+      - For units, the files that their credentials were loaded from at their start (C(LoadCredential)), by the name of the credential. What they
+        hold is compared on the machine, and returned nowhere.
+    type: dict
+    default: {}
 extends_documentation_fragment:
   - herd.llama_cpp.changes_nothing
 seealso:
@@ -118,6 +124,11 @@ units:
       type: dict
       sample:
         HERD_CONFIG_ID: 9b1c
+    stale_credentials:
+      description: The names in O(credentials) whose file holds something else than what the unit has loaded, or that it has not loaded.
+      type: list
+      elements: str
+      sample: [api-key]
 """
 
 import os
@@ -133,7 +144,22 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._systemd import (
 )
 
 
-def as_result(state: UnitState, environment: list) -> dict:
+def content(path: str) -> bytes | None:
+    """What a file holds; None where there is none that can be read."""
+    try:
+        with open(path, "rb") as stream:
+            return stream.read()
+    except OSError:
+        return None
+
+
+def stale_credentials(unit: str, files: dict) -> list:
+    """The names of the credentials that the unit has not loaded as they are in their files (systemd.exec(5), Credentials)."""
+    loaded = {name: content(os.path.join("/run/credentials", unit, name)) for name in files}
+    return [name for name, path in files.items() if loaded[name] is None or loaded[name] != content(path)]
+
+
+def as_result(state: UnitState, environment: list, credentials: dict) -> dict:
     """A unit as this module returns it."""
     process = read_process(state.main_pid, environment) if state.main_pid else None
     return {
@@ -151,6 +177,7 @@ def as_result(state: UnitState, environment: list) -> dict:
         "executable_deleted": process.executable_deleted if process else False,
         "anonymous_mib": process.anonymous_mib if process else 0,
         "environment": process.environment if process else {},
+        "stale_credentials": stale_credentials(state.unit, credentials.get(state.unit) or {}),
     }
 
 
@@ -159,6 +186,8 @@ def main() -> None:
         argument_spec={
             "units": {"type": "list", "elements": "str", "required": True},
             "environment": {"type": "list", "elements": "str", "default": []},
+            # Files by name. What they hold is not returned.
+            "credentials": {"type": "dict", "default": {}, "no_log": False},
         },
         supports_check_mode=True,
     )
@@ -177,7 +206,7 @@ def main() -> None:
     module.exit_json(
         changed=False,
         systemd=True,
-        units=[as_result(state, module.params["environment"]) for state in states.values()],
+        units=[as_result(state, module.params["environment"], module.params["credentials"]) for state in states.values()],
     )
 
 

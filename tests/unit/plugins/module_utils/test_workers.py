@@ -76,3 +76,8 @@ def test_any_difference_calls_for_a_restart(values):
 
 def test_units_that_are_not_wanted_do_not_matter():
     assert outdated_units([unit(), unit(unit="old.service", running=False)], {"u.service": "1"}, EXECUTABLE) == []
+
+
+def test_a_unit_that_has_loaded_another_key_than_the_one_that_is_kept_is_outdated():
+    assert outdated_units([unit(stale_credentials=[])], {"u.service": "1"}, EXECUTABLE) == []
+    assert outdated_units([unit(stale_credentials=["psk"])], {"u.service": "1"}, EXECUTABLE) == ["u.service"]
