@@ -80,7 +80,7 @@ test-molecule: setup ## Molecule scenarios on virtual machines (needs root); SCE
 	@tools/test-molecule $(SCENARIO)
 
 .PHONY: test-cuda-build
-test-cuda-build: setup ## Build all of llama.cpp with a real nvcc on a virtual machine, link and start it (needs root, takes an hour)
+test-cuda-build: setup ## Build all of llama.cpp with a real nvcc on a virtual machine, link and start it (needs root, takes half an hour)
 	@tools/test-cuda-build
 
 .PHONY: test-upgrade
