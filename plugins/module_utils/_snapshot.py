@@ -76,7 +76,10 @@ def put_back(archive: str, root: str = "/") -> t.List[str]:
                 if os.path.lexists(path) and not (member.isdir() and os.path.isdir(path)):
                     _remove(path)
                 os.makedirs(os.path.dirname(path), exist_ok=True)
-                tar.extract(member, root, numeric_owner=True)
+                if member.isfile():
+                    _write(path, t.cast(t.IO[bytes], tar.extractfile(member)).read(), member)
+                else:
+                    tar.extract(member, root, numeric_owner=True)
     except (tarfile.TarError, KeyError, ValueError) as error:
         raise SnapshotError("%s is not whole (%s)" % (archive, error)) from error
     return [str(unit) for unit in units]
@@ -102,6 +105,14 @@ def _same(tar: tarfile.TarFile, member: tarfile.TarInfo, path: str) -> bool:
         return True
     with open(path, "rb") as stream:
         return stream.read() == t.cast(t.IO[bytes], tar.extractfile(member)).read()
+
+
+def _write(path: str, content: bytes, member: tarfile.TarInfo) -> None:
+    """A file with its owner and mode, which nobody else can open before it has them: tarfile makes it first and sets its mode afterwards."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb") as stream:
+        stream.write(content)
+        os.fchown(stream.fileno(), member.uid, member.gid)
+        os.fchmod(stream.fileno(), member.mode)
 
 
 def _remove(path: str) -> None:

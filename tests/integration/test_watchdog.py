@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import http.server
 import json
 import os
 import shutil
@@ -209,23 +210,51 @@ def test_an_answer_is_had_with_whatever_a_key_file_holds(tmp_path: Path, llama_s
         running.stop()
 
 
-def test_a_key_that_only_the_proxy_refuses_is_said(tmp_path: Path, llama_server: Path, proxy: api_rig.Proxy) -> None:
+def test_a_key_that_only_the_proxy_refuses_is_said(tmp_path: Path, llama_server: Path) -> None:
     """Such as when it was started before the key was changed."""
-    (proxy.folder / "keys.conf").write_text("")
-    proxy.process.send_signal(signal.SIGHUP)
-    ends = time.monotonic() + 20
-    while proxy.ask()[0] != 401:
-        assert time.monotonic() < ends
+    proxy = api_rig.Proxy(llama_server, API_PORT + 1, llama_server_tls="self-signed")
+    shutil.copy(proxy.folder / "tls-certificate", tmp_path / "ca")
     processes = {HEAD: int((llama_server / "pid").read_text()), PROXY: proxy.process.pid}
-    running = Watchdog(tmp_path, processes, api_rig.KEY.encode(), head=head(llama_server))
+    running = None
     try:
+        running = Watchdog(tmp_path, processes, api_rig.KEY.encode(), head=head(llama_server, port=proxy.port, tls=True, name="127.0.0.1"))
+        running.soon(lambda: running.ask()[0] == 200)
+        running.stop()
+        shutil.rmtree(tmp_path / "cgroup")
+        shutil.rmtree(tmp_path / "run")
+        (proxy.folder / "keys.conf").write_text("")
+        proxy.process.send_signal(signal.SIGHUP)
+        running = Watchdog(tmp_path, processes, api_rig.KEY.encode(), head=head(llama_server, port=proxy.port, tls=True, name="127.0.0.1"))
         running.soon(lambda: running.ask()[1].get("reason") == f"{PROXY} refuses the API key that the watchdog was started with")
     finally:
-        running.stop()
-        convert = PROGRAM.parents[2] / "llama_server/files/proxy_keys.py"
-        subprocess.run([sys.executable, convert, proxy.folder / "api-key", proxy.folder / "keys.conf"], check=True)
-        os.chown(proxy.folder / "keys.conf", *api_rig.NOBODY)
-        proxy.process.send_signal(signal.SIGHUP)
+        if running:
+            running.stop()
+        proxy.stop()
+
+
+def test_whoever_has_the_port_instead_of_the_proxy_is_not_given_the_key(tmp_path: Path, llama_server: Path, sleeper: int) -> None:
+    """Without TLS nothing tells it from the proxy."""
+    heard: list[str] = []
+
+    class Stranger(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            heard.append(f"{self.path} {self.headers}")
+            self.send_response(200)
+            self.end_headers()
+
+        do_POST = do_GET
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", API_PORT + 2), Stranger) as stranger:
+        threading.Thread(target=stranger.serve_forever, daemon=True).start()
+        processes = {HEAD: int((llama_server / "pid").read_text()), PROXY: sleeper}
+        running = Watchdog(tmp_path, processes, api_rig.KEY.encode(), head=head(llama_server, port=API_PORT + 2))
+        try:
+            running.soon(lambda: running.ask()[0] == 200)
+            time.sleep(3)
+        finally:
+            running.stop()
+            stranger.shutdown()
+    assert heard and not [one for one in heard if api_rig.KEY in one], heard
 
 
 def test_a_proxy_that_hangs_is_the_proxys_fault(tmp_path: Path, llama_server: Path, proxy: api_rig.Proxy) -> None:

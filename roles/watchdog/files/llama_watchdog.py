@@ -139,7 +139,12 @@ class Proxy:
             self.link = error.link
 
     def refuses(self, key: str) -> str:
-        """Why a client with the key does not get through; nothing where it does, or where that is what ``ask`` sees."""
+        """Why a client with the key does not get through; nothing where it does, or where that is what ``ask`` sees.
+
+        Without TLS the port may be anybody's who was quicker than the proxy, and the key is not for them: nothing is asked there.
+        """
+        if not self._as_clients.tls:
+            return ""
         try:
             status, _answer = observe.ask(self._address, self._port, "/v1/models", ASK_TIMEOUT_S, key, way=self._as_clients)
         except observe.NoAnswer:

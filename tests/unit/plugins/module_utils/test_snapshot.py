@@ -53,6 +53,19 @@ def test_it_is_as_it_was(root):
     assert forget(archive) and not forget(archive) and not (root / "kept").exists()
 
 
+def test_a_key_that_is_put_back_is_nobodys_to_open_before_its_mode_is_set(root, monkeypatch):
+    archive, key = str(root / "kept" / "before.tar"), root / "etc" / "llama-server" / "rpc-keys" / "w1"
+    take(archive, [], str(root))
+    key.unlink()
+    seen = []
+    for name in ("chmod", "fchmod"):
+        own = getattr(os, name)
+        # What it is until then: a path, or the file that is written.
+        monkeypatch.setattr(os, name, lambda where, *rest, own=own, **more: (seen.append(os.stat(where)), own(where, *rest, **more))[1])
+    put_back(archive, str(root))
+    assert [oct(one.st_mode & 0o777) for one in seen if one.st_ino == key.stat().st_ino] == ["0o600"]
+
+
 def test_a_machine_on_which_nothing_was_is_bare_again(root):
     archive = str(root / "kept" / "before.tar")
     empty = root / "bare"
