@@ -99,8 +99,7 @@ def put(module, path, text):
 
 
 def take_away(path):
-    # The last is the module service_snapshot's, with keys in it, where a switch that failed has left it.
-    for one in [path] + [os.path.join(os.path.dirname(path), name) for name in ("plan.json", "before.tar")]:
+    for one in (path, os.path.join(os.path.dirname(path), "plan.json")):
         if os.path.lexists(one):
             os.unlink(one)
     try:
