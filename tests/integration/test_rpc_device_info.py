@@ -1,11 +1,6 @@
 # Copyright: (c) 2026, herd.llama_cpp contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""rpc_device_info against a real rpc-server on the loopback address.
-
-    LLAMA_CPP_BIN_DIR=DIRECTORY pytest tests/integration/test_rpc_device_info.py
-
-The directory is that of a llama.cpp build with ggml-rpc-server (or rpc-server, as older builds call it).
-"""
+"""rpc_device_info against a real rpc-server on the loopback address."""
 
 from __future__ import annotations
 
@@ -32,16 +27,6 @@ HELLO = struct.pack("<BQ", 14, 24) + bytes(24)
 HELLO_ANSWER_BYTES = 8 + 28
 
 
-def rpc_server() -> str:
-    directory = os.environ.get("LLAMA_CPP_BIN_DIR")
-    if not directory:
-        pytest.skip("LLAMA_CPP_BIN_DIR names no directory with a llama.cpp build")
-    for name in ("ggml-rpc-server", "rpc-server"):
-        if (Path(directory) / name).exists():
-            return str(Path(directory) / name)
-    pytest.skip(f"LLAMA_CPP_BIN_DIR: {directory} has no ggml-rpc-server")
-
-
 def look() -> list:
     return parse_ss(subprocess.run(["ss", *SS_ARGUMENTS], capture_output=True, text=True, check=True).stdout)
 
@@ -65,8 +50,8 @@ def receive(connection: socket.socket, size: int) -> bytes:
 class Running:
     """An rpc-server with two devices, the processor twice."""
 
-    def __init__(self) -> None:
-        program = rpc_server()
+    def __init__(self, directory: Path) -> None:
+        program = next(str(directory / name) for name in ("ggml-rpc-server", "rpc-server") if (directory / name).exists())
         with socket.create_server((ADDRESS, 0)) as free:
             self.port = free.getsockname()[1]
         self.process = subprocess.Popen(
@@ -112,8 +97,8 @@ class Running:
 
 
 @pytest.fixture
-def worker() -> Iterator[Running]:
-    running = Running()
+def worker(llama_cpp_bin: Path) -> Iterator[Running]:
+    running = Running(llama_cpp_bin)
     yield running
     running.process.kill()
     running.process.wait(10)

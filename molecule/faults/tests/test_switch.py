@@ -113,6 +113,18 @@ def test_head_away_for_good(lab: FaultLab) -> None:
     follow(run, lab)
 
 
+@pytest.mark.parametrize("at", ["Run the head", "Ask the cluster"])
+def test_head_away_for_good_when_it_was_switched(lab: FaultLab, our_build: str, at: str) -> None:
+    """The workers go back without it, and the run says what is to be done when it is there again."""
+    with switched(lab, *ONCE, at=f"PLAY [{at}]", fault=lab.ssh_cut("head")) as run:
+        assert run.rc != 0
+        assert run.says("was rejected: head could not be reached"), run.output[-4000:]
+        assert run.says(f"Whether the cluster is back on {OURS} is not known", "head could not be reached and may be stopped"), run.output[-4000:]
+    assert {lab.cluster.link(machine, "current") for machine in ("worker1", "worker2")} == {our_build}
+    assert lab.cluster.link("head", "current") != our_build, "it was not switched: nothing is proved"
+    follow(run, lab)
+
+
 def test_after_an_interrupted_switch_a_failing_version_goes_back_to_what_served_last(lab: FaultLab, our_build: str) -> None:
     """Half of the machines point at the version that was interrupted; the record says which one served."""
     assert interrupt_playbook("rollback.yml", lab.cluster.inventory, "-e", f"llama_cpp_build={lab.another_version(OTHER)}", at="Point current at the build")
