@@ -13,7 +13,8 @@ import time
 from pathlib import Path
 
 import pytest
-from playbook_run import ROOT
+from ansible_collections.herd.llama_cpp.plugins.module_utils import _lock
+from playbook_run import ROOT, run_playbook
 
 PLAYBOOK = """
 - hosts: head
@@ -94,3 +95,37 @@ def test_a_run_that_was_killed_or_failed_is_in_nobodys_way(operators):
     assert operators.path.exists()
     assert operators.run()[0] == 0
     assert not operators.path.exists()
+
+
+MEMBER = {"roles": ["head", "worker"], "build": "4f2a9c", "version": "b11433"}
+RECORD = {"schema": 1, "head": "head", "machines": {"head": MEMBER}, "model": {"path": "/srv/model.gguf"}}
+AGAIN = """
+- hosts: head
+  gather_facts: false
+  tasks:
+    - ansible.builtin.include_role:
+        name: herd.llama_cpp.cluster_record
+        tasks_from: look
+    - ansible.builtin.command:
+        argv: [sh, -c, "{{ meanwhile }}"]
+    - ansible.builtin.include_role:
+        name: herd.llama_cpp.cluster_record
+        tasks_from: lock
+    - ansible.builtin.include_role:
+        name: herd.llama_cpp.cluster_record
+        tasks_from: unlock
+"""
+
+
+@pytest.mark.parametrize(("meanwhile", "stopped"), [(":", False), ("sed -i s/b11433/b11434/ RECORD", True)])
+def test_what_was_looked_at_before_must_still_be_so(tmp_path, meanwhile, stopped):
+    """The other run had ended by the time this one had the lock to itself."""
+    record = tmp_path / "cluster.json"
+    record.write_text(json.dumps(RECORD), encoding="utf-8")
+    playbook = tmp_path / "again.yml"
+    playbook.write_text(AGAIN, encoding="utf-8")
+    run = run_playbook(str(playbook), "head,", "-c", "local", "-e", json.dumps({
+        "cluster_record_file": str(record), "meanwhile": meanwhile.replace("RECORD", str(record)), "ansible_python_interpreter": sys.executable}))
+    assert (run.rc != 0) == stopped, run.output[-2000:]
+    assert run.says("head: another run has changed this cluster since this one looked at it, so nothing was changed") == stopped
+    assert not Path(_lock.PATH).exists()
