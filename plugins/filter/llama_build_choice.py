@@ -21,7 +21,7 @@ options:
     type: dict
     required: true
   wanted:
-    description: The id of a build that any of the machines has, or its version. Empty means the previous one.
+    description: The id of a build that any of the machines has, or its version. Empty means the previous one, V(current) the one in use.
     type: str
     default: ""
 """

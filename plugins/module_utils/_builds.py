@@ -104,9 +104,11 @@ def _wanted_source(machines: t.Sequence[MachineBuilds], wanted: str) -> t.Tuple[
 
 
 def choose_builds(machines: t.Sequence[MachineBuilds], wanted: str = "") -> Choice:
-    """The build each machine is to go back to: the one before the current, or the one that is wanted by its id or its version."""
+    """The build each machine is to go back to: the one before the current, or the one that is wanted by its id or its version, or ``current``."""
     choice = Choice()
-    if wanted:
+    if wanted == "current":
+        chosen = {machine.name: machine.build(machine.current) for machine in machines}
+    elif wanted:
         source, known = _wanted_source(machines, wanted)
         if not known:
             for machine in machines:

@@ -18,7 +18,7 @@ from contextlib import AbstractContextManager
 
 import pinned
 import pytest
-from fault_lab import HEAD_UNIT, FaultLab
+from fault_lab import HEAD_UNIT, WORKER_UNIT, FaultLab
 from playbook_run import ROOT, PlaybookRun, disturb_playbook, interrupt_playbook, run_playbook
 
 pytestmark = pytest.mark.skipif(os.environ.get("HERD_FAULTS") != "all", reason="slow; make test-faults runs it.")
@@ -47,8 +47,15 @@ def our_version_again(lab: FaultLab, our_build: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def switched(lab: FaultLab, *arguments: str, at: str, fault: AbstractContextManager[None], seconds: float = 0) -> Iterator[PlaybookRun]:
-    """A switch to another version; from a line of its output on there is a fault, for so many seconds or until the end of the context."""
+    """A switch to another version in which there is a fault."""
     other = lab.another_version(OTHER)
+    with disturbed(lab, "rollback.yml", "-e", f"llama_cpp_build={other}", *arguments, at=at, fault=fault, seconds=seconds) as run:
+        yield run
+
+
+@contextlib.contextmanager
+def disturbed(lab: FaultLab, playbook: str, *arguments: str, at: str, fault: AbstractContextManager[None], seconds: float = 0) -> Iterator[PlaybookRun]:
+    """From a line of a run's output on there is a fault, for so many seconds or until the end of the context."""
     with contextlib.ExitStack() as faults:
         timer = threading.Timer(seconds, faults.close)
 
@@ -57,7 +64,7 @@ def switched(lab: FaultLab, *arguments: str, at: str, fault: AbstractContextMana
             if seconds:
                 timer.start()
 
-        run = disturb_playbook("rollback.yml", lab.cluster.inventory, "-e", f"llama_cpp_build={other}", *arguments, at=at, act=act)
+        run = disturb_playbook(playbook, lab.cluster.inventory, *arguments, at=at, act=act)
         assert not timer.is_alive(), "the run ended before the fault did"
         yield run
 
@@ -134,4 +141,46 @@ def test_after_an_interrupted_switch_a_failing_version_goes_back_to_what_served_
     assert run.says("was rejected", f"The cluster is back on {OURS}", "which answers again"), run.output[-4000:]
     assert {lab.cluster.link(machine, "current") for machine in lab.cluster.addresses} == {our_build}
     lab.cluster.runs(OURS)
+    assert lab.ask(30)
+
+
+def keys_of(lab: FaultLab) -> list[str]:
+    return [lab.run(machine, f"cat {path}") for machine, path in (("head", "/etc/llama-server/api-key"), ("worker2", "/etc/llama-rpc-server/tls-key"))]
+
+
+def rotation(lab: FaultLab, *arguments: str, fault: AbstractContextManager[None], seconds: float = 0) -> contextlib.AbstractContextManager[PlaybookRun]:
+    return disturbed(lab, "rotate_keys.yml", *arguments, at="PLAY [Run the workers]", fault=fault, seconds=seconds)
+
+
+def test_new_keys_while_a_worker_is_away_for_a_moment(lab: FaultLab) -> None:
+    before = keys_of(lab)
+    with rotation(lab, fault=lab.ssh_cut("worker2"), seconds=20) as run:
+        assert run.rc == 0, run.output[-4000:]
+    assert not set(before) & set(keys_of(lab))
+    lab.key = keys_of(lab)[0].strip()
+    assert lab.ask(30)
+
+
+def test_new_keys_while_a_worker_is_away_for_good(lab: FaultLab) -> None:
+    """The others go back to the old ones, and what was answered before is answered again as soon as it is there."""
+    before = keys_of(lab)
+    with rotation(lab, *ONCE, fault=lab.ssh_cut("worker2")) as run:
+        assert run.rc != 0
+        assert run.says("The cluster with new keys was rejected", "worker2 could not be reached"), run.output[-4000:]
+        assert keys_of(lab)[0] == before[0]
+    again = run_playbook("deploy.yml", lab.cluster.inventory)
+    assert again.rc == 0, again.output[-3000:]
+    assert lab.ask(30)
+
+
+@pytest.mark.parametrize(("playbook", "variable"), [
+    ("deploy.yml", "llama_server_extra_args"), ("deploy.yml", "rpc_server_extra_args"), ("rollback.yml", "llama_server_extra_args")])
+def test_an_argument_that_is_not_taken_stops_nothing(lab: FaultLab, playbook: str, variable: str) -> None:
+    units = {"head": HEAD_UNIT, "worker1": WORKER_UNIT}
+    before = [lab.pid(machine, unit) for machine, unit in units.items()]
+    to = {"llama_cpp_build": lab.another_version(OTHER)} if playbook == "rollback.yml" else {}
+    run = run_playbook(playbook, lab.cluster.inventory, "-e", json.dumps({variable: ["--no-such-argument"], **to}))
+    assert run.rc != 0
+    assert run.says("--no-such-argument", f"Correct {variable}", "what runs was left as it is"), run.output[-4000:]
+    assert before == [lab.pid(machine, unit) for machine, unit in units.items()]
     assert lab.ask(30)

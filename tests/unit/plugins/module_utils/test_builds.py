@@ -52,6 +52,10 @@ def test_what_all_run_already_can_be_asked_for_by_its_name():
     assert chosen({"head": HEAD, "worker": WORKER}, "b3") == {"head": "h3", "worker": "w3"}
 
 
+def test_what_runs_is_chosen_by_that_word():
+    assert chosen({"head": HEAD, "worker": WORKER}, "current") == {"head": "h3", "worker": "w3"}
+
+
 def test_one_machine_that_is_there_already_does_not_matter():
     half = machine("h2", "h3", stamp("h3", "b3", "head"), stamp("h2", "b2", "head"))
     assert chosen({"head": half, "worker": WORKER}, "b2") == {"head": "h2", "worker": "w2"}
