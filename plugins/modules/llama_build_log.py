@@ -39,7 +39,7 @@ options:
     description: The oldest CUDA that will do.
     type: str
   min_cuda_objects:
-    description: How many objects nvcc must have compiled at least. llama.cpp b11434 has 144 for one architecture.
+    description: How many objects nvcc must have compiled at least. All of llama.cpp are about 144 for one architecture.
     type: int
     default: 0
   finished:

@@ -11,16 +11,15 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from pathlib import Path
 
 import memory_cases
+import pinned
 import sparse_gguf
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._caches import RunSettings
-from ansible_collections.herd.llama_cpp.plugins.module_utils._model import COMPARED_BUILD, describe_model
+from ansible_collections.herd.llama_cpp.plugins.module_utils._model import describe_model
 from ansible_collections.herd.llama_cpp.plugins.module_utils._placement import Accounts, split_memory
 
-RECORDED = Path(__file__).resolve().parents[1] / "fixtures" / "plan" / ("llama_cpp_%s.json" % COMPARED_BUILD)
 MIB = 1 << 20
 SHOWN = ((1, 1, 1), 0)
 
@@ -32,7 +31,7 @@ def cell(ours: list, theirs: list) -> str:
 
 
 def main() -> None:
-    cases = json.loads(RECORDED.read_text(encoding="utf-8"))["cases"]
+    cases = json.loads(pinned.fixture("llama_cpp").read_text(encoding="utf-8"))["cases"]
     models, accounts = {}, {}
     counts = defaultdict(lambda: [0, 0])
     shown = {}

@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-import ast
+import importlib.util
+import json
 import re
 from pathlib import Path
 
@@ -13,6 +14,9 @@ import pytest
 import yaml
 
 PIN = pinned.version()
+_SPEC = importlib.util.spec_from_file_location("pin", pinned.ROOT / "tools" / "pin.py")
+pin = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(pin)
 # Other builds that documents may name, and as what.
 OTHERS = {
     "9095": "the older version of the scenarios upgrade and faults",
@@ -50,7 +54,8 @@ def test_a_scenario_names_another_one_only_as_the_other_one() -> None:
 
 @pytest.mark.parametrize("document", pinned.documents(), ids=rel)
 def test_documents_name_it_and_no_other(document: Path) -> None:
-    named = {found["tag"] or found["package"] for found in pinned.BUILD.finditer(document.read_text(encoding="utf-8"))}
+    said = "".join(block for block in pinned.blocks(document.read_text(encoding="utf-8")) if not pinned.is_seen(block))
+    named = {found["tag"] or found["package"] for found in pinned.BUILD.finditer(said)}
     assert named <= {PIN[1:], *OTHERS}, f"{rel(document)} names {sorted(named)}, and the pinned one is {PIN}"
 
 
@@ -59,15 +64,32 @@ def test_what_was_measured_was_measured_with_it(document: str) -> None:
     assert PIN in (pinned.ROOT / document).read_text(encoding="utf-8")
 
 
-def test_a_plan_says_with_which_build_its_formulas_were_compared() -> None:
-    """Strings of the planner's code, but not its docstrings, which cite."""
-    for path in sorted(pinned.ROOT.glob("plugins/module_utils/_plan*.py")):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        prose = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in prose:
-                other = re.search(r"(?<![\w.])(?:b(?!%s\b)\d{4,6}|\d\.\d+\.\d+)$" % PIN[1:], node.value)
-                assert not other, f"{rel(path)}:{node.lineno} says {node.value!r}, and the pinned one is {PIN}"
+def test_the_formulas_were_compared_with_it() -> None:
+    assert pinned.compared() == PIN, f"`make pin VERSION={PIN}` says what of the formulas does not follow it"
+
+
+def test_what_was_seen_keeps_the_version_it_was_seen_with() -> None:
+    text = "llama.cpp b1111 is meant.\n\nb1111 was run\non one NVIDIA H200.\n\n| a | b1111 |\n| head/beside_a | build 1111 |\n| 1111.0.0 | `x_b1111.json` |\n"
+    made = "".join(block if pinned.is_seen(block) else pin.renamed(block, "b1111", "b2222") for block in pinned.blocks(text))
+    assert made == ("llama.cpp b2222 is meant.\n\nb1111 was run\non one NVIDIA H200.\n\n"
+                    "| a | b2222 |\n| head/beside_a | build 1111 |\n| 2222.0.0 | `x_b1111.json` |\n")
+
+
+@pytest.mark.parametrize("differs", [False, True])
+def test_a_move_ends_with_what_becomes_of_the_formulas(differs: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """They are compared with the new answers; the build that they were compared with is another one only where they follow it."""
+    noted: list[str] = []
+    recorded = json.loads(pinned.fixture("llama_cpp").read_text(encoding="utf-8"))
+    shape = recorded["cases"][0][0]
+    cases = [case for case in recorded["cases"] if case[0] == shape][:3]
+    cases[0][4][0][2] += differs
+    monkeypatch.setattr(pin, "recorded", lambda: cases)
+    monkeypatch.setattr(pinned, "note_compared", noted.append)
+    assert pin.compare("b12345") == differs
+    said = capsys.readouterr().out
+    assert noted == ([] if differs else ["b12345"])
+    assert (f"{shape}: 1 figures differ" in said and "NOT DONE" in said and f"stays {PIN}" in said) == differs
+    assert ("COMPARED_BUILD is b12345" in said) != differs
 
 
 def test_the_recorded_plans_are_its_own() -> None:

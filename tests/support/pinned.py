@@ -16,17 +16,41 @@ import yaml
 ROOT = Path(__file__).absolute().parents[2]
 DEFAULTS = ROOT / "roles" / "llama_cpp" / "defaults" / "main.yml"
 LAB = ROOT / "inventories" / "lab" / "group_vars" / "all.yml"
+FORMULAS = ROOT / "plugins" / "module_utils" / "_model.py"
 PLANS = ROOT / "tests" / "fixtures" / "plan"
 # b11434, build 11434, build_number: 11434, and 11434.0.0, the version of the package on PyPI.
 BUILD = re.compile(r"(?<![\w.])(?:b|build )(?P<tag>\d{4,6})(?![\w-])|(?<![\w.])(?P<package>\d{4,6})\.0\.0(?![\w.])")
 # What people read. A comment in code that cites a source file says in which version it was read, and that may be an older one.
 _DOCUMENTS = ("*.md", "docs/**/*.md", "inventories/**/*.yml", "inventories/**/*.md", "roles/*/README.md", "roles/*/defaults/main.yml",
-              "roles/*/meta/argument_specs.yml", "plugins/modules/*.py", "plugins/filter/*.py")
+              "roles/*/meta/argument_specs.yml", "plugins/modules/*.py", "plugins/filter/*.py", "tests/fixtures/**/README.md")
+# Paragraphs and rows about what was seen with the build of that day and is not recorded anew with another one.
+_SEEN = re.compile(r"NVIDIA H200|head/beside_")
+_COMPARED = re.compile(r'(?m)^COMPARED_BUILD = "(\w+)"$')
 
 
 def version() -> str:
     """Such as b11434."""
     return yaml.safe_load(DEFAULTS.read_text(encoding="utf-8"))["llama_cpp_git_version"]
+
+
+def compared() -> str:
+    """The build that the planner's formulas were compared with."""
+    return _COMPARED.search(FORMULAS.read_text(encoding="utf-8")).group(1)
+
+
+def note_compared(version_: str) -> None:
+    text = FORMULAS.read_text(encoding="utf-8")
+    FORMULAS.write_text(_COMPARED.sub(f'COMPARED_BUILD = "{version_}"', text), encoding="utf-8")
+
+
+def blocks(text: str) -> list[str]:
+    """A document's paragraphs, rows of tables, and what is between them; together they are the text."""
+    return re.split(r"(\n\s*\n|\n(?=\|))", text)
+
+
+def is_seen(block: str) -> bool:
+    """Whether it says what was seen once, so that the version in it stays."""
+    return bool(_SEEN.search(block))
 
 
 def fixture(name: str) -> Path:

@@ -11,22 +11,24 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Dict, List, Sequence
 
+import pinned
 import pytest
 import sparse_gguf
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils import _ask, _gguf
 from ansible_collections.herd.llama_cpp.plugins.module_utils._ask import Answer, Figures
 
+BUILD = pinned.version()
 LOGS = Path(__file__).parents[3] / "fixtures" / "logs" / "ask"
-TWO = Answer((Figures(33, 96, 59.05), Figures(58, 84, 48.91)), Figures(28, 0, 43.32), 0.75, build="b11434")
-DRAFTED = Answer((Figures(33, 96, 59.05), Figures(58, 84, 48.92)), Figures(28, 0, 43.32), 0.75, (Figures(0, 0, 0.0),) * 2, Figures(92, 180, 22.64), "b11434")
+TWO = Answer((Figures(33, 96, 59.05), Figures(58, 84, 48.91)), Figures(28, 0, 43.32), 0.75, build=BUILD)
+DRAFTED = Answer((Figures(33, 96, 59.05), Figures(58, 84, 48.92)), Figures(28, 0, 43.32), 0.75, (Figures(0, 0, 0.0),) * 2, Figures(92, 180, 22.64), BUILD)
 SAID: Dict[str, Answer] = {
     "two_devices": TWO,
-    "one_device": Answer((Figures(92, 180, 21.51),), Figures(28, 0, 12.52), 0.75, build="b11434"),
-    "no_device": Answer((), Figures(92, 180, 22.64), 0.75, build="b11434"),
+    "one_device": Answer((Figures(92, 180, 21.51),), Figures(28, 0, 12.52), 0.75, build=BUILD),
+    "no_device": Answer((), Figures(92, 180, 22.64), 0.75, build=BUILD),
     "draft": DRAFTED,
     "mtp": Answer((Figures(0, 3, 34.68), Figures(0, 1, 32.91)), Figures(0, 0, 33.32), 0.0,
-                  (Figures(0, 0, 0.0), Figures(0, 1, 33.79)), Figures(0, 0, 32.67), "b11434"),
+                  (Figures(0, 0, 0.0), Figures(0, 1, 33.79)), Figures(0, 0, 32.67), BUILD),
 }
 # A model of one tensor.
 SMALL = sparse_gguf.Model("small", "llama", {"general.architecture": "llama"}, [("token_embd.weight", (32, 2), "F32")])
@@ -194,7 +196,7 @@ def test_words_of_a_vocabulary_stay_as_they_are(tmp_path: Path, word: str) -> No
 
 
 def test_a_version_that_is_not_said_is_not_known() -> None:
-    assert _ask.parse(without(lines_of("two_devices"), "build 11434"), 2).build == ""
+    assert _ask.parse(without(lines_of("two_devices"), "build " + BUILD[1:]), 2).build == ""
 
 
 @pytest.mark.parametrize(("words", "kept"), [

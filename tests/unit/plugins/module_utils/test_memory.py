@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import functools
 import json
-from pathlib import Path
 from types import SimpleNamespace
 
 import architectures
 import memory_cases
+import pinned
 import pytest
 import sampled
 import sparse_gguf
@@ -21,13 +21,12 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils import _ask, _cache
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan_report import model_from_facts
 
 MIB = 1 << 20
-RECORDED = Path(__file__).resolve().parents[3] / "fixtures" / "plan" / ("llama_cpp_%s.json" % _model.COMPARED_BUILD)
 
 
 @functools.lru_cache(maxsize=None)
 def recorded() -> list:
-    recording = json.loads(RECORDED.read_text(encoding="utf-8"))
-    assert "llama.cpp %s " % _model.COMPARED_BUILD in recording["about"]
+    recording = json.loads(pinned.fixture("llama_cpp").read_text(encoding="utf-8"))
+    assert "llama.cpp %s " % pinned.version() in recording["about"]
     return recording["cases"]
 
 
@@ -69,7 +68,7 @@ def test_what_is_compared_with_a_server_that_loads_has_every_trait_of_every_arch
 @functools.lru_cache(maxsize=None)
 def on_cuda() -> dict:
     """Of the last build that met a GPU, which the recording names."""
-    return json.loads((RECORDED.parents[1] / "cuda" / "memory.json").read_text(encoding="utf-8"))
+    return json.loads((pinned.PLANS.parent / "cuda" / "memory.json").read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("shape", sorted(sparse_gguf.SHAPES))
