@@ -116,6 +116,12 @@ options:
     type: str
     choices: [bound, refuse]
     default: bound
+  build_number:
+    description:
+      - The build number of the llama.cpp that will run, V(0) where it is not known.
+      - Formulas are of one build. Where another one will run, a model that does not fit by them may fit (RV(_value.may_fit)).
+    type: raw
+    default: 0
   keep:
     description:
       - An earlier plan of the same cluster. Its split stays when the same was asked for, it still fits, and it is no worse in what the
@@ -175,8 +181,8 @@ _value:
       sample: true
     may_fit:
       description:
-        - Whether the model does not fit by an upper bound and what is known exactly of it does. Then only a llama.cpp that is asked
-          can tell.
+        - Whether the model does not fit by an upper bound, or by formulas of another llama.cpp than that of O(build_number), and its weights,
+          which are known exactly, do. Then only a llama.cpp that is asked can tell.
       type: bool
       sample: false
     basis:

@@ -21,7 +21,7 @@ from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Se
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._bound import BoundAccounts
 from ansible_collections.herd.llama_cpp.plugins.module_utils._caches import KV_TYPES, RunSettings
-from ansible_collections.herd.llama_cpp.plugins.module_utils._model import BLOCKS, MIB, Model, mib_up, pad
+from ansible_collections.herd.llama_cpp.plugins.module_utils._model import BLOCKS, MIB, MemoryModelError, Model, mib_up, pad
 from ansible_collections.herd.llama_cpp.plugins.module_utils._placement import MAX_DEVICES, Accounts, DeviceMemory, HostMemory
 
 POLICIES = ("fewest_machines", "most_headroom", "all_machines", "named_machines")
@@ -479,6 +479,8 @@ class Request:
     head_cpu: bool = False
     # what stands beside the model, _plan_beside.Beside
     beside: Any = None
+    # whether the llama.cpp that will run is the one that the formulas were compared with
+    compared: bool = False
 
 
 @dataclass
@@ -494,7 +496,7 @@ class Plan:
     # no device at all: the head's CPU runs the model, and this is what its RAM has left, where its size is known
     on_head: bool = False
     headroom_mib: Optional[int] = None
-    # the bound does not fit, and what is known exactly does
+    # the bound, or what is known of another llama.cpp, does not fit, and what is known exactly does
     may_fit: bool = False
 
 
@@ -659,12 +661,21 @@ def settle(plan: Plan, split: Split) -> None:
 
 
 def _least(plan: Plan) -> Optional[Accounts]:
-    """Accounts of what is known exactly, where a plan rests on a bound."""
-    return BoundAccounts(plan.request.model, plan.request.settings, least=True) if unsure_of(plan.request.model, plan.request.settings) else None
+    """Accounts of what is known exactly, where a plan rests on a bound, or on formulas and another llama.cpp will run."""
+    request, model = plan.request, plan.request.model
+    if unsure_of(model, request.settings):
+        return BoundAccounts(model, request.settings, least=True)
+    if request.compared:
+        return None
+    try:
+        return BoundAccounts(replace(model, unknown=("another llama.cpp",)), request.settings, least=True)
+    except MemoryModelError:
+        # it reads more of the header than the formulas do
+        return None
 
 
 def _may_fit(plan: Plan, machines: Sequence[Machine]) -> bool:
-    """Whether llama.cpp may well load a model whose bound does not fit: what is known exactly fits."""
+    """Whether llama.cpp may well load a model that does not fit: what is known exactly fits."""
     known = _least(plan)
     if known is None or host_problems(replace(plan, accounts=known)):
         return False

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
+from ansible_collections.herd.llama_cpp.plugins.module_utils._advisories import parse_build_number
 from ansible_collections.herd.llama_cpp.plugins.module_utils._caches import RunSettings
 from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf_kind import kind_of
 from ansible_collections.herd.llama_cpp.plugins.module_utils._model import COMPARED_BUILD, MemoryModelError, Model, describe_model, mib_up
@@ -137,7 +138,7 @@ def request_from_facts(facts: Mapping[str, Any], machines: Sequence[Mapping[str,
                        kv_unified: bool = True, type_k: str = "f16", type_v: str = "f16", batch: Any = 2048, ubatch: Any = 512,
                        flash_attention: bool = True, policy: str = "fewest_machines", named: Sequence[str] = (), reserve_mib: Any = None,
                        headroom_mib: Any = 0, mmproj_mib: Any = 0, mmproj_device: Optional[str] = None, unknown: str = "bound",
-                       head_cpu: bool = False, beside: Optional[Mapping[str, Any]] = None) -> Request:
+                       head_cpu: bool = False, beside: Optional[Mapping[str, Any]] = None, build_number: Any = 0) -> Request:
     """What is asked for; ``beside`` are the last arguments of _plan_beside.stand_beside, what stands beside the model."""
     if unknown not in ("bound", "refuse"):
         raise PlanError("unknown must be 'bound' or 'refuse', not '%s'" % unknown)
@@ -154,7 +155,8 @@ def request_from_facts(facts: Mapping[str, Any], machines: Sequence[Mapping[str,
     parsed, host_extra = _with_mmproj(parsed, host, _whole(mmproj_mib, "mmproj_mib"), mmproj_device)
     around = stand_beside(model, facts, settings, parsed, host, **(beside or {}))
     return Request(around.model, around.settings, tuple(around.machines), host, policy, tuple(named), _whole(headroom_mib, "headroom_mib"),
-                   host_extra + around.host_extra_mib, _flag(head_cpu, "head_cpu"), around)
+                   host_extra + around.host_extra_mib, _flag(head_cpu, "head_cpu"), around,
+                   parse_build_number(build_number) == parse_build_number(COMPARED_BUILD))
 
 
 def plan_from_facts(facts: Mapping[str, Any], machines: Sequence[Mapping[str, Any]], *, keep: Optional[Mapping[str, Any]] = None,
@@ -310,8 +312,9 @@ def failure(result: Mapping[str, Any]) -> str:
     said = "%s. What would make it fit: %s." % (problems, ways) if ways else (
         "%s. No single change makes it fit: add machines, or take a smaller model." % problems)
     if result.get("may_fit"):
-        said += (" That is by an upper bound, and what is known exactly does fit: set cluster_plan_beyond_bound to true to go on to the build,"
-                 " after which llama.cpp itself says what it needs.")
+        by = "an upper bound" if result["confidence"]["bound"] else "formulas of llama.cpp %s, not of the one that will run" % COMPARED_BUILD
+        said += (" That is by %s, and what is known exactly does fit: set cluster_plan_beyond_bound to true to go on to the build,"
+                 " after which llama.cpp itself says what it needs." % by)
     return said
 
 

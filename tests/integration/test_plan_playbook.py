@@ -77,7 +77,12 @@ def test_a_model_that_does_not_fit_fails_with_the_sentence_and_still_makes_the_p
 def test_the_server_s_own_variables_count(models: Path, tmp_path: Path) -> None:
     inventory = INVENTORY + "    llama_server_context_size: 1000000\n"
     run, _page = plan(tmp_path, models / "llama-70b-q6.gguf", inventory=inventory)
-    assert run.rc != 0 and run.says("a context of", "instead of 1000000"), run.output
+    assert run.rc != 0 and run.says("a context of", "instead of 1000000") and not run.says("cluster_plan_beyond_bound"), run.output
+    # the figures are of another llama.cpp than will be built then
+    run, _page = plan(tmp_path, models / "llama-70b-q6.gguf", "-e", "llama_cpp_git_version=b12345", inventory=inventory)
+    assert run.rc != 0 and run.says("by these formulas, though it may in truth") and run.says("set cluster_plan_beyond_bound to true"), run.output
+    run, _page = plan(tmp_path, models / "llama-70b-q6.gguf", "-e", "llama_cpp_git_version=b12345", "-e", "cluster_plan_beyond_bound=true", inventory=inventory)
+    assert run.rc == 0 and run.says("It goes on because cluster_plan_beyond_bound is set"), run.output
 
 
 def test_what_is_missing_is_said_in_one_list(tmp_path: Path) -> None:

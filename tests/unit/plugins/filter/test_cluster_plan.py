@@ -15,6 +15,7 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.herd.llama_cpp.plugins.filter.cluster_plan import FilterModule
 from ansible_collections.herd.llama_cpp.plugins.filter.gguf_node_count import gguf_node_count
 from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf import describe, read_gguf_model
+from ansible_collections.herd.llama_cpp.plugins.module_utils._model import COMPARED_BUILD
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan_text import plan_text
 
 plan = FilterModule().filters()["cluster_plan"]
@@ -148,6 +149,31 @@ def test_a_bound_that_does_not_fit_says_whether_the_truth_may() -> None:
     assert not hopeless["fits"] and not hopeless["may_fit"] and "beyond_bound" not in hopeless["failure"]
     known = plan(sparse_gguf.facts("llama-8b"), of_size(2000), host="head")
     assert not known["fits"] and not known["may_fit"]
+
+
+@pytest.mark.parametrize(("number", "compared"), [
+    (COMPARED_BUILD, True), (COMPARED_BUILD[1:], True), (int(COMPARED_BUILD[1:]), True), (int(COMPARED_BUILD[1:]) + 1, False), (11321, False), (0, False),
+    ("", False)])
+def test_formulas_of_another_llama_cpp_are_not_the_truth_about_it(number: Any, compared: bool) -> None:
+    facts = sparse_gguf.facts("llama-8b")
+    need = max(device["needed_mib"] for device in plan(facts, machines(2), host="head", policy="all_machines")["devices"])
+
+    def made(free_mib: int) -> dict:
+        return plan(facts, of_size(free_mib), host="head", policy="all_machines", build_number=number)
+
+    assert made(need)["fits"] and not made(need)["may_fit"]
+    tight = made(need - 50)
+    assert not tight["fits"] and tight["may_fit"] != compared
+    assert ("cluster_plan_beyond_bound" in tight["failure"] and "formulas of llama.cpp " + COMPARED_BUILD in tight["failure"]) != compared
+    assert ("by these formulas, though it may in truth" in plan_text(tight, {"name": "A"})) != compared
+    assert not made(2000)["may_fit"], "its weights alone are more"
+
+
+def test_a_header_that_no_bound_can_be_made_of_does_not_fit_by_its_formulas() -> None:
+    facts = sparse_gguf.facts("llama-8b")
+    facts["metadata"]["llama.attention.sliding_window"] = -1
+    made = plan(facts, of_size(2000), host="head")
+    assert not made["fits"] and not made["may_fit"]
 
 
 def test_the_head_s_ram_may_be_enough_though_its_bound_is_more() -> None:
