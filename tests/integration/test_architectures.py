@@ -23,16 +23,9 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._bound import Bound
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan_report import model_from_facts
 
 MIB = 1 << 20
-SETTINGS: Tuple[Dict[str, Any], ...] = (
-    {"context_size": 8192, "parallel": 1},
-    {"context_size": 65536, "parallel": 4},
-    {"context_size": 65536, "parallel": 3, "type_k": "q8_0", "type_v": "q8_0"},
-    {"context_size": 8192, "parallel": 4, "kv_unified": False, "ubatch": 256},
-)
+SETTINGS, REFUSED = architectures.SETTINGS, architectures.REFUSED
 MORE: Tuple[Dict[str, Any], ...] = ({"context_size": 65536, "parallel": 1}, {"context_size": 16384, "parallel": 16, "ubatch": 128})
 WITHOUT_FLASH = {"context_size": 16384, "parallel": 4, "flash_attention": False}
-# What llama.cpp itself does not load with a quantised cache, and what it says then.
-REFUSED = {"grok-moe": "flash_attn", "laguna-moe": "does not divide n_embd_head_k=80"}
 # llama.cpp prints hundredths of a MiB, rounded.
 ROUNDING = 0.006
 

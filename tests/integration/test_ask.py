@@ -21,6 +21,7 @@ from typing import Any
 
 import architectures
 import asking
+import memory_cases
 import pytest
 import sampled
 import sparse_gguf
@@ -59,7 +60,7 @@ def test_405b_on_15_devices_within_3_seconds(llama_cpp_bin: Path, files: dict[st
     answer = asking.in_private(llama_cpp_bin, files["llama-405b"], asking.ARGUMENTS, lambda asker: asking.plain(asker.ask(counts)))
     took = time.monotonic() - began
     assert took < 3, "%.1f s" % took
-    assert len(answer["devices"]) == 15 and answer["build"] == "b11434"
+    assert len(answer["devices"]) == 15 and answer["build"] == memory_cases.build_of(llama_cpp_bin)
     assert sum(device["weights_mib"] for device in answer["devices"]) == pytest.approx(sum(
         t.size_bytes for t in _gguf.read_gguf_model(str(files["llama-405b"])).tensors if t.name != "token_embd.weight") / asking.MIB, abs=16)
 
@@ -80,15 +81,23 @@ def test_its_word_is_what_it_takes(llama_cpp_bin: Path, smollm2: Path, split: tu
     assert asking.in_private(llama_cpp_bin, smollm2, asking.arguments(**settings), both) == []
 
 
-@pytest.mark.parametrize("name", architectures.names() if sampled.every() else architectures.varied())
-def test_its_word_is_what_it_takes_of_every_architecture(llama_cpp_bin: Path, tmp_path: Path, name: str) -> None:
-    """Planned over two devices by asking, started by the plan and held against it; all weights are 0."""
+def turn(number: int, name: str) -> tuple[int, dict[str, Any]]:
+    """Devices and settings of the architecture of that number, so that few of them have all there are."""
+    settings = architectures.SETTINGS[number % len(architectures.SETTINGS)]
+    return (2, 5)[number // len(architectures.SETTINGS) % 2], {} if name in architectures.REFUSED and "type_k" in settings else settings
+
+
+@pytest.mark.parametrize(("number", "name"), list(enumerate(architectures.names() if sampled.every() else architectures.varied())))
+def test_its_word_is_what_it_takes_of_every_architecture(llama_cpp_bin: Path, tmp_path: Path, number: int, name: str) -> None:
+    """Planned over two or five devices by asking, started by the plan and held against it; all weights are 0."""
     model = architectures.write(name, tmp_path / (name + ".gguf"))
     facts = _gguf.describe(_gguf.read_gguf_model(str(model)), include_tensors=True, include_metadata=True)
-    given = [{"name": "head", "ram_free_mib": 60000}] + [{"name": worker, "devices": [{"name": "CPU", "free_mib": 4000}]} for worker in ("w1", "w2")]
+    devices, settings = turn(number, name)
+    devices = min(devices, _plan_report.model_from_facts(facts).n_slots)
+    given = [{"name": "head", "ram_free_mib": 60000}] + [{"name": "w%d" % n, "devices": [{"name": "CPU", "free_mib": 8000}]} for n in range(devices)]
 
     def work(asker: _ask.Asker) -> Any:
-        plan = _plan_report.asked_plan_from_facts(facts, given, asker.ask, host="head", policy="all_machines", context_size=8192, parallel=4)
+        plan = _plan_report.asked_plan_from_facts(facts, given, asker.ask, host="head", policy="all_machines", **settings)
         _counts, answer = _plan_ask.answer_from_dict(plan["answer"])
 
         def look() -> list[Any]:
@@ -98,7 +107,7 @@ def test_its_word_is_what_it_takes_of_every_architecture(llama_cpp_bin: Path, tm
 
         return [plan["fits"], plan["figures"]["source"], asking.twice(look, lambda found: not any(found))]
 
-    fits, source, found = asking.in_private(llama_cpp_bin, model, asking.ARGUMENTS, work)
+    fits, source, found = asking.in_private(llama_cpp_bin, model, asking.arguments(**settings), work)
     assert fits and source == "asked" and found == [[], [], [], []]
 
 
@@ -160,7 +169,8 @@ def test_every_shape_of_real_size_is_planned_by_asking(llama_cpp_bin: Path, file
     fits, agreed, questions, took, counts, planned, told = asking.in_private(llama_cpp_bin, files[shape], asking.ARGUMENTS, search, 3)
     assert fits and len(counts) == 3 and sum(counts) == model.n_slots
     assert told is not None, "the split was not asked about"
-    assert agreed and questions == 1
+    # another build may say something else than the formulas
+    assert (agreed and questions == 1) or memory_cases.build_of(llama_cpp_bin) != _model.COMPARED_BUILD
     assert planned == pytest.approx(told, abs=0.01)
     assert took < 10, "%.1f s" % took
 

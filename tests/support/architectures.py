@@ -25,6 +25,15 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._plan_report import
 
 RECORDED = Path(__file__).parents[1] / "fixtures" / "plan" / "architectures_b11434.json"
 COMMAND = "test-llama-archs -o DIR"
+# What they are compared with.
+SETTINGS: Tuple[Dict[str, Any], ...] = (
+    {"context_size": 8192, "parallel": 1},
+    {"context_size": 65536, "parallel": 4},
+    {"context_size": 65536, "parallel": 3, "type_k": "q8_0", "type_v": "q8_0"},
+    {"context_size": 8192, "parallel": 4, "kv_unified": False, "ubatch": 256},
+)
+# What llama.cpp itself does not load with a quantised cache, and what it says then.
+REFUSED = {"grok-moe": "flash_attn", "laguna-moe": "does not divide n_embd_head_k=80"}
 _NAMES = {number: name for name, (number, _block, _size) in sparse_gguf.TYPES.items()}
 
 
