@@ -164,7 +164,7 @@ def test_a_projector(llama_cpp_bin: Path, workers: oracle.Workers, smollm2: Path
     path = beside_files.projector(tmp_path / "mmproj.gguf")
     with Head(llama_cpp_bin, workers, tmp_path / "log", smollm2, "20,11", mmproj=str(path), mmproj_device=device) as head:
         answers, devices = [head.look_at(picture(colour)) for colour in (0, 255)], head.devices()
-    assert all(answers)
+    assert all(answers) and answers[0] != answers[1]
     header = _gguf.read_gguf(str(path))
     bound = _beside_memory.projector(header.metadata, path.stat().st_size).alone_bytes / MIB
     assert 1.8 < devices["CPU" if device == "none" else "RPC1"].beside_mib <= bound
