@@ -95,13 +95,6 @@ options:
     description: MiB that must stay free on every device besides the reserve.
     type: int
     default: 0
-  mmproj_mib:
-    description: MiB of a multimodal projector.
-    type: int
-    default: 0
-  mmproj_device:
-    description: The projector's device as V(machine/device). The head's first device, or its RAM, when not given.
-    type: str
   beside:
     description:
       - What stands beside the model. C(words) are the variables of the role P(herd.llama_cpp.llama_server#role) for it without their prefix

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._advisories import parse_build_number
@@ -114,31 +114,11 @@ def _one_of_pool(devices: Sequence[Device]) -> List[Device]:
     return [d for d in devices if first is None or d is first or not (d.shared_memory or d.kind == "cpu")]
 
 
-def _with_mmproj(machines: List[Machine], head: str, mmproj_mib: int, device: Optional[str]) -> Tuple[List[Machine], int]:
-    """Reserve room for a multimodal projector: on ``device``, else on the head's first device, else in the head's RAM.
-
-    tools/mtmd/clip.cpp takes the first device of type GPU; on a head without one that may be a worker's, which is why
-    the device can be named.
-    """
-    if not mmproj_mib:
-        return machines, 0
-    wanted = device
-    if wanted is None:
-        own = next(m for m in machines if m.name == head).devices
-        if not own:
-            return machines, mmproj_mib
-        wanted = own[0].label
-    if not any(d.label == wanted for m in machines for d in m.devices):
-        raise PlanError("the projector's device %s is not among the devices (machine/device)" % wanted)
-    return [replace(m, devices=tuple(replace(d, reserve_mib=d.reserve_mib + mmproj_mib) if d.label == wanted else d for d in m.devices))
-            for m in machines], 0
-
-
 def request_from_facts(facts: Mapping[str, Any], machines: Sequence[Mapping[str, Any]], *, host: str, context_size: Any = 8192, parallel: Any = 4,
                        kv_unified: bool = True, type_k: str = "f16", type_v: str = "f16", batch: Any = 2048, ubatch: Any = 512,
                        flash_attention: bool = True, policy: str = "fewest_machines", named: Sequence[str] = (), reserve_mib: Any = None,
-                       headroom_mib: Any = 0, mmproj_mib: Any = 0, mmproj_device: Optional[str] = None, unknown: str = "bound",
-                       head_cpu: bool = False, beside: Optional[Mapping[str, Any]] = None, build_number: Any = 0) -> Request:
+                       headroom_mib: Any = 0, unknown: str = "bound", head_cpu: bool = False, beside: Optional[Mapping[str, Any]] = None,
+                       build_number: Any = 0) -> Request:
     """What is asked for; ``beside`` are the last arguments of _plan_beside.stand_beside, what stands beside the model."""
     if unknown not in ("bound", "refuse"):
         raise PlanError("unknown must be 'bound' or 'refuse', not '%s'" % unknown)
@@ -152,11 +132,9 @@ def request_from_facts(facts: Mapping[str, Any], machines: Sequence[Mapping[str,
     parsed = machines_from_facts(machines, host, reserve_mib)
     if not any(m.name == host for m in parsed):
         raise PlanError("the head %s is not among the machines" % host)
-    parsed, host_extra = _with_mmproj(parsed, host, _whole(mmproj_mib, "mmproj_mib"), mmproj_device)
     around = stand_beside(model, facts, settings, parsed, host, **(beside or {}))
     return Request(around.model, around.settings, tuple(around.machines), host, policy, tuple(named), _whole(headroom_mib, "headroom_mib"),
-                   host_extra + around.host_extra_mib, _flag(head_cpu, "head_cpu"), around,
-                   parse_build_number(build_number) == parse_build_number(COMPARED_BUILD))
+                   around.host_extra_mib, _flag(head_cpu, "head_cpu"), around, parse_build_number(build_number) == parse_build_number(COMPARED_BUILD))
 
 
 def plan_from_facts(facts: Mapping[str, Any], machines: Sequence[Mapping[str, Any]], *, keep: Optional[Mapping[str, Any]] = None,

@@ -46,16 +46,6 @@ def test_one_worker_for_each_gpu_of_a_machine() -> None:
     assert {d["llama_device"] for d in made["devices"]} == {"CUDA0", "CUDA1", "RPC0", "RPC1"}
 
 
-def test_a_projector_takes_room_on_its_device() -> None:
-    plain = plan(sparse_gguf.facts("llama-70b-q4"), machines(2), host="head", policy="all_machines")
-    with_it = plan(sparse_gguf.facts("llama-70b-q4"), machines(2), host="head", policy="all_machines", mmproj_mib=800)
-    own = {d["machine"]: d for d in with_it["devices"]}
-    assert own["head"]["reserve_mib"] == 2848 and own["worker1"]["reserve_mib"] == 2048
-    assert with_it["headroom_mib"] < plain["headroom_mib"]
-    headless = [dict(machines(1)[0], devices=[])] + machines(3)[1:]
-    assert plan(sparse_gguf.facts("llama-70b-q4"), headless, host="head", mmproj_mib=800)["host"]["extra_mib"] == 800
-
-
 def test_a_model_that_does_not_fit_is_an_answer_not_an_error() -> None:
     made = plan(sparse_gguf.facts("llama-405b"), machines(3), host="head")
     assert not made["fits"] and made["arguments"] == []
@@ -71,7 +61,6 @@ def test_a_model_that_does_not_fit_is_an_answer_not_an_error() -> None:
     ({"unknown": "conservative"}, "'bound' or 'refuse'"),
     ({"type_k": "q9"}, "no type of a KV cache"),
     ({"colour": "red"}, "colour"),
-    ({"mmproj_mib": 1, "mmproj_device": "head/CUDA7"}, "not among the devices"),
 ])
 def test_a_bad_argument_is_one_sentence(change: dict, message: str) -> None:
     with pytest.raises(AnsibleFilterError, match=message) as caught:
