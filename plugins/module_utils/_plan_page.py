@@ -403,6 +403,8 @@ def figures_lines(plan: Mapping) -> t.List[str]:
         sure.get("head_gpu")) else []
     if figures.get("source") == "asked":
         asked = "%d times" % figures["questions"] if figures.get("questions", 1) > 1 else "once" if figures["rounds"] else "for the running plan"
+        if not figures.get("over_workers") and any(device.get("kind") != "cpu" for device in plan["devices"]):
+            more.append("It was asked with CPU devices: what a GPU takes besides (alignment, padded rows, copies of a quantised cache) is a formula.")
         return more + ["Every figure is what llama.cpp %s itself says, which was asked %s%s%s." % (
             figures["build"] or "of this build", asked,
             "" if figures.get("complete", True) else "; there was no time to ask about further splits, of which one may be better",
@@ -416,8 +418,8 @@ def figures_lines(plan: Mapping) -> t.List[str]:
 def sureness(plan: Mapping) -> t.List[str]:
     sure = plan["confidence"]
     lines = ["Weights: %s. KV cache: %s." % (sure["weights"], sure["kv"]),
-             "Compute buffers: %s; the real ones may differ by a factor of %g at most." % (sure["compute"], sure["compute_tolerance_factor"])
-             if not sure.get("bound") else "Compute buffers: %s." % sure["compute"],
+             "Compute buffers: %s%s." % (sure["compute"], "; the real ones may differ by a factor of %g at most" % sure["compute_tolerance_factor"]
+                                         if sure["compute"] == "estimate" else ""),
              "The head's own memory is an estimate; reserves are as given."]
     if plan.get("requests"):
         lines.append("It serves " + plan["requests"])

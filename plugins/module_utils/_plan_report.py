@@ -312,7 +312,7 @@ def arguments(result: Mapping[str, Any], settings: RunSettings) -> List[str]:
 def _compute_factor(plan: Plan) -> float:
     """How much too large a compute buffer may be planned: 1.25, and 1.4 for a lone layer of latent attention.
 
-    The worst of all comparisons with llama.cpp was 1.07 except for the latter, where it was 1.33.
+    Formulas are equal for the build that they were compared with: what is left of the factor is for another one.
     """
     layers = plan.request.model.layers
     lone = plan.split is not None and any(

@@ -330,6 +330,18 @@ def test_a_bound_stays_one_where_an_answer_about_other_layers_is_less() -> None:
     assert less == [(0, 20), (20, 33)]
 
 
+@pytest.mark.parametrize("kind", ["cpu", "cuda"])
+def test_what_a_gpu_takes_besides_what_a_stand_in_says_is_called_a_formula(kind: str) -> None:
+    machines: List[Dict[str, Any]] = [{"name": "head", "ram_free_mib": 60000}]
+    machines += [{"name": "w%d" % n, "devices": [{"name": "D0", "kind": kind, "free_mib": 3000}]} for n in range(2)]
+    facts = sparse_gguf.facts("smollm2-135m")
+    made = _plan_report.asked_plan_from_facts(facts, machines, Table(described("smollm2-135m"), RUN).ask, host="head", policy="all_machines")
+    said = "It was asked with CPU devices: what a GPU takes besides"
+    assert (said in "\n".join(_plan_page.figures_lines(made))) == (kind == "cuda")
+    made["figures"]["over_workers"] = True
+    assert said not in "\n".join(_plan_page.figures_lines(made))
+
+
 @pytest.mark.parametrize("unknown", [False, True])
 def test_figures_of_a_running_split_are_llama_cpp_s_own_and_called_so(unknown: bool) -> None:
     """Before it is asked anew: neither formulas nor a bound."""

@@ -106,6 +106,7 @@ def test_the_page_is_whole_and_alone(case: str) -> None:
     assert svg.find(SVG + "title").text and svg.find(SVG + "desc").text
     for machine in them:
         assert machine["name"] in page
+    assert "may differ by a factor" not in page, "formulas are equal"
     assert ("It fits" in page) is plan["fits"] and ("It does not fit" in page) is not plan["fits"]
     assert "prefers-color-scheme: dark" in page and "@media print" in page
 
