@@ -125,15 +125,10 @@ def moved(before: str, after: str) -> list[str]:
     return lines
 
 
-def recorded() -> list[list]:
-    """The recorded answers of the pinned build, as memory_cases.py wrote them."""
-    return json.loads(pinned.fixture("llama_cpp").read_text(encoding="utf-8"))["cases"]
-
-
 def differing() -> dict[str, list[str]]:
     """The shapes of which the formulas say something else than the recorded answers of the pinned build, with what."""
     found: dict[str, list[str]] = {}
-    for shape, cluster, settings, split, rows in recorded():
+    for shape, cluster, settings, split, rows in json.loads(pinned.fixture("llama_cpp").read_text(encoding="utf-8"))["cases"]:
         found.setdefault(shape, []).extend(memory_cases.problems(memory_cases.Case(shape, tuple(cluster), settings, tuple(split)),
                                                                  described_shapes.described(shape), rows))
     return {shape: problems for shape, problems in found.items() if problems}
@@ -150,7 +145,7 @@ def compare(new: str) -> int:
               "\nNow run `make test` and `make test-every-case`.")
         return 0
     for shape, problems in wrong.items():
-        print(f"  {shape}: {len(problems)} figures differ, such as {problems[0]}")
+        print(f"  {shape}, figures that differ: {len(problems)}, such as {problems[0]}")
     print(f"\nNOT DONE: the planner's formulas say something else than {new} of {len(wrong)} shapes, and COMPARED_BUILD stays {pinned.compared()}."
           f"\nMend them (`pytest tests/unit/plugins/module_utils/test_memory.py` names device and figures), then run `make pin VERSION={new}` once more.")
     return 1

@@ -24,7 +24,7 @@ BUILD = re.compile(r"(?<![\w.])(?:b|build )(?P<tag>\d{4,6})(?![\w-])|(?<![\w.])(
 _DOCUMENTS = ("*.md", "docs/**/*.md", "inventories/**/*.yml", "inventories/**/*.md", "roles/*/README.md", "roles/*/defaults/main.yml",
               "roles/*/meta/argument_specs.yml", "plugins/modules/*.py", "plugins/filter/*.py", "tests/fixtures/**/README.md")
 # Paragraphs and rows about what was seen with the build of that day and is not recorded anew with another one.
-_SEEN = re.compile(r"NVIDIA H200|head/beside_")
+_SEEN = re.compile(r"NVIDIA H200|(?m:^\| head/beside_)")
 _COMPARED = re.compile(r'(?m)^COMPARED_BUILD = "(\w+)"$')
 
 
