@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.llama_cpp contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Print how long it takes from a GGUF header, on disk or on a web server, to a plan.
+"""Print how long it takes from a GGUF header, on disk or on a web server, to a plan by formulas, and to one by asking the pinned llama.cpp.
 
     make bench-plan
 """
@@ -14,11 +14,13 @@ import tempfile
 import time
 from pathlib import Path
 
+import asking
 import gguf_files
+import llama_cpp_build
 import model_server
 import sparse_gguf
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils import _caches, _gguf, _http_range, _model, _plan
+from ansible_collections.herd.llama_cpp.plugins.module_utils import _ask, _caches, _gguf, _http_range, _model, _plan, _plan_ask
 
 CLUSTERS = {
     "15 equal devices": [24564] * 15,
@@ -42,6 +44,31 @@ def with_vocabulary(path: Path) -> Path:
     return path
 
 
+RUN = _caches.RunSettings(parallel=4, kv_unified=True)
+
+
+def asked(path: Path) -> None:
+    """What one question takes with its stand-ins, and what a plan does whose figures are all llama.cpp's own."""
+    header = _gguf.read_gguf_model(str(path))
+    machines = (_plan.Machine("m0", (), 64000),) + tuple(
+        _plan.Machine("w%d" % i, (_plan.Device("w%d" % i, "CPU", "cpu", 24564, 24564, 512),)) for i in range(15))
+    request = _plan.Request(_model.describe_model(header.metadata, header.tensors), RUN, machines, "m0", "all_machines")
+    bin_dir = llama_cpp_build.have().bin
+
+    def question(asker: _ask.Asker) -> int:
+        asker.ask((9,) * 11 + (7,) * 4)
+        return asker.questions
+
+    def plan(asker: _ask.Asker) -> int:
+        assert _plan_ask.plan_by_asking(request, asker.ask)[0].fits
+        return asker.questions
+
+    for what, work in (("a question", question), ("a plan", plan)):
+        start = time.perf_counter()
+        questions = asking.in_private(bin_dir, path, asking.ARGUMENTS, work)
+        print("llama.cpp asked about %s on 15 devices: %s, questions: %d, %.2f s" % (path.stem, what, questions, time.perf_counter() - start))
+
+
 def main() -> None:
     with tempfile.TemporaryDirectory() as directory, contextlib.redirect_stderr(io.StringIO()):
         server = model_server.ModelServer(Path(directory)).start()
@@ -58,11 +85,12 @@ def main() -> None:
                                   _http_range.read_remote_gguf_model("%s/files/%s" % (server.url, path.name)))
                         model = _model.describe_model(header.metadata, header.tensors)
                         read = time.perf_counter()
-                        plan = _plan.make_plan(_plan.Request(model, _caches.RunSettings(parallel=4, kv_unified=True), machines, "m0", policy))
+                        plan = _plan.make_plan(_plan.Request(model, RUN, machines, "m0", policy))
                         end = time.perf_counter()
                         print(ROW % (shape, place, name, policy, "yes" if plan.fits else "no", plan.split.search if plan.split else "",
                                      "%.1f MiB" % (header.first.bytes_read / 2**20), "%.2f s" % (read - start), "%.2f s" % (end - read),
                                      "%.2f s" % (end - start)))
+        asked(Path(directory) / "llama-405b.gguf")
         server.shutdown()
         server.server_close()
 
