@@ -6,9 +6,10 @@
 
 The plan's figures are whole MiB, rounded up; the log's have two decimals. Layers, weights and caches follow from the plan and must be as
 planned, within its ``tolerance_mib``, which the rounding is part of. A compute buffer is an estimate: one that is larger, or smaller by
-more than ``compute_tolerance_factor``, is worth a warning. What stands beside the model (a draft model, a projector, adapters) was planned by
-a bound: more of it is worth a warning, and any of it where none was planned means that it lies elsewhere. What decides is the device's margin:
-all it really holds must leave the reserve free.
+more than ``compute_tolerance_factor``, is worth a warning. On a CPU where llama.cpp itself was asked it is none, and one that is smaller at
+all is worth it. What stands beside the model (a draft model, a projector, adapters) was planned by a bound: more of it is worth a warning, and
+any of it where none was planned means that it lies elsewhere. What decides is the device's margin: all it really holds must leave the reserve
+free.
 
 The same is asked of what llama.cpp says over the workers themselves right before the start (``by_word``), while a failure costs seconds.
 """
@@ -106,6 +107,18 @@ def _judge(row: Mapping, tolerance: float, factor: float, bound: bool, lone_mib:
     return found
 
 
+def _factor(plan: Mapping, number: int) -> float:
+    """By how much the compute buffer of a device may be planned too large: by nothing on a CPU where llama.cpp said it to the hundredth.
+
+    What it says without libllama-measure.so is more than it takes. A whole number may be one whose line was lost, rounded up (_ask.parse).
+    """
+    if plan["devices"][number].get("kind") == "cpu" and (plan.get("figures") or {}).get("exact") and plan.get("answer"):
+        told = float(plan["answer"]["devices"][number][2])
+        if told != int(told):
+            return 1.0
+    return float(plan["confidence"]["compute_tolerance_factor"])
+
+
 def _over_margin(device: Mapping, row: Mapping, tolerance: float, lone_mib: int) -> t.Optional[str]:
     """That a device holds more than its reserve allows, None where it does not; what the log does not tell counts as planned."""
     keys = [key for key, _called, _sources in _FIGURES] + ["beside"]
@@ -128,14 +141,14 @@ def by_word(plan: Mapping, answer: Answer) -> t.Dict[str, t.Any]:
     devices: t.List[t.Dict[str, t.Any]] = []
     problems: t.List[t.Dict[str, str]] = []
     notes: t.List[t.Dict[str, str]] = []
-    for device, told in zip(plan["devices"], answer.devices):
+    for number, (device, told) in enumerate(zip(plan["devices"], answer.devices)):
         word = asdict(told)
         devices.append(dict(device, asked=word))
         most = {"weights_mib": _most(told.weights_mib, device["weights_mib"]), "kv_mib": _most(told.kv_mib, device["kv_mib"])}
         lone_mib = _lone_mib(plan, device)
         row = _row(devices[-1], {"planned_layers": None, "layers": None}, [dict(word, **most)])
         row["planned_beside_mib"] += lone_mib
-        found = _judge(row, tolerance, float(plan["confidence"]["compute_tolerance_factor"]), bool(plan["confidence"].get("bound")), 0)
+        found = _judge(row, tolerance, _factor(plan, number), bool(plan["confidence"].get("bound")), 0)
         over = _over_margin(device, row, tolerance, lone_mib)
         said = {"machine": str(device["machine"]), "problem": "%s, which is %s for llama-server, would hold %s" % (
             device["device"], device["llama_device"], ", ".join(found.failures + found.estimates + ([over] if over else [])))}
@@ -161,7 +174,6 @@ def deviations(plan: Mapping, log: Mapping) -> t.Dict[str, t.Any]:
         planned, host = list(plan["devices"]), plan["host"]
         head = str(host["machine"])
         tolerance = float(plan["confidence"]["tolerance_mib"]) + _ROUNDING_MIB
-        factor = float(plan["confidence"]["compute_tolerance_factor"])
         bound = bool(plan["confidence"].get("bound"))
         over_workers = bool((plan.get("figures") or {}).get("over_workers"))
         seen = list(log["devices"])
@@ -169,14 +181,14 @@ def deviations(plan: Mapping, log: Mapping) -> t.Dict[str, t.Any]:
         warnings: t.List[t.Dict[str, str]] = []
         unknown: t.List[str] = []
         rows: t.List[t.Dict[str, t.Any]] = []
-        for device in planned:
+        for number, device in enumerate(planned):
             real = [other for other in seen if not other.get("host") and str(other.get("name")) == str(device["llama_device"])][:1]
             names = {key: device[key] for key in ("machine", "device", "llama_device")}
             row = _row(device, dict(names, planned_layers=device["n_layers"], layers=real[0].get("layers") if real else None), real)
             rows.append(row)
             lone_mib = _lone_mib(plan, device)
             row["planned_beside_mib"] += lone_mib
-            found = _judge(row, tolerance, factor, bound, lone_mib, over_workers)
+            found = _judge(row, tolerance, _factor(plan, number), bound, lone_mib, over_workers)
             over = _over_margin(device, row, tolerance, lone_mib)
             unknown += ["the head's log does not tell the %s of %s on %s" % (what, device["llama_device"], device["machine"]) for what in found.unsaid]
             subject = "%s, which is %s for llama-server, holds " % (device["device"], device["llama_device"])
@@ -195,7 +207,7 @@ def deviations(plan: Mapping, log: Mapping) -> t.Dict[str, t.Any]:
             rows.append(_row(host, {"machine": head, "device": "CPU", "llama_device": "CPU", "planned_layers": 0 if planned else plan.get("n_layers"),
                                     "layers": sum(layers) if layers else None}, own))
             rows[-1]["planned_beside_mib"] = _lone_mib(plan, {"machine": head, "device": ""})
-    except (KeyError, TypeError, ValueError) as error:
+    except (IndexError, KeyError, TypeError, ValueError) as error:
         raise PlanCheckError("it lacks %s" % error) from error
     for device in own:
         if planned and (device.get("layers") or device.get("kv_mib")):

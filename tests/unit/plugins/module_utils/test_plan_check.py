@@ -90,6 +90,49 @@ def test_a_compute_buffer_may_be_a_little_smaller(real: dict) -> None:
     assert result["problems"] == [] and result["warnings"] == []
 
 
+def asked(plan: dict, kind: str = "cpu", **more: Any) -> dict:
+    """The plan as it is once llama.cpp was asked, which said of each device what the log says."""
+    devices = [dict(device, kind=kind) for device in plan["devices"]]
+    told = [[device["weights_mib"] - 1, device["kv_mib"], device["compute_mib"] - 0.4] for device in devices]
+    return dict(plan, devices=devices, answer={"devices": told}, figures=dict({"source": "asked", "build": "b11434", "exact": True}, **more))
+
+
+def test_of_an_asked_cpu_a_compute_buffer_may_not_be_smaller(real: dict) -> None:
+    plan = asked(plan_of(real))
+    assert compare(plan, real)["warnings"] == []
+    for device in plan["devices"]:
+        device["compute_mib"] += 1
+    result = compare(plan, real)
+    assert result["problems"] == [] and [warning["machine"] for warning in result["warnings"]] == ["worker1", "worker2"]
+    row, device = result["rows"][0], plan["devices"][0]
+    assert "%s MiB of compute buffer (%d planned)" % (row["compute_mib"], device["compute_mib"]) in result["warnings"][0]["problem"]
+
+
+@pytest.mark.parametrize("estimate", [
+    {"kind": "cuda"}, {"exact": False}, {"exact": None}, {"source": "formulas", "exact": None},
+], ids=["a GPU, by formula", "without libllama-measure.so", "a plan that was kept before", "formulas"])
+def test_of_an_estimate_it_may_be_a_little_smaller(real: dict, estimate: dict) -> None:
+    plan = asked(plan_of(real), **estimate)
+    for device in plan["devices"]:
+        device["compute_mib"] = int(device["compute_mib"] * 1.2)
+    assert compare(plan, real)["warnings"] == []
+
+
+def test_a_whole_number_may_be_of_a_lost_line(real: dict) -> None:
+    """What stands for it in llama.cpp's table is rounded down, so that one MiB was added."""
+    plan = asked(plan_of(real))
+    plan["devices"][1]["compute_mib"] += 1
+    plan["answer"]["devices"][1][2] = float(plan["devices"][1]["compute_mib"] - 1)
+    assert compare(plan, real)["warnings"] == []
+
+
+def test_an_answer_about_fewer_devices_is_a_sentence(real: dict) -> None:
+    plan = asked(plan_of(real))
+    del plan["answer"]["devices"][1]
+    with pytest.raises(AnsibleFilterError, match="plan_deviations filter"):
+        compare(plan, real)
+
+
 def test_a_device_within_its_margin_fails_with_what_filled_it(real: dict) -> None:
     plan = plan_of(real)
     device = next(d for d in real["devices"] if d["name"] == "RPC1")
@@ -259,6 +302,12 @@ def test_a_word_that_leaves_no_margin_is_a_problem_with_both_figures(plan: dict,
     planned_mib = sum(plan["devices"][1][key + "_mib"] for key in ("weights", "kv", "compute"))
     assert "(%d planned)" % plan["devices"][1][what + "_mib"] in problem and "MiB in all (%d planned)" % planned_mib in problem
     assert "when its reserve of 512 MiB is kept" in problem and "RPC1" in problem
+
+
+@pytest.mark.parametrize(("kind", "noted"), [("cpu", True), ("cuda", False)])
+def test_a_word_of_less_compute_is_a_note_where_nothing_was_by_formula(plan: dict, kind: str, noted: bool) -> None:
+    said = by_word(asked(plan, kind), answer_of(plan, compute=-2))
+    assert said["problems"] == [] and [note["machine"] for note in said["notes"]] == ["worker2"] * noted
 
 
 def test_what_stands_beside_the_model_counts_in_the_margin(plan: dict) -> None:
