@@ -9,10 +9,14 @@ import re
 import time
 
 import clusters
+import pinned
 import pytest
 import requests
 import sparse_gguf
 from playbook_run import run_playbook
+
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan_check import deviations
+from ansible_collections.herd.llama_cpp.plugins.module_utils._startup_log import parse_head
 
 CLUSTER = clusters.scenario("default")
 INVENTORY = CLUSTER.inventory
@@ -50,6 +54,43 @@ def test_llama_server_runs_as_planned():
     assert after(words, "--rpc") == ",".join(endpoints)
 
 
+def figures() -> list[dict]:
+    """For each device, and the head's CPU, what was planned, what llama-server said before its start, and what its log says of that start."""
+    log = on("head", "journalctl --no-pager --quiet -o cat _SYSTEMD_INVOCATION_ID=$(systemctl show -P InvocationID llama-server)")
+    return deviations(plan(), parse_head(log).to_dict())["rows"]
+
+
+def test_the_plan_is_what_the_built_llama_server_said_over_its_workers_and_holds():
+    known = plan()["figures"]
+    assert (known["source"], known["build"]) == ("asked", pinned.version())
+    assert known["over_workers"] is known["exact"] is known["complete"] is True
+    rows = figures()
+    assert {row["machine"] for row in rows} == {"worker1", "worker-2.lab", "head"}
+    for row in rows:
+        for key in ("weights_mib", "kv_mib", "compute_mib"):
+            planned, word, real = (row[place + key] for place in ("planned_", "word_", ""))
+            # The plan is rounded up, and of weights and caches llama.cpp's word is rounded down.
+            assert word <= planned <= word + 1.01, (key, row)
+            if real is not None and key == "compute_mib":
+                assert abs(word - real) <= 0.02, row
+            elif real is not None:
+                assert word <= real < word + 1.01, (key, row)
+    # Now and then a line of the log is lost; the head's CPU has no cache.
+    assert sum(row[key] is None for row in rows for key in ("weights_mib", "kv_mib", "compute_mib")) <= 2, rows
+
+
+def test_the_report_has_planned_asked_and_real_figures():
+    run = run_playbook("verify.yml", INVENTORY)
+    assert run.rc == 0 and run.changed == 0, run.output[-3000:]
+    table = run.output.partition("Layers and MiB, as planned, as llama.cpp itself said before the start, and as it is:")[2]
+    shown = [line.split() for line in table.splitlines()]
+    for row in figures():
+        cells = [row["machine"], row["device"], row["planned_layers"], row["layers"]]
+        for key in ("weights_mib", "kv_mib", "compute_mib"):
+            cells += [row["planned_" + key], *("-" if mib is None else f"{mib:.2f}" for mib in (row["word_" + key], row[key]))]
+        assert list(map(str, cells)) in shown, (cells, table[:2000])
+
+
 @pytest.mark.parametrize(("change", "says"), [
     ("s/--n-gpu-layers all/--n-gpu-layers 10/", ("head", "21 layers of the model are on the CPU", "all 30 were planned on devices")),
     ("s/--tensor-split [0-9]*,[0-9]*/--tensor-split 10,21/", ("RPC0", "holds 10 layers", "planned")),
@@ -84,6 +125,28 @@ def test_a_model_that_does_not_fit_stops_before_anything_is_changed(tmp_path):
     run = run_playbook("deploy.yml", INVENTORY, "-i", str(tmp_path / "small.json"))
     assert run.rc != 0 and run.changed == 0, run.recap
     assert run.says("MiB short in the best split. What would make it fit:"), run.output[-3000:]
+
+
+def starts() -> list[str]:
+    """Of each service of the cluster the start that it runs by."""
+    units = {"head": "llama-server llama-server-tunnel", "worker1": "'llama-rpc-*'", "worker-2.lab": "'llama-rpc-*'"}
+    return [on(machine, f"systemctl show -P Id -P InvocationID {names}") for machine, names in units.items()]
+
+
+def test_what_llama_cpp_itself_says_does_not_fit_is_refused_before_anything_is_stopped():
+    """Without flash attention there is only a bound before the build, which may be far too much."""
+    before, planned = starts(), plan()
+    room = sum(d["free_mib"] - d["reserve_mib"] - d["weights_mib"] - d["kv_mib"] for d in planned["devices"])
+    # Weights and caches leave 40 MiB more than that on each device; the scores of 9 heads for a micro batch are 9 x 512 x 8192 x 4 bytes.
+    headroom = room // len(planned["devices"]) - 40
+    run = run_playbook("deploy.yml", INVENTORY, "-e", "llama_server_flash_attention=off", "-e", f"cluster_plan_headroom_mib={headroom}",
+                       "-e", "cluster_plan_beyond_bound=true")
+    assert run.rc != 0 and run.changed == 0, run.recap
+    by_bound, went_on, then = run.output.partition("goes on because cluster_plan_beyond_bound is set")
+    assert went_on and "It does not fit by that bound, though it may in truth" in by_bound, by_bound[-3000:]
+    assert f"Every figure is what llama.cpp {pinned.version()} itself says" in then, then[-3000:]
+    assert re.search(r"\d+ MiB short in the best split[.] What would make it fit:", then), then[-3000:]
+    assert starts() == before and plan() == planned
 
 
 def test_machines_that_are_not_described_are_measured(tmp_path):
