@@ -12,10 +12,13 @@ import ssl
 from pathlib import Path
 
 import api
+import beside_files
 import clusters
+import compared
 import pinned
 import pytest
-from answers import capital_of_france
+import requests
+from answers import MESSAGES, capital_of_france
 from clusters import API_PORT
 from playbook_run import ROOT, PlaybookRun, run_playbook
 from steady_client import SteadyClient
@@ -43,6 +46,32 @@ def ca(tmp_path_factory) -> str:
 
 def answer() -> str:
     return capital_of_france(CLUSTER.machine("head"), CLUSTER.addresses["head"], API_PORT, CA)
+
+
+def ask(ca: str) -> dict:
+    """llama-server's whole answer, with its own timings."""
+    reply = requests.post(f"{URL}/v1/chat/completions", json={"messages": MESSAGES, "temperature": 0, "max_tokens": 32}, timeout=60, verify=ca,
+                          headers={"Authorization": f"Bearer {CLUSTER.api_key}"})
+    reply.raise_for_status()
+    return reply.json()
+
+
+def as_planned(run: PlaybookRun, build: str) -> None:
+    """The cluster was planned by this build's own figures, and each device holds what was planned and what llama-server said before it was started."""
+    assert run.rc == 0, run.output[-4000:]
+    figures = json.loads(CLUSTER.machine("head").check_output("cat /etc/llama.cpp/cluster.json"))["plan"]["figures"]
+    assert (figures["source"], figures["build"], figures.get("over_workers")) == ("asked", build, True), figures
+    table = compared.rows(run.output)
+    assert sorted(row.machine for row in table) == sorted(MACHINES)
+    assert not compared.differences(table), "\n".join(compared.differences(table)) + run.output[-4000:]
+
+
+def nothing_changed(*arguments: str) -> PlaybookRun:
+    """A second deployment."""
+    again = run_playbook("deploy.yml", CLUSTER.inventory, *arguments)
+    assert again.rc == 0, again.output[-4000:]
+    assert again.recap and not any(counts["changed"] for counts in again.recap.values()), again.recap
+    return again
 
 
 def served_certificate() -> str:
@@ -102,11 +131,8 @@ def test_upgrade_from_one_protocol_to_another(ca):
 
 
 def test_a_deploy_of_the_version_that_runs_changes_nothing():
-    deploy = run_playbook("deploy.yml", CLUSTER.inventory)
-    assert deploy.rc == 0, deploy.output[-4000:]
-    again = run_playbook("deploy.yml", CLUSTER.inventory)
-    assert again.rc == 0, again.output[-4000:]
-    assert again.changed == 0, again.recap
+    as_planned(run_playbook("deploy.yml", CLUSTER.inventory), pinned.version())
+    as_planned(nothing_changed(), pinned.version())
 
 
 def test_a_renewed_certificate_is_served_after_a_deploy_and_nothing_else_restarts():
@@ -168,3 +194,16 @@ def test_rollback_to_the_version_before(ca):
     keep("rollback", client)
     CLUSTER.runs(OLD_NAME)
     assert "Paris" in answer()
+
+
+def test_an_architecture_without_formulas_holds_what_llama_cpp_said(ca, tmp_path_factory):
+    """Its weights are noise: any answer is right."""
+    model = beside_files.model_that_answers("qwen35-dense", tmp_path_factory.mktemp("qwen35") / "qwen35.gguf")
+    variables = {"gguf_model_source": "path", "gguf_model_path": str(model), "gguf_model_path_on": "control", "chat_check_expect": ""}
+    arguments = ("-e", json.dumps(variables))
+    deploy = run_playbook("deploy.yml", CLUSTER.inventory, *arguments)
+    as_planned(deploy, pinned.version())
+    assert deploy.says("compute buffers are upper bounds"), "there are formulas for it by now: take another one"
+    CLUSTER.runs(NEW_NAME)
+    assert ask(ca)["model"] == "qwen35"
+    as_planned(nothing_changed(*arguments), pinned.version())
