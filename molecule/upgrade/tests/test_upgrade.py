@@ -8,6 +8,7 @@ The tests are one story and need their order: each begins with the cluster as th
 from __future__ import annotations
 
 import json
+import os
 import ssl
 from pathlib import Path
 
@@ -34,6 +35,7 @@ MACHINES = ("head", "worker1", "worker2")
 OLD_NAME, NEW_NAME = pinned.source_name(HERE / "vars" / "old.yml"), pinned.source_name(pinned.LAB)
 
 testinfra_hosts = ["local://"]
+every_case = pytest.mark.skipif(not os.environ.get("EVERY_CASE"), reason="two more models; EVERY_CASE=1 make test-molecule SCENARIO=upgrade")
 
 
 @pytest.fixture(scope="module")
@@ -131,8 +133,9 @@ def test_upgrade_from_one_protocol_to_another(ca):
 
 
 def test_a_deploy_of_the_version_that_runs_changes_nothing():
-    as_planned(run_playbook("deploy.yml", CLUSTER.inventory), pinned.version())
-    as_planned(nothing_changed(), pinned.version())
+    deploy = run_playbook("deploy.yml", CLUSTER.inventory)
+    assert deploy.rc == 0, deploy.output[-4000:]
+    nothing_changed()
 
 
 def test_a_renewed_certificate_is_served_after_a_deploy_and_nothing_else_restarts():
@@ -196,6 +199,7 @@ def test_rollback_to_the_version_before(ca):
     assert "Paris" in answer()
 
 
+@every_case
 def test_an_architecture_without_formulas_holds_what_llama_cpp_said(ca, tmp_path_factory):
     """Its weights are noise: any answer is right."""
     model = beside_files.model_that_answers("qwen35-dense", tmp_path_factory.mktemp("qwen35") / "qwen35.gguf")
@@ -209,6 +213,7 @@ def test_an_architecture_without_formulas_holds_what_llama_cpp_said(ca, tmp_path
     as_planned(nothing_changed(*arguments), pinned.version())
 
 
+@every_case
 def test_a_draft_model_drafts_and_the_answer_is_the_same(ca):
     """The model drafts for itself, so that all it drafts is taken, on a worker."""
     lab = CLUSTER.listing()["_meta"]["hostvars"]["head"]
@@ -221,6 +226,7 @@ def test_a_draft_model_drafts_and_the_answer_is_the_same(ca):
     as_planned(nothing_changed(*arguments), pinned.version())
 
 
+@every_case
 def test_an_upgrade_says_that_it_did_not_ask_about_a_draft_model():
     run = run_playbook("upgrade.yml", CLUSTER.inventory)
     assert run.rc == 0, run.output[-4000:]

@@ -41,3 +41,17 @@ foreach(pair
         endif()
     endif()
 endforeach()
+
+# GCC up to 12 says that _tile_loadconfig reads 8 of the 64 bytes it is given, so that the optimiser leaves out what was written to the others: llama.cpp
+# is ended by SIGILL at the first multiplication (ggml_tile_config_init in ggml/src/ggml-cpu/amx/mmq.cpp of b11434; seen with GCC 12.2 of Debian 12).
+if(GGML_AMX_TILE)
+    file(WRITE "${CMAKE_CURRENT_BINARY_DIR}/herd_amx.c" "#include <immintrin.h>\n")
+    execute_process(COMMAND ${CMAKE_C_COMPILER} -mamx-tile -E "${CMAKE_CURRENT_BINARY_DIR}/herd_amx.c" OUTPUT_VARIABLE headers ERROR_QUIET)
+    string(FIND "${headers}" "(*((const void **)__config))" position)
+    if(NOT position EQUAL -1)
+        message(STATUS "The compiler takes 8 bytes for the whole of a tile configuration: AMX is left out")
+        foreach(option GGML_AMX_TILE GGML_AMX_INT8 GGML_AMX_BF16)
+            set(${option} OFF CACHE BOOL "miscompiled" FORCE)
+        endforeach()
+    endif()
+endif()
