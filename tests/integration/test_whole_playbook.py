@@ -10,7 +10,7 @@ import pytest
 import yaml
 from playbook_run import ROOT, run_playbook
 
-PARTS = {"whole.yml", "lab.yml", "from_bundle.yml", "running.yml", "leaving.yml", "services.yml", "switch.yml"}
+PARTS = {"whole.yml", "lock.yml", "lab.yml", "from_bundle.yml", "running.yml", "leaving.yml", "services.yml", "switch.yml"}
 STARTED = sorted(path.name for path in (ROOT / "playbooks").glob("*.yml") if path.name not in PARTS)
 BY_PIECES = ["plan.yml", "preflight.yml", "status.yml", "teardown.yml"]
 
@@ -23,6 +23,13 @@ def inventory(tmp_path: Path) -> Path:
     path = tmp_path / "hosts.yml"
     path.write_text(yaml.safe_dump({"all": {"children": groups}}), encoding="utf-8")
     return path
+
+
+@pytest.mark.parametrize("playbook", ["deploy.yml", "plan.yml"])
+def test_a_misspelt_group_is_refused(playbook, inventory):
+    inventory.write_text(inventory.read_text(encoding="utf-8").replace("llama_rpc", "llama_rcp"), encoding="utf-8")
+    run = run_playbook(playbook, inventory)
+    assert run.rc != 0 and run.says("Nothing was done: the inventory has the group llama_rcp with w1, w2, and none in llama_rpc."), run.output[-2000:]
 
 
 @pytest.mark.parametrize("playbook", STARTED)
