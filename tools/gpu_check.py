@@ -43,9 +43,20 @@ import asking  # noqa: E402
 import oracle  # noqa: E402
 import sparse_gguf  # noqa: E402
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils import (  # noqa: E402
-    _ask, _build_log, _caches, _cuda, _cuda_wheels, _gguf, _model, _nvidia_smi, _placement, _plan, _plan_ask, _startup_log, _targets, _toolkit_info,
-)
+from ansible_collections.herd.llama_cpp.plugins.module_utils._build import log as build_log  # noqa: E402
+from ansible_collections.herd.llama_cpp.plugins.module_utils._build import targets  # noqa: E402
+from ansible_collections.herd.llama_cpp.plugins.module_utils._cuda import nvidia_smi  # noqa: E402
+from ansible_collections.herd.llama_cpp.plugins.module_utils._cuda import toolkit_info  # noqa: E402
+from ansible_collections.herd.llama_cpp.plugins.module_utils._cuda import versions  # noqa: E402
+from ansible_collections.herd.llama_cpp.plugins.module_utils._cuda import wheels  # noqa: E402
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf import header as gguf_header  # noqa: E402
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import ask  # noqa: E402
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import caches  # noqa: E402
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import model as plan_model  # noqa: E402
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import placement  # noqa: E402
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import rounds  # noqa: E402
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import search  # noqa: E402
+from ansible_collections.herd.llama_cpp.plugins.module_utils._proof import startup_log  # noqa: E402
 
 # Beside /tmp, which a sandbox hides.
 WORK = Path("/opt/gpu-check")
@@ -144,7 +155,7 @@ def options(cuda: bool, toolkit: dict, architectures_: Sequence[str], stubs: Pat
     """roles/llama_cpp/vars/main.yml, for a processor of any make with AVX2."""
     told = {"CMAKE_BUILD_TYPE": "Release", "BUILD_SHARED_LIBS": "ON", "GGML_RPC": "ON", "GGML_CUDA": "ON" if cuda else "OFF", "GGML_CCACHE": "OFF",
             "LLAMA_BUILD_UI": "OFF", "LLAMA_USE_PREBUILT_UI": "OFF", "LLAMA_OPENSSL": "OFF", "LLAMA_CURL": "OFF", "GGML_RPC_RDMA": "OFF",
-            "LLAMA_BUILD_TESTS": "OFF", "LLAMA_BUILD_EXAMPLES": "OFF", "LLAMA_BUILD_APP": "OFF", "LLAMA_BUILD_NUMBER": _model.COMPARED_BUILD[1:],
+            "LLAMA_BUILD_TESTS": "OFF", "LLAMA_BUILD_EXAMPLES": "OFF", "LLAMA_BUILD_APP": "OFF", "LLAMA_BUILD_NUMBER": plan_model.COMPARED_BUILD[1:],
             "LLAMA_BUILD_COMMIT": "gpu-check", "CMAKE_BUILD_WITH_INSTALL_RPATH": "ON", "CMAKE_INSTALL_RPATH": "$ORIGIN",
             "CMAKE_SHARED_LINKER_FLAGS": "-Wl,--disable-new-dtags", "GGML_NATIVE": "OFF", "CMAKE_C_COMPILER_LAUNCHER": str(launcher),
             "CMAKE_CXX_COMPILER_LAUNCHER": str(launcher), "CMAKE_EXE_LINKER_FLAGS": "-Wl,--disable-new-dtags"}
@@ -183,16 +194,16 @@ def build(setup: Setup) -> None:
     toolkit, wanted = {}, []
     if cuda:
         prepare()
-        toolkit = _toolkit_info.find_system("")[0] or {}
-        report, capabilities = _nvidia_smi.read_gpus(shutil.which("nvidia-smi"), 30)
+        toolkit = toolkit_info.find_system("")[0] or {}
+        report, capabilities = nvidia_smi.read_gpus(shutil.which("nvidia-smi"), 30)
         gpus = [{"compute_capability": capabilities.get(gpu.uuid), **asdict(gpu)} for gpu in report.gpus]
         try:
-            wanted = _targets.cuda_architectures([{"gpus": gpus}])
+            wanted = targets.cuda_architectures([{"gpus": gpus}])
         except Exception as error:  # pylint: disable=broad-except
             setup.note("problem", step="build", error=repr(error))
         setup.note("toolkit", toolkit=toolkit, architectures=wanted, driver=report.driver_version, cuda=report.cuda_version)
         (BUILD / "stubs").mkdir(exist_ok=True)
-        _cuda_wheels.make_stub(str(BUILD / "stubs"), toolkit["header"], "gcc")
+        wheels.make_stub(str(BUILD / "stubs"), toolkit["header"], "gcc")
         if not (BUILD / "stubs/libcuda.so").exists():
             (BUILD / "stubs/libcuda.so").symlink_to("libcuda.so.1")
     words = ["cmake", "-S", str(BUILD / "source"), "-B", str(BUILD / "build"), "-G", "Ninja"]
@@ -209,8 +220,8 @@ def build(setup: Setup) -> None:
     if new:
         split(WORK / "new.tar.xz", setup.out, 3)
     text = "".join(setup.log(name).read_text(encoding="utf-8", errors="replace") for name in ("configure", "build"))
-    log = _build_log.parse_build(text)
-    failure = _build_log.check_build(log, ["CUDA", "RPC"] if cuda else ["RPC"], [toolkit["prefix"], os.path.realpath(toolkit["prefix"])] if cuda else ())
+    log = build_log.parse_build(text)
+    failure = build_log.check_build(log, ["CUDA", "RPC"] if cuda else ["RPC"], [toolkit["prefix"], os.path.realpath(toolkit["prefix"])] if cuda else ())
     setup.note("build log", parsed=log.to_dict(), failure=asdict(failure) if failure else None)
     if made:
         raise RuntimeError("the build failed, see the log")
@@ -242,7 +253,7 @@ def split(archive: Path, out: Path, most: int) -> None:
 
 # -- memory: what llama.cpp says over real devices, and what it takes -------------------------------------------------
 
-class Real(_ask.Asker):
+class Real(ask.Asker):
     """Asks over a worker that serves the real device more than once, and is there already; ``local`` devices are llama-server's own."""
 
     def __init__(self, setup: Setup, model: Path, n_devices: int, local: int, words: Sequence[str], port: int) -> None:
@@ -317,10 +328,10 @@ CASES = (
 
 
 def memory(setup: Setup) -> None:
-    _ask._WAIT_SECONDS = 20.0
+    ask._WAIT_SECONDS = 20.0
     try:
-        _ask._own_network()
-    except _ask.CannotBeAsked as reason:
+        ask._own_network()
+    except ask.CannotBeAsked as reason:
         setup.note("problem", step="memory", error=str(reason))
     names = [(name, None) for name in architectures.names()] + [(shape, sparse_gguf.SHAPES[shape]) for shape in sorted(sparse_gguf.SHAPES)]
     if setup.small:
@@ -346,7 +357,7 @@ def memory(setup: Setup) -> None:
                 row["split"] = counts
                 with Real(setup, path, len(counts), case.local, asking.arguments(**case.settings), served.there()) as asker:
                     if case.how == "asked":
-                        row["answer"] = _plan_ask.answer_as_dict(counts, asker.ask(counts))
+                        row["answer"] = rounds.answer_as_dict(counts, asker.ask(counts))
                     else:
                         said = asking.start(asker, counts, 30)
                         row["buffers"] = asking.buffers(said)
@@ -374,7 +385,7 @@ def memory(setup: Setup) -> None:
 
 
 def slots(path: Path) -> int:
-    header = _gguf.read_gguf_model(str(path))
+    header = gguf_header.read_gguf_model(str(path))
     return int(header.metadata["%s.block_count" % header.metadata["general.architecture"]]) + 1
 
 
@@ -463,7 +474,7 @@ def with_weights(model: sparse_gguf.Model, path: Path) -> Path:
     """Random weights whose products stay finite."""
     model.metadata.update(vocabulary())
     sparse_gguf.write(model, path)
-    header = _gguf.read_gguf(str(path))
+    header = gguf_header.read_gguf(str(path))
     patterns: dict[str, bytes] = {}
     with open(path, "r+b") as stream:
         for tensor in header.tensors:
@@ -511,7 +522,7 @@ def models(setup: Setup) -> dict[str, Path]:
 
 def used(setup: Setup, processes: Sequence[subprocess.Popen] = ()) -> dict[str, Any]:
     if setup.backend == "cuda":
-        gpu = _nvidia_smi.parse_xml(_nvidia_smi.run_nvidia_smi([shutil.which("nvidia-smi") or "", *_nvidia_smi.XML_ARGUMENTS], 20)).gpus[0]
+        gpu = nvidia_smi.parse_xml(nvidia_smi.run_nvidia_smi([shutil.which("nvidia-smi") or "", *nvidia_smi.XML_ARGUMENTS], 20)).gpus[0]
         return {"used_mib": gpu.used_mib, "free_mib": gpu.free_mib, "by_process": [[p.pid, p.used_mib, p.kind] for p in gpu.processes]}
     pages = [int(Path("/proc/%d/statm" % process.pid).read_text().split()[1]) for process in processes]
     return {"used_mib": sum(pages) * 4096 // MIB}
@@ -557,13 +568,13 @@ def logs(setup: Setup) -> None:
     made, cuda = models(setup), setup.backend == "cuda"
     if cuda:
         smi = shutil.which("nvidia-smi") or "nvidia-smi"
-        for name, words in (("nvidia_smi_xml", [smi, *_nvidia_smi.XML_ARGUMENTS]), ("nvcc", ["nvcc", "--version"]),
-                            ("nvidia_smi_capability", [smi, *_nvidia_smi.COMPUTE_CAPABILITY_ARGUMENTS]),
+        for name, words in (("nvidia_smi_xml", [smi, *nvidia_smi.XML_ARGUMENTS]), ("nvcc", ["nvcc", "--version"]),
+                            ("nvidia_smi_capability", [smi, *nvidia_smi.COMPUTE_CAPABILITY_ARGUMENTS]),
                             ("devices", ["sh", "-c", "ls -l /dev/nvidia* /proc/driver/nvidia; grep -i nvidia /proc/devices /proc/modules; uname -a"])):
             logged(words, setup.log(name), 20)
-        report, capabilities = _nvidia_smi.read_gpus(smi, 20)
-        setup.note("gpu_info", report=asdict(report), capabilities=capabilities, cuda_index=_nvidia_smi.cuda_indices(report.gpus),
-                   nvcc=_cuda.cuda_of_nvcc(setup.log("nvcc").read_text()), expected_cuda=_cuda.cuda_of_driver(report.driver_version, report.cuda_version))
+        report, capabilities = nvidia_smi.read_gpus(smi, 20)
+        setup.note("gpu_info", report=asdict(report), capabilities=capabilities, cuda_index=nvidia_smi.cuda_indices(report.gpus),
+                   nvcc=versions.cuda_of_nvcc(setup.log("nvcc").read_text()), expected_cuda=versions.cuda_of_driver(report.driver_version, report.cuda_version))
     # heads of 48
     shape = sparse_gguf.llama("no-kernel", n_layer=4, n_embd=384, n_ff=512, n_head=8, n_head_kv=2, n_vocab=_VOCABULARY, weights="Q4_0", output="Q8_0",
                               rope_freqs=False)
@@ -589,11 +600,11 @@ def logs(setup: Setup) -> None:
                 setup.note("answered", log=name, timings=head.answer(6000 if name == "full" else 40, 4))
         except Exception as error:  # pylint: disable=broad-except
             setup.note("ended", log=name, error=str(error))
-        read = _startup_log.parse_head(setup.log(name).read_text(errors="replace"))
-        said = [(name, read, _startup_log.check_head(read, ["127.0.0.1:%d" % port for port in ports], 8192, True))]
+        read = startup_log.parse_head(setup.log(name).read_text(errors="replace"))
+        said = [(name, read, startup_log.check_head(read, ["127.0.0.1:%d" % port for port in ports], 8192, True))]
         for log in workers:
-            worker_read = _startup_log.parse_worker(setup.log(log).read_text(errors="replace"))
-            said.append((log, worker_read, _startup_log.check_worker(worker_read, ["CUDA"] if cuda else ["CPU"])))
+            worker_read = startup_log.parse_worker(setup.log(log).read_text(errors="replace"))
+            said.append((log, worker_read, startup_log.check_worker(worker_read, ["CUDA"] if cuda else ["CPU"])))
         for log, parsed, failure in said:
             setup.note("log", log=log, parsed=parsed.to_dict(), failure=asdict(failure) if failure else None)
             print("log %-28s %s" % (log, "%s: %s. %s" % (failure.kind, failure.problem, failure.remedy) if failure else "no failure"), flush=True)
@@ -672,7 +683,7 @@ def sandbox(setup: Setup) -> None:
                     head.answer(64, 8, 20)
         except Exception as error:  # pylint: disable=broad-except
             said = str(error)[-300:]
-        served = [device.name for device in _startup_log.parse_worker(log.read_text(errors="replace")).devices]
+        served = [device.name for device in startup_log.parse_worker(log.read_text(errors="replace")).devices]
         setup.note("sandbox", directive=name, said=said, devices=served)
         return "sandbox %-42s %-8s %s" % (name, ",".join(served), said)
 
@@ -774,27 +785,27 @@ def compare(bin_dir: Path, results: Path) -> None:
     for name, its in sorted(by_model.items()):
         shape = sparse_gguf.SHAPES.get(name)
         path = sparse_gguf.write(shape() if shape else architectures.model(name), folder / (name + ".gguf"))
-        header = _gguf.read_gguf_model(str(path))
-        model = _model.describe_model(header.metadata, header.tensors)
+        header = gguf_header.read_gguf_model(str(path))
+        model = plan_model.describe_model(header.metadata, header.tensors)
         good = [row for row in its if "error" not in row]
         for row in its:
             if "error" in row:
                 print("error %s %s %s: %s" % (name, row["how"], row["settings"], row["error"][-200:].replace("\n", " / ")))
         questions = [(row["settings"], tuple(row["split"])) for row in good]
         for row, word in zip(good, asking.answers(bin_dir, path, questions, 3)):
-            counts, settings = tuple(row["split"]), _caches.RunSettings(**dict({"kv_unified": True}, **row["settings"]))
+            counts, settings = tuple(row["split"]), caches.RunSettings(**dict({"kv_unified": True}, **row["settings"]))
             key = (name, settings)
             if key not in known:
-                known[key] = _plan.accounts_of(model, settings)
-            plans = {"planned": _placement.split_memory(known[key], counts, ["cuda"] * len(counts))}
+                known[key] = search.accounts_of(model, settings)
+            plans = {"planned": placement.split_memory(known[key], counts, ["cuda"] * len(counts))}
             if isinstance(word, str):
                 print("not asked here: %s %s: %s" % (name, row["settings"], word[-150:]))
             else:
-                asked = _plan_ask.AskedAccounts(known[key])
+                asked = rounds.AskedAccounts(known[key])
                 asked.learn(counts, word)
-                plans["asked"] = _placement.split_memory(asked, counts, ["cuda"] * len(counts))
+                plans["asked"] = placement.split_memory(asked, counts, ["cuda"] * len(counts))
             if row["how"] == "asked":
-                answer = _plan_ask.answer_from_dict(row["answer"])[1]
+                answer = rounds.answer_from_dict(row["answer"])[1]
                 real = [(f.weights_mib, f.kv_mib, f.compute_mib) for f in answer.devices]
                 head = answer.host.compute_mib
             else:

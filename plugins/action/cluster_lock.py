@@ -15,7 +15,7 @@ import typing as t
 from ansible import context
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._lock import Run, computer, has_ended, refusal, run_of, start_of
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.lock import Run, computer, has_ended, refusal, run_of, start_of
 
 MODULE = "herd.llama_cpp.cluster_lock"
 

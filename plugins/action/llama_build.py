@@ -13,7 +13,7 @@ from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._build_progress import Sample, duration, pause_s, read_progress, report
+from ansible_collections.herd.llama_cpp.plugins.module_utils._build.progress import Sample, duration, pause_s, read_progress, report
 
 display = Display()
 

@@ -11,7 +11,7 @@ from ansible import constants as C
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._text import printable
+from ansible_collections.herd.llama_cpp.plugins.module_utils._common.text import printable
 
 display = Display()
 

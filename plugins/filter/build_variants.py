@@ -63,7 +63,7 @@ from dataclasses import asdict
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._targets import TargetsError, choose_variants
+from ansible_collections.herd.llama_cpp.plugins.module_utils._build.targets import TargetsError, choose_variants
 
 
 def build_variants(machines: t.Any, ccache: t.Any = False) -> t.Dict[str, t.Any]:

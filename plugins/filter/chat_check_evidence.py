@@ -90,7 +90,7 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._chat_evidence import evidence
+from ansible_collections.herd.llama_cpp.plugins.module_utils._proof.evidence import evidence
 
 
 def chat_check_evidence(

@@ -61,7 +61,7 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._chat_evidence import suspects
+from ansible_collections.herd.llama_cpp.plugins.module_utils._proof.evidence import suspects
 
 
 def chat_check_suspects(workers: t.Any, before: t.Any, after: t.Any, listeners: t.Any = ()) -> t.List[str]:

@@ -67,8 +67,8 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._advisories import AdvisoryError, read_advisories
-from ansible_collections.herd.llama_cpp.plugins.module_utils._status import exposures, rows, seen_of
+from ansible_collections.herd.llama_cpp.plugins.module_utils._build.advisories import AdvisoryError, read_advisories
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.status import exposures, rows, seen_of
 
 _PARTS = ("status_units", "status_sockets", "status_build", "status_watchdog", "status_restarts")
 

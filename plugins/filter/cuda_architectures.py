@@ -42,7 +42,7 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._targets import cuda_architectures as _architectures
+from ansible_collections.herd.llama_cpp.plugins.module_utils._build.targets import cuda_architectures as _architectures
 
 
 def cuda_architectures(machines: t.Any) -> t.List[str]:

@@ -61,7 +61,7 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._toolkit import PROVIDERS, plan_toolkit
+from ansible_collections.herd.llama_cpp.plugins.module_utils._cuda.toolkit import PROVIDERS, plan_toolkit
 
 
 def cuda_toolkit_plan(given: t.Any) -> t.Dict[str, t.Any]:

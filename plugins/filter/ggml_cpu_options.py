@@ -54,7 +54,7 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._cpu import CpuError, cpu_options
+from ansible_collections.herd.llama_cpp.plugins.module_utils._common.cpu import CpuError, cpu_options
 
 
 def ggml_cpu_options(flags: t.Any, architecture: t.Any = "x86_64") -> t.Dict[str, str]:

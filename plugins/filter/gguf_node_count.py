@@ -71,7 +71,7 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._node_count import NodeCountError, node_count
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.node_count import NodeCountError, node_count
 
 
 def gguf_node_count(size: t.Any, vram: t.Any, reserve: t.Any = 2, order: str = "largest_first") -> int:

@@ -42,7 +42,7 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf_select import url_shards
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.select import url_shards
 
 
 def gguf_shards(name: t.Any) -> t.List[str]:

@@ -81,7 +81,7 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._advisories import AdvisoryError, exposure_of, read_advisories, summary
+from ansible_collections.herd.llama_cpp.plugins.module_utils._build.advisories import AdvisoryError, exposure_of, read_advisories, summary
 
 
 def llama_advisories(

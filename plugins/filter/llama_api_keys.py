@@ -48,7 +48,7 @@ from typing import Any, Callable, Dict, List
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._api_keys import api_keys
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.api_keys import api_keys
 
 
 def llama_api_keys(content: Any) -> List[str]:

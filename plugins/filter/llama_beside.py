@@ -55,7 +55,7 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils import _beside
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import beside as plan_beside
 
 
 def llama_beside(settings: t.Any) -> t.Dict[str, t.Any]:
@@ -63,9 +63,9 @@ def llama_beside(settings: t.Any) -> t.Dict[str, t.Any]:
     if not isinstance(settings, t.Mapping):
         raise AnsibleFilterError("llama_beside takes a mapping of settings, not a %s." % type(settings).__name__)
     try:
-        found = _beside.problems(settings)
-        return {"arguments": [] if found else _beside.arguments(settings), "files": [] if found else _beside.files(settings), "problems": found}
-    except _beside.BesideError as error:
+        found = plan_beside.problems(settings)
+        return {"arguments": [] if found else plan_beside.arguments(settings), "files": [] if found else plan_beside.files(settings), "problems": found}
+    except plan_beside.BesideError as error:
         raise AnsibleFilterError("llama_beside: %s." % error) from error
 
 

@@ -56,7 +56,7 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._builds import BuildsError, choose_builds, read_machines
+from ansible_collections.herd.llama_cpp.plugins.module_utils._build.installed import BuildsError, choose_builds, read_machines
 
 
 def llama_build_choice(machines: t.Any, wanted: t.Any = "") -> t.Dict[str, t.Any]:

@@ -46,7 +46,7 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._server_arguments import taken_arguments, taken_text
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.arguments import taken_arguments, taken_text
 
 
 def llama_taken_arguments(arguments: t.Any, planned: bool = False) -> str:

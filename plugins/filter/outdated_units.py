@@ -52,7 +52,7 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._workers import outdated_units as _outdated_units
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.workers import outdated_units as _outdated_units
 
 
 def outdated_units(units: t.Any, wanted: t.Any, executable: str) -> t.List[str]:

@@ -88,7 +88,7 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils import _plan_commands
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import commands as _plan_commands
 
 
 def plan_commands(

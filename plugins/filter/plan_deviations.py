@@ -80,7 +80,7 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._plan_check import PlanCheckError, deviations
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.check import PlanCheckError, deviations
 
 
 def plan_deviations(plan: t.Any, log: t.Any) -> t.Dict[str, t.Any]:

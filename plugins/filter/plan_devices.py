@@ -80,7 +80,7 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils import _plan_devices
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import devices as _plan_devices
 
 
 def plan_devices(

@@ -45,7 +45,7 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._plan_commands import CommandsError, plan_endpoints as endpoints_of
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.commands import CommandsError, plan_endpoints as endpoints_of
 
 
 def plan_endpoints(plan: t.Any, instances: t.Any) -> t.List[t.Dict[str, t.Any]]:

@@ -65,7 +65,7 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils import _plan_page
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import page as _plan_page
 
 
 def plan_page(plan: t.Any, machines: t.Any, commands: t.Any = (), model: t.Any = None, source: str = "") -> str:

@@ -55,7 +55,7 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils import _plan_text
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import text as _plan_text
 
 
 def plan_text(plan: t.Any, model: t.Any, commands: t.Any = (), notes: t.Any = ()) -> str:

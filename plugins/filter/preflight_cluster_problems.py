@@ -59,7 +59,7 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._preflight import cluster_problems
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.preflight import cluster_problems
 
 
 def preflight_cluster_problems(machines: t.Any, heads: t.Any, former: t.Any = ()) -> t.List[t.Dict[str, str]]:

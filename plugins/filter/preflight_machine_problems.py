@@ -56,7 +56,7 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._preflight import machine_problems
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.preflight import machine_problems
 
 
 def preflight_machine_problems(seen: t.Any, limits: t.Any) -> t.List[t.Dict[str, str]]:

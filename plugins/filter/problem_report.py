@@ -49,7 +49,7 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._problems import ProblemError, problem_text
+from ansible_collections.herd.llama_cpp.plugins.module_utils._common.problems import ProblemError, problem_text
 
 
 def problem_report(problems: t.Any) -> str:

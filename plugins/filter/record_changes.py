@@ -92,14 +92,14 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils import _members
-from ansible_collections.herd.llama_cpp.plugins.module_utils._record import RecordError, record_of
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service import members
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.record import RecordError, record_of
 
 
-def _seen(machine: t.Mapping[str, t.Any]) -> _members.Seen:
+def _seen(machine: t.Mapping[str, t.Any]) -> members.Seen:
     found = machine.get("cluster_record_seen") or {}
     record = found.get("record")
-    return _members.Seen(
+    return members.Seen(
         parts=list(found.get("parts") or []),
         record=record_of(record) if record else None,
         host=str(machine.get("ansible_host") or ""),
@@ -115,21 +115,21 @@ def record_changes(machines: t.Any, heads: t.Any, workers: t.Any, forget: str = 
         seen = {machine["inventory_hostname"]: _seen(machine) for machine in machines}
     except RecordError as error:
         raise AnsibleFilterError("record_changes: %s." % error) from error
-    found = _members.changes(seen, list(heads), list(workers), [name.strip() for name in str(forget).split(",")])
+    found = members.changes(seen, list(heads), list(workers), [name.strip() for name in str(forget).split(",")])
     lines = ["%s: it was part of this cluster and cannot be reached, so that what it has stays there." % name for name in found.unseen]
-    teardown = _members.to_remove(seen, list(heads), list(workers))
+    teardown = members.to_remove(seen, list(heads), list(workers))
     return {
         "remove": found.remove,
         "teardown": teardown,
-        "words": {name: "".join(_members.removal_lines({name: parts})) for name, parts in teardown.items()},
+        "words": {name: "".join(members.removal_lines({name: parts})) for name, parts in teardown.items()},
         "left": {name: dataclasses.asdict(member) for name, member in found.left.items()},
         "unseen": found.unseen,
-        "former": _members.former_heads(seen, found.remove),
+        "former": members.former_heads(seen, found.remove),
         "renew": found.renew,
         "text": "\n".join(
-            ["%s, which the inventory no longer says. playbooks/deploy.yml removes it." % line for line in _members.removal_lines(found.remove, " has ")]
+            ["%s, which the inventory no longer says. playbooks/deploy.yml removes it." % line for line in members.removal_lines(found.remove, " has ")]
             + lines
-            + _members.left_lines(found.left)
+            + members.left_lines(found.left)
         ),
     }
 

@@ -60,7 +60,7 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._record import HEAD, WORKER
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.record import HEAD, WORKER
 
 _CONNECTION = {"host": "ansible_host", "port": "ansible_port", "user": "ansible_user", "key_file": "ansible_ssh_private_key_file"}
 

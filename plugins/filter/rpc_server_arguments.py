@@ -55,7 +55,7 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._workers import worker_arguments
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.workers import worker_arguments
 
 
 def rpc_server_arguments(instance: t.Any, threads: t.Any = 0, cache: bool = False, extra_arguments: t.Sequence[str] = ()) -> t.List[str]:

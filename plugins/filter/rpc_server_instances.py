@@ -66,7 +66,7 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._workers import worker_instances
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.workers import worker_instances
 
 
 def rpc_server_instances(devices: t.Any, machine: str, address: str, port: t.Any, tls: bool = False) -> t.List[t.Dict[str, t.Any]]:

@@ -45,7 +45,7 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._builds import agreed_targets
+from ansible_collections.herd.llama_cpp.plugins.module_utils._build.installed import agreed_targets
 
 
 def switch_targets(machines: t.Any, recorded: t.Any) -> t.Mapping[str, t.Any]:

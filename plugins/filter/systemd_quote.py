@@ -62,7 +62,7 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._systemd import (
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.systemd import (
     SystemdError,
     quote_environment,
     quote_exec,

@@ -55,7 +55,7 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._text_table import TableError, table_lines
+from ansible_collections.herd.llama_cpp.plugins.module_utils._common.text_table import TableError, table_lines
 
 
 def text_table(rows: t.Any, columns: t.Any, decimals: int = 2) -> t.List[str]:

@@ -40,7 +40,7 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._urls import without_secrets
+from ansible_collections.herd.llama_cpp.plugins.module_utils._common.urls import without_secrets
 
 
 def url_without_secrets(url: t.Any) -> str:

@@ -87,7 +87,7 @@ import tempfile
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._apt_closure import (
+from ansible_collections.herd.llama_cpp.plugins.module_utils._offline.apt_closure import (
     INDEX,
     apt_options,
     apt_reason,

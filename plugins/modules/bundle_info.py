@@ -51,7 +51,7 @@ manifest:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._bundle import BundleProblem, verify
+from ansible_collections.herd.llama_cpp.plugins.module_utils._offline.bundle import BundleProblem, verify
 
 
 def main():

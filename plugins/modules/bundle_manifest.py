@@ -77,7 +77,7 @@ import datetime
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._bundle import BundleProblem, make_manifest, read_manifest, verify, write_manifest
+from ansible_collections.herd.llama_cpp.plugins.module_utils._offline.bundle import BundleProblem, make_manifest, read_manifest, verify, write_manifest
 
 
 def main():

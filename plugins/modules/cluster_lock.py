@@ -66,7 +66,7 @@ import dataclasses
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._lock import PATH, release, run_of, take
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.lock import PATH, release, run_of, take
 
 
 def main():

@@ -87,10 +87,10 @@ import pwd
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._ask import TIMEOUT_SECONDS, AskError
-from ansible_collections.herd.llama_cpp.plugins.module_utils._plan_check import by_word
-from ansible_collections.herd.llama_cpp.plugins.module_utils._plan_word import ask_over_workers, question
-from ansible_collections.herd.llama_cpp.plugins.module_utils._systemd import SHOW_PROPERTIES, SystemdError, parse_show
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.ask import TIMEOUT_SECONDS, AskError
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.check import by_word
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.word import ask_over_workers, question
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.systemd import SHOW_PROPERTIES, SystemdError, parse_show
 
 
 def main() -> None:

@@ -65,7 +65,7 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._record import PATH, RecordError, read, record_of, renewed, write
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.record import PATH, RecordError, read, record_of, renewed, write
 
 
 def text_of(path):

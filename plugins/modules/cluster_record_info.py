@@ -80,7 +80,7 @@ import os
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._record import HEAD, PATH, REMEDY, WORKER, RecordError, deduced, plain, read
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.record import HEAD, PATH, REMEDY, WORKER, RecordError, deduced, plain, read
 
 UNITS = "/etc/systemd/system"
 # What an interrupted removal leaves last counts as much as the unit.

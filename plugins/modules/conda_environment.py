@@ -108,8 +108,8 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils import _owned as owned
-from ansible_collections.herd.llama_cpp.plugins.module_utils._conda import (
+from ansible_collections.herd.llama_cpp.plugins.module_utils._cuda import owned
+from ansible_collections.herd.llama_cpp.plugins.module_utils._cuda.conda import (
     Conda,
     CondaError,
     Package,
@@ -121,7 +121,7 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._conda import (
     parse_transaction,
     shown_channel,
 )
-from ansible_collections.herd.llama_cpp.plugins.module_utils._no_log import show_what_is_plain
+from ansible_collections.herd.llama_cpp.plugins.module_utils._common.no_log import show_what_is_plain
 
 
 def _lines(packages: t.Iterable[Package]) -> str:

@@ -111,8 +111,8 @@ from dataclasses import asdict
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._conda import CondaError, find_conda, search, shown_channel
-from ansible_collections.herd.llama_cpp.plugins.module_utils._no_log import show_what_is_plain
+from ansible_collections.herd.llama_cpp.plugins.module_utils._common.no_log import show_what_is_plain
+from ansible_collections.herd.llama_cpp.plugins.module_utils._cuda.conda import CondaError, find_conda, search, shown_channel
 
 
 def main() -> None:

@@ -74,9 +74,9 @@ import subprocess
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils import _owned as owned
-from ansible_collections.herd.llama_cpp.plugins.module_utils._checksum import file_sha256
-from ansible_collections.herd.llama_cpp.plugins.module_utils._conda import find_conda
+from ansible_collections.herd.llama_cpp.plugins.module_utils._common.checksum import file_sha256
+from ansible_collections.herd.llama_cpp.plugins.module_utils._cuda import owned
+from ansible_collections.herd.llama_cpp.plugins.module_utils._cuda.conda import find_conda
 
 
 class InstallationError(Exception):

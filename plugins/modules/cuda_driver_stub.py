@@ -68,7 +68,7 @@ import os
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._cuda_wheels import WheelsError, make_stub
+from ansible_collections.herd.llama_cpp.plugins.module_utils._cuda.wheels import WheelsError, make_stub
 
 
 def _link(target: str, path: str) -> None:

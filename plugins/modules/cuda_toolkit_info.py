@@ -160,7 +160,7 @@ has_driver_library:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._toolkit_info import describe
+from ansible_collections.herd.llama_cpp.plugins.module_utils._cuda.toolkit_info import describe
 
 
 def main() -> None:

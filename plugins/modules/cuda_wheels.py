@@ -81,9 +81,9 @@ import tarfile
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils import _owned as owned
-from ansible_collections.herd.llama_cpp.plugins.module_utils._cuda_wheels import WheelsError, install
-from ansible_collections.herd.llama_cpp.plugins.module_utils._toolkit_info import inspect
+from ansible_collections.herd.llama_cpp.plugins.module_utils._cuda import owned
+from ansible_collections.herd.llama_cpp.plugins.module_utils._cuda.toolkit_info import inspect
+from ansible_collections.herd.llama_cpp.plugins.module_utils._cuda.wheels import WheelsError, install
 
 
 def main() -> None:

@@ -177,9 +177,9 @@ import os
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf_select import leads_out
-from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf_store import Store, StoreError, free_bytes, tree_bytes
-from ansible_collections.herd.llama_cpp.plugins.module_utils._text import printable
+from ansible_collections.herd.llama_cpp.plugins.module_utils._common.text import printable
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.select import leads_out
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.store import Store, StoreError, free_bytes, tree_bytes
 
 
 def set_attributes(module, path, changed):

@@ -101,7 +101,7 @@ from dataclasses import asdict
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf_hub import look
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.hub import look
 
 
 def main():

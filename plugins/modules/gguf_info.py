@@ -304,10 +304,10 @@ problem:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf import GgufError, describe, read_gguf_model
-from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf_kind import kind_of
-from ansible_collections.herd.llama_cpp.plugins.module_utils._http_range import read_remote_gguf_model
-from ansible_collections.herd.llama_cpp.plugins.module_utils._no_log import show_what_is_plain
+from ansible_collections.herd.llama_cpp.plugins.module_utils._common.no_log import show_what_is_plain
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.header import GgufError, describe, read_gguf_model
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.http_range import read_remote_gguf_model
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.kind import kind_of
 
 
 def main():

@@ -149,7 +149,7 @@ from dataclasses import asdict
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._nvidia_smi import NvidiaSmiError, cuda_indices, read_gpus
+from ansible_collections.herd.llama_cpp.plugins.module_utils._cuda.nvidia_smi import NvidiaSmiError, cuda_indices, read_gpus
 
 # Where it is when not in the PATH: WSL, and hosts whose driver comes from a container.
 DIRECTORIES = ["/usr/lib/wsl/lib", "/usr/local/nvidia/bin", "/run/nvidia/driver/usr/bin"]

@@ -280,7 +280,7 @@ from dataclasses import asdict
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._build_log import check_build, parse_build
+from ansible_collections.herd.llama_cpp.plugins.module_utils._build.log import check_build, parse_build
 
 
 def _read(module: AnsibleModule, paths: t.List[str]) -> str:

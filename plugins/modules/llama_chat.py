@@ -189,8 +189,8 @@ except ImportError:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._api_keys import read_api_keys
-from ansible_collections.herd.llama_cpp.plugins.module_utils._chat import (
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.api_keys import read_api_keys
+from ansible_collections.herd.llama_cpp.plugins.module_utils._proof.chat import (
     ChatError,
     ChatRequest,
     ask,

@@ -156,7 +156,7 @@ user_id:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._machine import describe_machine
+from ansible_collections.herd.llama_cpp.plugins.module_utils._common.machine import describe_machine
 
 
 def main() -> None:

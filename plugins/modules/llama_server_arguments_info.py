@@ -76,8 +76,8 @@ import subprocess
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._argument_check import refused_arguments
-from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf import printable
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.header import printable
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.argument_check import refused_arguments
 
 
 def main() -> None:

@@ -131,9 +131,9 @@ import urllib.parse
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._api_connection import Connection, Target
-from ansible_collections.herd.llama_cpp.plugins.module_utils._api_keys import authorization, read_api_keys
-from ansible_collections.herd.llama_cpp.plugins.module_utils._service import (
+from ansible_collections.herd.llama_cpp.plugins.module_utils._proof.api_connection import Connection, Target
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.api_keys import authorization, read_api_keys
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.readiness import (
     Machine,
     ServiceError,
     StartFailed,
@@ -142,9 +142,9 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._service import (
     listens,
     telling_failure,
 )
-from ansible_collections.herd.llama_cpp.plugins.module_utils._sockets import SocketsError
-from ansible_collections.herd.llama_cpp.plugins.module_utils._startup_log import parse_head
-from ansible_collections.herd.llama_cpp.plugins.module_utils._systemd import SystemdError, UnitWatch
+from ansible_collections.herd.llama_cpp.plugins.module_utils._proof.startup_log import parse_head
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.sockets import SocketsError
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.systemd import SystemdError, UnitWatch
 
 _PAUSE_S = 0.3
 _PROXY_S = 30

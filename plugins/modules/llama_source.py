@@ -132,9 +132,9 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.common.text.converters import to_text
 from ansible.module_utils.urls import fetch_url
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._file_limit import file_size_limit, reached
-from ansible_collections.herd.llama_cpp.plugins.module_utils._no_log import show_what_is_plain
-from ansible_collections.herd.llama_cpp.plugins.module_utils._source import (
+from ansible_collections.herd.llama_cpp.plugins.module_utils._common.file_limit import file_size_limit, reached
+from ansible_collections.herd.llama_cpp.plugins.module_utils._common.no_log import show_what_is_plain
+from ansible_collections.herd.llama_cpp.plugins.module_utils._build.source import (
     TREE,
     SourceError,
     check_sha256,
@@ -146,8 +146,8 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._source import (
     repack,
     requirement_line,
 )
-from ansible_collections.herd.llama_cpp.plugins.module_utils._text import printable
-from ansible_collections.herd.llama_cpp.plugins.module_utils._urls import without_secrets
+from ansible_collections.herd.llama_cpp.plugins.module_utils._common.text import printable
+from ansible_collections.herd.llama_cpp.plugins.module_utils._common.urls import without_secrets
 
 
 def fetch_git(module: AnsibleModule, work: str, target: str) -> None:

@@ -374,8 +374,8 @@ from dataclasses import asdict
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._startup_log import check_head, check_worker, parse_head, parse_worker
-from ansible_collections.herd.llama_cpp.plugins.module_utils._systemd import JOURNALCTL, parse_journal
+from ansible_collections.herd.llama_cpp.plugins.module_utils._proof.startup_log import check_head, check_worker, parse_head, parse_worker
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.systemd import JOURNALCTL, parse_journal
 
 _READ_LIMIT_BYTES = 32 << 20
 _FALLBACK_LINES = 5000

@@ -79,8 +79,8 @@ import os
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._no_log import show_what_is_plain
-from ansible_collections.herd.llama_cpp.plugins.module_utils._python_bundle import BundleError, bundle_name, make_bundle
+from ansible_collections.herd.llama_cpp.plugins.module_utils._common.no_log import show_what_is_plain
+from ansible_collections.herd.llama_cpp.plugins.module_utils._common.wheelhouse import BundleError, bundle_name, make_bundle
 
 _NEEDED = ("implementation", "libc", "machine", "markers", "platform_tags", "version")
 

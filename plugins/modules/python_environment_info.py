@@ -83,7 +83,7 @@ environment:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._python_bundle import describe_environment
+from ansible_collections.herd.llama_cpp.plugins.module_utils._common.wheelhouse import describe_environment
 
 
 def main():

@@ -90,8 +90,8 @@ import re
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._no_log import show_what_is_plain
-from ansible_collections.herd.llama_cpp.plugins.module_utils._wheel_member import WheelError, cache_entry, cached_files, obtain
+from ansible_collections.herd.llama_cpp.plugins.module_utils._common.no_log import show_what_is_plain
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.wheel_member import WheelError, cache_entry, cached_files, obtain
 
 
 def main():

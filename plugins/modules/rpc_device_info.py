@@ -116,9 +116,9 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._rpc import RpcError, WorkerBusy, ask_idle_worker
-from ansible_collections.herd.llama_cpp.plugins.module_utils._sockets import SS_ARGUMENTS, SocketsError, TcpSocket, parse_ss
-from ansible_collections.herd.llama_cpp.plugins.module_utils._systemd import read_unit_of_process
+from ansible_collections.herd.llama_cpp.plugins.module_utils._rpc.client import RpcError, WorkerBusy, ask_idle_worker
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.sockets import SS_ARGUMENTS, SocketsError, TcpSocket, parse_ss
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.systemd import read_unit_of_process
 
 
 def main() -> None:

@@ -70,7 +70,7 @@ import os
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._rpc_hello import HelloError, ask_client, ask_server
+from ansible_collections.herd.llama_cpp.plugins.module_utils._rpc.hello import HelloError, ask_client, ask_server
 
 
 def main() -> None:

@@ -136,7 +136,7 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._service import (
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.readiness import (
     Machine,
     ServiceError,
     StartFailed,
@@ -146,9 +146,9 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._service import (
     network_of,
     telling_failure,
 )
-from ansible_collections.herd.llama_cpp.plugins.module_utils._sockets import SocketsError
-from ansible_collections.herd.llama_cpp.plugins.module_utils._startup_log import parse_worker
-from ansible_collections.herd.llama_cpp.plugins.module_utils._systemd import SystemdError, UnitState, UnitWatch
+from ansible_collections.herd.llama_cpp.plugins.module_utils._proof.startup_log import parse_worker
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.sockets import SocketsError
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.systemd import SystemdError, UnitState, UnitWatch
 
 _PAUSE_S = 0.2
 # Where a worker listens in a network of its own.

@@ -73,7 +73,7 @@ import os
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._snapshot import SnapshotError, differs, forget, put_back, take
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.snapshot import SnapshotError, differs, forget, put_back, take
 
 KINDS = (".service", ".socket", ".path")
 

@@ -99,7 +99,7 @@ unreachable_endpoints:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._tcp_probe import EndpointError, probe
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.tcp_probe import EndpointError, probe
 
 
 def main():

@@ -141,7 +141,7 @@ import os
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._sockets import (
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.sockets import (
     SS_ARGUMENTS,
     SocketsError,
     TcpSocket,
@@ -149,7 +149,7 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._sockets import (
     parse_ss,
     select_sockets,
 )
-from ansible_collections.herd.llama_cpp.plugins.module_utils._systemd import read_unit_of_process
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.systemd import read_unit_of_process
 
 
 def as_result(socket: TcpSocket) -> dict:

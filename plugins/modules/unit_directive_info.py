@@ -69,7 +69,7 @@ import os
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._systemd import parse_verify
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.systemd import parse_verify
 
 
 def main() -> None:

@@ -135,7 +135,7 @@ import os
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._systemd import (
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.systemd import (
     SHOW_PROPERTIES,
     SystemdError,
     UnitState,

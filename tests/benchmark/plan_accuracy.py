@@ -16,9 +16,9 @@ import memory_cases
 import pinned
 import sparse_gguf
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._caches import RunSettings
-from ansible_collections.herd.llama_cpp.plugins.module_utils._model import describe_model
-from ansible_collections.herd.llama_cpp.plugins.module_utils._placement import Accounts, split_memory
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.caches import RunSettings
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.model import describe_model
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.placement import Accounts, split_memory
 
 MIB = 1 << 20
 SHOWN = ((1, 1, 1), 0)

@@ -20,7 +20,13 @@ import llama_cpp_build
 import model_server
 import sparse_gguf
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils import _ask, _caches, _gguf, _http_range, _model, _plan, _plan_ask
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf import header as gguf_header
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf import http_range
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import ask
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import caches
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import model as plan_model
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import rounds
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import search
 
 CLUSTERS = {
     "15 equal devices": [24564] * 15,
@@ -35,7 +41,7 @@ def with_vocabulary(path: Path) -> Path:
     """The file with the metadata of a tokenizer of 128,256 tokens, as the real ones have it."""
     vocabulary = gguf_files.large_vocabulary_pairs()[-4:]
     with path.open("rb") as stream:
-        data = stream.read(_gguf.read_gguf(str(path)).header_size_bytes)
+        data = stream.read(gguf_header.read_gguf(str(path)).header_size_bytes)
     size = path.stat().st_size
     count = int.from_bytes(data[16:24], "little") + len(vocabulary)
     with path.open("wb") as stream:
@@ -44,23 +50,23 @@ def with_vocabulary(path: Path) -> Path:
     return path
 
 
-RUN = _caches.RunSettings(parallel=4, kv_unified=True)
+RUN = caches.RunSettings(parallel=4, kv_unified=True)
 
 
 def asked(path: Path) -> None:
     """What one question takes with its stand-ins, and what a plan does whose figures are all llama.cpp's own."""
-    header = _gguf.read_gguf_model(str(path))
-    machines = (_plan.Machine("m0", (), 64000),) + tuple(
-        _plan.Machine("w%d" % i, (_plan.Device("w%d" % i, "CPU", "cpu", 24564, 24564, 512),)) for i in range(15))
-    request = _plan.Request(_model.describe_model(header.metadata, header.tensors), RUN, machines, "m0", "all_machines")
+    header = gguf_header.read_gguf_model(str(path))
+    machines = (search.Machine("m0", (), 64000),) + tuple(
+        search.Machine("w%d" % i, (search.Device("w%d" % i, "CPU", "cpu", 24564, 24564, 512),)) for i in range(15))
+    request = search.Request(plan_model.describe_model(header.metadata, header.tensors), RUN, machines, "m0", "all_machines")
     bin_dir = llama_cpp_build.have().bin
 
-    def question(asker: _ask.Asker) -> int:
+    def question(asker: ask.Asker) -> int:
         asker.ask((9,) * 11 + (7,) * 4)
         return asker.questions
 
-    def plan(asker: _ask.Asker) -> int:
-        assert _plan_ask.plan_by_asking(request, asker.ask)[0].fits
+    def plan(asker: ask.Asker) -> int:
+        assert rounds.plan_by_asking(request, asker.ask)[0].fits
         return asker.questions
 
     for what, work in (("a question", question), ("a plan", plan)):
@@ -77,15 +83,15 @@ def main() -> None:
             path = with_vocabulary(sparse_gguf.write(sparse_gguf.SHAPES[shape](), Path(directory) / (shape + ".gguf")))
             for place in ("disk", "http"):
                 for name, sizes in CLUSTERS.items():
-                    machines = tuple(_plan.Machine("m%d" % i, (_plan.Device("m%d" % i, "CUDA0", "cuda", s, s, 1024),), 64000)
+                    machines = tuple(search.Machine("m%d" % i, (search.Device("m%d" % i, "CUDA0", "cuda", s, s, 1024),), 64000)
                                      for i, s in enumerate(sizes))
                     for policy in ("fewest_machines", "most_headroom"):
                         start = time.perf_counter()
-                        header = (_gguf.read_gguf_model(str(path)) if place == "disk" else
-                                  _http_range.read_remote_gguf_model("%s/files/%s" % (server.url, path.name)))
-                        model = _model.describe_model(header.metadata, header.tensors)
+                        header = (gguf_header.read_gguf_model(str(path)) if place == "disk" else
+                                  http_range.read_remote_gguf_model("%s/files/%s" % (server.url, path.name)))
+                        model = plan_model.describe_model(header.metadata, header.tensors)
                         read = time.perf_counter()
-                        plan = _plan.make_plan(_plan.Request(model, RUN, machines, "m0", policy))
+                        plan = search.make_plan(search.Request(model, RUN, machines, "m0", policy))
                         end = time.perf_counter()
                         print(ROW % (shape, place, name, policy, "yes" if plan.fits else "no", plan.split.search if plan.split else "",
                                      "%.1f MiB" % (header.first.bytes_read / 2**20), "%.2f s" % (read - start), "%.2f s" % (end - read),

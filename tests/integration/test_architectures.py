@@ -18,9 +18,12 @@ import pytest
 import sampled
 import sparse_gguf
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils import _ask, _caches, _model, _placement
-from ansible_collections.herd.llama_cpp.plugins.module_utils._bound import BoundAccounts
-from ansible_collections.herd.llama_cpp.plugins.module_utils._plan_report import model_from_facts
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import ask
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import caches
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import model as plan_model
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import placement
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.bound import BoundAccounts
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.report import model_from_facts
 
 MIB = 1 << 20
 SETTINGS, REFUSED = architectures.SETTINGS, architectures.REFUSED
@@ -53,12 +56,12 @@ def splits(n_slots: int, n_devices: int) -> List[Tuple[int, ...]]:
     return sorted({even, (most,) + (1,) * (n_devices - 1), (1,) * (n_devices - 1) + (most,)})
 
 
-def run_settings(settings: Dict[str, Any]) -> _caches.RunSettings:
-    return _caches.RunSettings(**dict({"kv_unified": True}, **settings))
+def run_settings(settings: Dict[str, Any]) -> caches.RunSettings:
+    return caches.RunSettings(**dict({"kv_unified": True}, **settings))
 
 
-def compare(name: str, accounts: _placement.Accounts, split: Tuple[int, ...], real: _ask.Answer, exact: bool) -> List[str]:
-    devices, host = _placement.split_memory(accounts, split, ["cpu"] * len(split))
+def compare(name: str, accounts: placement.Accounts, split: Tuple[int, ...], real: ask.Answer, exact: bool) -> List[str]:
+    devices, host = placement.split_memory(accounts, split, ["cpu"] * len(split))
     rows = [(d.weight_bytes, d.context_bytes, d.compute_bytes) for d in devices] + [(0, 0, host.compute_bytes)]
     wrong = []
     for number, (planned, told) in enumerate(zip(rows, real.devices + (real.host,))):
@@ -77,11 +80,11 @@ def compare(name: str, accounts: _placement.Accounts, split: Tuple[int, ...], re
     return wrong
 
 
-def compared(name: str, model: _model.Model, bin_dir: Path, path: Path, questions: Sequence[Tuple[Dict[str, Any], Any]],
+def compared(name: str, model: plan_model.Model, bin_dir: Path, path: Path, questions: Sequence[Tuple[Dict[str, Any], Any]],
              exact: bool) -> List[str]:
     """What is wrong, for every question: with the bound, and where there are formulas with them."""
     wrong: List[str] = []
-    kept: Dict[Any, List[Tuple[bool, _placement.Accounts]]] = {}
+    kept: Dict[Any, List[Tuple[bool, placement.Accounts]]] = {}
     for (settings, split), real in zip(questions, asking.answers(bin_dir, path, questions, 5)):
         if isinstance(real, str):
             if "type_v" not in settings or REFUSED.get(name, "?") not in real:
@@ -91,7 +94,7 @@ def compared(name: str, model: _model.Model, bin_dir: Path, path: Path, question
         if run not in kept:
             kept[run] = [(False, BoundAccounts(replace(model, unknown=("bound",)), run))]
             if exact and run.flash_attention:
-                kept[run].append((True, _placement.Accounts(model, run)))
+                kept[run].append((True, placement.Accounts(model, run)))
         for by_formula, accounts in kept[run]:
             wrong += compare(name, accounts, split, real, by_formula)
     return wrong

@@ -26,26 +26,33 @@ import pytest
 import sampled
 import sparse_gguf
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils import (
-    _ask, _caches, _gguf, _model, _plan, _plan_ask, _plan_check, _plan_report, _startup_log, _unprivileged,
-)
+from ansible_collections.herd.llama_cpp.plugins.module_utils._common import unprivileged
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf import header as gguf_header
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import ask as plan_ask
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import caches as plan_caches
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import check
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import model as plan_model
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import report
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import rounds
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import search as plan_search
+from ansible_collections.herd.llama_cpp.plugins.module_utils._proof import startup_log
 
 ROOT = Path(__file__).resolve().parents[2]
-RUN = _caches.RunSettings(context_size=8192, parallel=4, kv_unified=True)
+RUN = plan_caches.RunSettings(context_size=8192, parallel=4, kv_unified=True)
 
 
-def machines(*frees: int, reserve: int = 512) -> tuple[_plan.Machine, ...]:
+def machines(*frees: int, reserve: int = 512) -> tuple[plan_search.Machine, ...]:
     """A head without a device and workers with a CPU each, of so many MiB."""
-    return (_plan.Machine("head", (), 60000),) + tuple(
-        _plan.Machine("w%d" % n, (_plan.Device("w%d" % n, "CPU", "cpu", free, free, reserve),)) for n, free in enumerate(frees, 1))
+    return (plan_search.Machine("head", (), 60000),) + tuple(
+        plan_search.Machine("w%d" % n, (plan_search.Device("w%d" % n, "CPU", "cpu", free, free, reserve),)) for n, free in enumerate(frees, 1))
 
 
-def request_for(path: Path, frees: tuple[int, ...], policy: str = "all_machines", as_unknown: bool = False, reserve: int = 512) -> _plan.Request:
-    header = _gguf.read_gguf_model(str(path))
-    model = _model.describe_model(header.metadata, header.tensors, header.file_size_bytes)
+def request_for(path: Path, frees: tuple[int, ...], policy: str = "all_machines", as_unknown: bool = False, reserve: int = 512) -> plan_search.Request:
+    header = gguf_header.read_gguf_model(str(path))
+    model = plan_model.describe_model(header.metadata, header.tensors, header.file_size_bytes)
     if as_unknown:
         model = replace(model, unknown=("pretended",))
-    return _plan.Request(model, RUN, machines(*frees, reserve=reserve), "head", policy)
+    return plan_search.Request(model, RUN, machines(*frees, reserve=reserve), "head", policy)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +69,7 @@ def test_405b_on_15_devices_within_3_seconds(llama_cpp_bin: Path, files: dict[st
     assert took < 3, "%.1f s" % took
     assert len(answer["devices"]) == 15 and answer["build"] == memory_cases.build_of(llama_cpp_bin)
     assert sum(device["weights_mib"] for device in answer["devices"]) == pytest.approx(sum(
-        t.size_bytes for t in _gguf.read_gguf_model(str(files["llama-405b"])).tensors if t.name != "token_embd.weight") / asking.MIB, abs=16)
+        t.size_bytes for t in gguf_header.read_gguf_model(str(files["llama-405b"])).tensors if t.name != "token_embd.weight") / asking.MIB, abs=16)
 
 
 SPLITS = ((31,), (16, 15), (10, 10, 11), (6, 6, 6, 6, 7))
@@ -74,7 +81,7 @@ SETTINGS: tuple[dict[str, Any], ...] = (
 @pytest.mark.parametrize(("split", "settings"), [(split, settings) for number, settings in enumerate(SETTINGS) for split in sampled.some(SPLITS, number)],
                          ids=lambda s: str(s) if isinstance(s, tuple) else " ".join("%s=%s" % item for item in s.items()) or "as the lab")
 def test_its_word_is_what_it_takes(llama_cpp_bin: Path, smollm2: Path, split: tuple[int, ...], settings: dict[str, Any]) -> None:
-    def both(asker: _ask.Asker) -> list[str]:
+    def both(asker: plan_ask.Asker) -> list[str]:
         answer = asker.ask(split)
         return asking.twice(lambda: asking.differences(answer, asking.real(asker, split)), lambda found: not found)
 
@@ -91,20 +98,20 @@ def turn(number: int, name: str) -> tuple[int, dict[str, Any]]:
 def test_its_word_is_what_it_takes_of_every_architecture(llama_cpp_bin: Path, tmp_path: Path, number: int, name: str) -> None:
     """Planned over two or five devices by asking, started by the plan and held against it; all weights are 0."""
     model = architectures.write(name, tmp_path / (name + ".gguf"))
-    facts = _gguf.describe(_gguf.read_gguf_model(str(model)), include_tensors=True, include_metadata=True)
+    facts = gguf_header.describe(gguf_header.read_gguf_model(str(model)), include_tensors=True, include_metadata=True)
     devices, settings = turn(number, name)
-    devices = min(devices, _plan_report.model_from_facts(facts).n_slots)
+    devices = min(devices, report.model_from_facts(facts).n_slots)
     given = [{"name": "head", "ram_free_mib": 60000}] + [{"name": "w%d" % n, "devices": [{"name": "CPU", "free_mib": 8000}]} for n in range(devices)]
 
-    def work(asker: _ask.Asker) -> Any:
-        plan = _plan_report.asked_plan_from_facts(facts, given, asker.ask, host="head", policy="all_machines", **settings)
+    def work(asker: plan_ask.Asker) -> Any:
+        plan = report.asked_plan_from_facts(facts, given, asker.ask, host="head", policy="all_machines", **settings)
         # What is exact must be met on a CPU, and not only nearly.
         plan["figures"]["exact"] = asker.exact
-        _counts, answer = _plan_ask.answer_from_dict(plan["answer"])
+        _counts, answer = rounds.answer_from_dict(plan["answer"])
 
         def look() -> list[Any]:
             log = asking.start(asker, plan["tensor_split"])
-            proof = _plan_check.deviations(plan, asdict(_startup_log.parse_head(log)))
+            proof = check.deviations(plan, asdict(startup_log.parse_head(log)))
             # of less than a MiB it says 0, and of none at all the log says nothing
             none = tuple("KV cache of %s on " % row["llama_device"] for row in proof["rows"] if row["word_kv_mib"] == 0)
             unknown = [said for said in proof["unknown"] if not any(cache in said for cache in none)]
@@ -118,7 +125,7 @@ def test_its_word_is_what_it_takes_of_every_architecture(llama_cpp_bin: Path, tm
 
 def test_without_the_measuring_library_it_says_more_than_it_takes(llama_cpp_bin: Path, smollm2: Path) -> None:
     """What the library is for: llama-server's own measurement counts an input more on every device but the first."""
-    def both(asker: _ask.Asker) -> list[list[float]]:
+    def both(asker: plan_ask.Asker) -> list[list[float]]:
         exact = asker.ask((16, 15))
         asker.exact = False
         plain = asker.ask((16, 15))
@@ -133,10 +140,10 @@ def test_the_best_split_of_all_is_found(llama_cpp_bin: Path, smollm2: Path) -> N
     """By formulas, and by what each layer took."""
     frees = (800, 700)
 
-    def search(asker: _ask.Asker) -> Any:
+    def search(asker: plan_ask.Asker) -> Any:
         found = []
         for as_unknown in (False, True):
-            plan, _asked = _plan_ask.plan_by_asking(request_for(smollm2, frees, as_unknown=as_unknown), asker.ask)
+            plan, _asked = rounds.plan_by_asking(request_for(smollm2, frees, as_unknown=as_unknown), asker.ask)
             assert plan.split is not None
             counts = [placed.n_slots for placed in plan.split.placed]
             found.append([plan.fits, plan.split.headroom_mib, tuple(counts) in plan.accounts.answers])  # type: ignore[attr-defined]
@@ -158,12 +165,12 @@ def test_the_best_split_of_all_is_found(llama_cpp_bin: Path, smollm2: Path) -> N
 def test_every_shape_of_real_size_is_planned_by_asking(llama_cpp_bin: Path, files: dict[str, Path], shape: str) -> None:
     """On three devices of a third of the model each, about: the formulas say what llama.cpp says, so that one question is enough."""
     model = request_for(files[shape], ()).model
-    third = sum(tensor.size_bytes for tensor in _gguf.read_gguf_model(str(files[shape])).tensors) // (3 * asking.MIB)
+    third = sum(tensor.size_bytes for tensor in gguf_header.read_gguf_model(str(files[shape])).tensors) // (3 * asking.MIB)
     request = request_for(files[shape], (third * 9 // 8 + 3072,) * 3)
 
-    def search(asker: _ask.Asker) -> Any:
+    def search(asker: plan_ask.Asker) -> Any:
         began = time.monotonic()
-        plan, asked = _plan_ask.plan_by_asking(request, asker.ask)
+        plan, asked = rounds.plan_by_asking(request, asker.ask)
         took = time.monotonic() - began
         assert plan.split is not None
         counts = tuple(placed.n_slots for placed in plan.split.placed)
@@ -175,7 +182,7 @@ def test_every_shape_of_real_size_is_planned_by_asking(llama_cpp_bin: Path, file
     assert fits and len(counts) == 3 and sum(counts) == model.n_slots
     assert told is not None, "the split was not asked about"
     # another build may say something else than the formulas
-    assert (agreed and questions == 1) or memory_cases.build_of(llama_cpp_bin) != _model.COMPARED_BUILD
+    assert (agreed and questions == 1) or memory_cases.build_of(llama_cpp_bin) != plan_model.COMPARED_BUILD
     assert planned == pytest.approx(told, abs=0.01)
     assert took < 10, "%.1f s" % took
 
@@ -185,10 +192,10 @@ def test_a_version_newer_than_the_formulas_is_planned_as_well(llama_cpp_bin: Pat
     request = request_for(smollm2, (800, 700))
     wrong = replace(request, model=replace(request.model, n_embd=request.model.n_embd * 3))
 
-    def search(asker: _ask.Asker) -> Any:
+    def search(asker: plan_ask.Asker) -> Any:
         found = []
         for each in (request, wrong):
-            plan, asked = _plan_ask.plan_by_asking(each, asker.ask)
+            plan, asked = rounds.plan_by_asking(each, asker.ask)
             assert plan.split is not None
             found.append([asked.agreed, [[p.n_slots, p.memory.compute_bytes] for p in plan.split.placed]])
         return found
@@ -230,7 +237,7 @@ def test_stand_ins_are_nobody_else_whom_nobody_reaches(asking_for_long: Any) -> 
     status = dict(line.split(":\t", 1) for line in Path("/proc/%d/status" % pid).read_text().splitlines() if ":\t" in line)
     assert len(set(status["Uid"].split() + status["Gid"].split())) == 1
     # not nobody's, with whose processes it could do what it likes
-    assert _unprivileged.FIRST_ID <= int(status["Uid"].split()[0]) <= _unprivileged.LAST_ID
+    assert unprivileged.FIRST_ID <= int(status["Uid"].split()[0]) <= unprivileged.LAST_ID
     assert status["Groups"].strip() == "" and status["NoNewPrivs"] == "1" and int(status["CapEff"], 16) == 0
     assert os.readlink("/proc/%d/ns/net" % pid) != os.readlink("/proc/self/ns/net")
     with pytest.raises(ConnectionRefusedError):
@@ -266,7 +273,7 @@ def test_nothing_is_left_when_it_ends(llama_cpp_bin: Path, smollm2: Path) -> Non
 def test_a_model_it_cannot_load_is_refused_with_its_own_words(llama_cpp_bin: Path, smollm2: Path, tmp_path: Path, spoil: Any, said: str) -> None:
     broken = tmp_path / "broken.gguf"
     broken.write_bytes(spoil(smollm2.read_bytes()))
-    with pytest.raises(_ask.AskError, match="cannot load this model.*" + said):
+    with pytest.raises(plan_ask.AskError, match="cannot load this model.*" + said):
         asking.in_private(llama_cpp_bin, broken, asking.ARGUMENTS, lambda asker: asking.plain(asker.ask((16, 15))))
 
 
@@ -293,13 +300,13 @@ def test_what_a_model_says_of_itself_is_not_taken_for_llama_cpp_s_word(llama_cpp
 
 
 def test_an_argument_it_does_not_know_is_said(llama_cpp_bin: Path, smollm2: Path) -> None:
-    with pytest.raises(_ask.AskError, match="--no-such-thing"):
+    with pytest.raises(plan_ask.AskError, match="--no-such-thing"):
         asking.in_private(llama_cpp_bin, smollm2, [*asking.ARGUMENTS, "--no-such-thing"], lambda asker: asking.plain(asker.ask((16, 15))))
 
 
 def test_a_build_without_a_stand_in_cannot_be_asked(llama_cpp_bin: Path, smollm2: Path, tmp_path: Path) -> None:
     (tmp_path / "llama-server").symlink_to(llama_cpp_bin / "llama-server")
-    with pytest.raises(_ask.CannotBeAsked, match="no ggml-rpc-server"):
+    with pytest.raises(plan_ask.CannotBeAsked, match="no ggml-rpc-server"):
         asking.in_private(tmp_path, smollm2, asking.ARGUMENTS, lambda asker: asking.plain(asker.ask((16, 15))))
 
 
@@ -307,21 +314,21 @@ def test_the_time_for_all_questions_together_is_bounded(llama_cpp_bin: Path, smo
     """However many there are, and one that is being asked is ended."""
     def enter() -> Any:
         began = time.monotonic()
-        with _ask.Asker(str(llama_cpp_bin), str(smollm2), 2, asking.ARGUMENTS, timeout_s=4) as asker:
+        with plan_ask.Asker(str(llama_cpp_bin), str(smollm2), 2, asking.ARGUMENTS, timeout_s=4) as asker:
             try:
                 while True:
                     asker.ask((16, 15))
-            except _ask.OutOfTime as reason:
+            except plan_ask.OutOfTime as reason:
                 return [time.monotonic() - began, asker.questions, str(reason)]
 
-    took, questions, reason = _ask.ask_in_private(enter)
+    took, questions, reason = plan_ask.ask_in_private(enter)
     assert 4 <= took < 8 and reason == "there were 4 s to ask llama-server, and they were not enough after %d answers" % questions
 
 
 def test_three_parts_are_one_model(llama_cpp_bin: Path, tmp_path: Path, files: dict[str, Path]) -> None:
     parts = sparse_gguf.write_split(sparse_gguf.SHAPES["llama-8b"](), tmp_path, 3)
 
-    def ask(asker: _ask.Asker) -> Any:
+    def ask(asker: plan_ask.Asker) -> Any:
         return asking.plain(asker.ask((11, 11, 11)))
 
     split, whole = (asking.in_private(llama_cpp_bin, path, asking.ARGUMENTS, ask) for path in (parts[0], files["llama-8b"]))
@@ -330,7 +337,7 @@ def test_three_parts_are_one_model(llama_cpp_bin: Path, tmp_path: Path, files: d
 
 def test_a_draft_model_makes_it_compute_more_outputs(llama_cpp_bin: Path, smollm2: Path) -> None:
     """What drafts is said again in one batch; its own file is a copy of its header too, for root alone may read the original."""
-    def ask(asker: _ask.Asker) -> Any:
+    def ask(asker: plan_ask.Asker) -> Any:
         return asking.plain(asker.ask((16, 15)))
 
     # so few tokens at a time that the results are the most of it
@@ -343,17 +350,17 @@ def test_a_draft_model_makes_it_compute_more_outputs(llama_cpp_bin: Path, smollm
 
 def test_numbers_in_the_environment_are_words_and_secrets_stay_where_they_are(llama_cpp_bin: Path, smollm2: Path) -> None:
     """Other processes of its user could read it."""
-    def work(asker: _ask.Asker) -> Any:
+    def work(asker: plan_ask.Asker) -> Any:
         asker.ask((31,))
         assert asker.worker is not None
         return Path("/proc/%d/environ" % asker.worker.pid).read_bytes().decode().split("\0")
 
     def enter() -> Any:
         given = {"OMP_NUM_THREADS": 1, "HF_TOKEN": "hidden", "LLAMA_API_KEY": "hidden", "LLAMA_ARG_API_KEY_FILE": "/hidden"}
-        with _ask.Asker(str(llama_cpp_bin), str(smollm2), 1, asking.ARGUMENTS, given) as asker:
+        with plan_ask.Asker(str(llama_cpp_bin), str(smollm2), 1, asking.ARGUMENTS, given) as asker:
             return work(asker)
 
-    words = _ask.ask_in_private(enter)
+    words = plan_ask.ask_in_private(enter)
     assert "OMP_NUM_THREADS=1" in words and not [word for word in words if "hidden" in word]
 
 
@@ -374,7 +381,7 @@ def test_root_writes_to_nothing_and_gives_away_nothing_where_another_may_write(
                 copy.symlink_to(given_away)
 
     monkeypatch.setattr(os, "chown", chown_and_be_quick)
-    with pytest.raises(_ask.AskError, match="cannot load this model"):
+    with pytest.raises(plan_ask.AskError, match="cannot load this model"):
         asking.in_private(llama_cpp_bin, smollm2, asking.ARGUMENTS, lambda asker: asking.plain(asker.ask((16, 15))), 2)
     assert victim.read_text() == "as it was" and given_away.stat().st_uid == 0
 
@@ -392,9 +399,9 @@ def test_a_build_that_not_everybody_may_run_cannot_be_asked(llama_cpp_bin: Path,
     tmp_path.chmod(0o700)
     own = tmp_path / "bin"
     own.symlink_to(llama_cpp_bin)
-    with pytest.raises(_ask.CannotBeAsked, match="a user without privileges cannot run .*/bin/ggml-rpc-server.*Permission denied"):
+    with pytest.raises(plan_ask.CannotBeAsked, match="a user without privileges cannot run .*/bin/ggml-rpc-server.*Permission denied"):
         asking.in_private(own, smollm2, asking.ARGUMENTS, lambda asker: asking.plain(asker.ask((16, 15))), 2)
-    with pytest.raises(_ask.CannotBeAsked, match="a user without privileges cannot run .*/bin/llama-server.*Permission denied"):
+    with pytest.raises(plan_ask.CannotBeAsked, match="a user without privileges cannot run .*/bin/llama-server.*Permission denied"):
         asking.in_private(own, smollm2, asking.ARGUMENTS, lambda asker: asking.plain(asker.ask(())), 0)
 
 
@@ -403,7 +410,7 @@ def test_a_build_that_not_everybody_may_run_cannot_be_asked(llama_cpp_bin: Path,
     (["--ctx-size", "many"], "--ctx-size"), (["--no-such-thing"], "invalid argument: --no-such-thing"),
 ])
 def test_an_argument_it_does_not_take_is_the_reason_it_gives(llama_cpp_bin: Path, smollm2: Path, more: list[str], said: str) -> None:
-    with pytest.raises(_ask.AskError, match="^llama-server does not take its arguments: .*" + said):
+    with pytest.raises(plan_ask.AskError, match="^llama-server does not take its arguments: .*" + said):
         asking.in_private(llama_cpp_bin, smollm2, [*asking.ARGUMENTS, *more], lambda asker: asking.plain(asker.ask((16, 15))), 2)
 
 
@@ -417,7 +424,7 @@ def test_files_that_only_its_own_user_may_read_are_left_out(llama_cpp_bin: Path,
     assert len(answer["devices"]) == 2
 
 
-class Meagre(_ask.Asker):
+class Meagre(plan_ask.Asker):
     """Its stand-ins get no more than 350 MiB of addresses."""
 
     def _start_stand_ins(self) -> None:
@@ -435,14 +442,14 @@ def test_compute_buffers_that_this_machine_cannot_promise_are_asked_about_withou
         with Meagre(str(llama_cpp_bin), str(smollm2), 2, asking.arguments(ubatch=4096)) as asker:
             return [asking.plain(asker.ask((16, 15))), asker.exact]
 
-    answer, exact = _ask.ask_in_private(enter)
+    answer, exact = plan_ask.ask_in_private(enter)
     assert answer["devices"][0]["compute_mib"] > 200 and not exact
 
 
 def test_a_library_that_cannot_be_named_is_not_said_to_measure(llama_cpp_bin: Path, smollm2: Path, tmp_path: Path) -> None:
     own = tmp_path / "with spaces"
     own.symlink_to(llama_cpp_bin)
-    assert _ask.Asker(str(llama_cpp_bin), str(smollm2), 2, []).exact and not _ask.Asker(str(own), str(smollm2), 2, []).exact
+    assert plan_ask.Asker(str(llama_cpp_bin), str(smollm2), 2, []).exact and not plan_ask.Asker(str(own), str(smollm2), 2, []).exact
 
 
 def test_no_more_than_the_header_is_copied(tmp_path: Path) -> None:
@@ -456,15 +463,15 @@ def test_no_more_than_the_header_is_copied(tmp_path: Path) -> None:
     model.write_bytes(header)
     os.truncate(str(model), (1 << 30) + 128)
     (tmp_path / "copy").mkdir()
-    copy = _ask.sparse_copy(str(model), tmp_path / "copy")
+    copy = plan_ask.sparse_copy(str(model), tmp_path / "copy")
     assert copy.stat().st_size == model.stat().st_size and copy.stat().st_blocks * 512 < 1 << 20
 
 
 def test_a_machine_with_no_room_for_a_header_cannot_be_asked(llama_cpp_bin: Path, smollm2: Path) -> None:
     def enter() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, 1 << 16))
-        with _ask.Asker(str(llama_cpp_bin), str(smollm2), 2, asking.ARGUMENTS):
+        with plan_ask.Asker(str(llama_cpp_bin), str(smollm2), 2, asking.ARGUMENTS):
             pass
 
-    with pytest.raises(_ask.CannotBeAsked, match="no copy of the model's header can be made: .*File too large"):
-        _ask.ask_in_private(enter)
+    with pytest.raises(plan_ask.CannotBeAsked, match="no copy of the model's header can be made: .*File too large"):
+        plan_ask.ask_in_private(enter)

@@ -26,7 +26,13 @@ import beside_files
 import oracle
 import pytest
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils import _beside, _beside_memory, _caches, _gguf, _model, _placement, _startup_log
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf import header as gguf_header
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import beside as plan_beside
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import beside_memory
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import caches
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import model as plan_model
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import placement
+from ansible_collections.herd.llama_cpp.plugins.module_utils._proof import startup_log
 
 MIB = 1 << 20
 QUESTION = "The capital of France is"
@@ -39,8 +45,8 @@ class Head:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
-        assert not _beside.problems(settings)
-        beside = [word for argument in _beside.arguments(settings) for word in argument]
+        assert not plan_beside.problems(settings)
+        beside = [word for argument in plan_beside.arguments(settings) for word in argument]
         self.command = [str(binaries / "llama-server"), "-m", str(model), "--rpc", ",".join(workers.endpoints), "--device", "RPC0,RPC1", "-ts", split,
                         "-ngl", "99", "-c", "4096", "--fit", "off", "-lv", "4", "--host", "127.0.0.1", "--port", str(self.port), *beside]
         self.log = log
@@ -82,8 +88,8 @@ class Head:
         assert answer["usage"]["prompt_tokens"] > 4
         return answer["choices"][0]["message"]["content"]
 
-    def devices(self) -> dict[str, _startup_log.HeadDevice]:
-        return {device.name: device for device in _startup_log.parse_head(self.log.read_text(errors="replace")).devices}
+    def devices(self) -> dict[str, startup_log.HeadDevice]:
+        return {device.name: device for device in startup_log.parse_head(self.log.read_text(errors="replace")).devices}
 
 
 def picture(colour: int, size: int = 32) -> bytes:
@@ -116,11 +122,11 @@ def test_a_draft_model(llama_cpp_bin: Path, workers: oracle.Workers, smollm2: Pa
         answer, devices = head.complete(), head.devices()
     assert answer["content"] == alone["answer"]["content"]
     assert answer["timings"]["draft_n"] == answer["timings"]["draft_n_accepted"] > 0
-    header = _gguf.read_gguf(str(smollm2))
-    settings = _caches.RunSettings(context_size=4096, parallel=4, kv_unified=True)
-    accounts = _placement.Accounts(_model.describe_model(header.metadata, header.tensors), _beside_memory.draft_settings(settings))
+    header = gguf_header.read_gguf(str(smollm2))
+    settings = caches.RunSettings(context_size=4096, parallel=4, kv_unified=True)
+    accounts = placement.Accounts(plan_model.describe_model(header.metadata, header.tensors), beside_memory.draft_settings(settings))
     assert devices["RPC0"].beside_mib is None
-    assert devices["RPC1"].beside_mib <= _beside_memory.draft_model(accounts).on_cpu_bytes / MIB <= 1.1 * devices["RPC1"].beside_mib
+    assert devices["RPC1"].beside_mib <= beside_memory.draft_model(accounts).on_cpu_bytes / MIB <= 1.1 * devices["RPC1"].beside_mib
     assert [devices[name].weights_mib for name in ("RPC0", "RPC1")] == [alone["devices"][name].weights_mib for name in ("RPC0", "RPC1")]
 
 
@@ -135,10 +141,10 @@ def test_layers_of_the_model_s_own(llama_cpp_bin: Path, workers: oracle.Workers,
     # its weights are loaded only now, and the context is where they are
     assert devices["RPC0"].weights_mib == before["RPC0"].weights_mib and devices["RPC1"].weights_mib > before["RPC1"].weights_mib
     assert devices["RPC0"].beside_mib is None
-    header = _gguf.read_gguf(str(model))
-    described = _beside_memory.with_own_drafting(_model.describe_model(header.metadata, header.tensors), header.metadata, header.tensors)
-    settings = _caches.RunSettings(context_size=4096, parallel=4, kv_unified=True, outputs=16)
-    planned, _host = _placement.split_memory(_placement.Accounts(described, settings), (3, 3), ("cpu", "cpu"))
+    header = gguf_header.read_gguf(str(model))
+    described = beside_memory.with_own_drafting(plan_model.describe_model(header.metadata, header.tensors), header.metadata, header.tensors)
+    settings = caches.RunSettings(context_size=4096, parallel=4, kv_unified=True, outputs=16)
+    planned, _host = placement.split_memory(placement.Accounts(described, settings), (3, 3), ("cpu", "cpu"))
     assert [round(device.weight_bytes / MIB, 2) for device in planned] == [devices[name].weights_mib for name in ("RPC0", "RPC1")]
     assert devices["RPC1"].beside_mib <= planned[1].beside_bytes / MIB
 
@@ -150,9 +156,9 @@ def test_an_adapter(llama_cpp_bin: Path, workers: oracle.Workers, smollm2: Path,
         with Head(llama_cpp_bin, workers, tmp_path / f"log{scale}", smollm2, "20,11", lora=[{"path": str(path), "scale": scale}]) as head:
             answers[scale], devices = head.complete()["content"], head.devices()
     assert answers[0] == alone["answer"]["content"] != answers[1]
-    header, adapter = _gguf.read_gguf(str(smollm2)), _gguf.read_gguf(str(path))
-    described = _beside_memory.with_adapter(_model.describe_model(header.metadata, header.tensors), adapter.tensors)
-    planned, _host = _placement.split_memory(_placement.Accounts(described, _caches.RunSettings(context_size=4096)), (20, 11), ("cpu", "cpu"))
+    header, adapter = gguf_header.read_gguf(str(smollm2)), gguf_header.read_gguf(str(path))
+    described = beside_memory.with_adapter(plan_model.describe_model(header.metadata, header.tensors), adapter.tensors)
+    planned, _host = placement.split_memory(placement.Accounts(described, caches.RunSettings(context_size=4096)), (20, 11), ("cpu", "cpu"))
     for name, device in zip(("RPC0", "RPC1"), planned):
         assert 0 < devices[name].beside_mib <= device.beside_bytes / MIB
         assert devices[name].compute_mib == alone["devices"][name].compute_mib
@@ -165,8 +171,8 @@ def test_a_projector(llama_cpp_bin: Path, workers: oracle.Workers, smollm2: Path
     with Head(llama_cpp_bin, workers, tmp_path / "log", smollm2, "20,11", mmproj=str(path), mmproj_device=device) as head:
         answers, devices = [head.look_at(picture(colour)) for colour in (0, 255)], head.devices()
     assert all(answers) and answers[0] != answers[1]
-    header = _gguf.read_gguf(str(path))
-    bound = _beside_memory.projector(header.metadata, path.stat().st_size).alone_bytes / MIB
+    header = gguf_header.read_gguf(str(path))
+    bound = beside_memory.projector(header.metadata, path.stat().st_size).alone_bytes / MIB
     assert 1.8 < devices["CPU" if device == "none" else "RPC1"].beside_mib <= bound
     assert devices["RPC0"].beside_mib is None
 

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
-from ansible_collections.herd.llama_cpp.plugins.module_utils import _lock
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service import lock as service_lock
 from playbook_run import ROOT, run_playbook
 
 PLAYBOOK = """
@@ -128,4 +128,4 @@ def test_what_was_looked_at_before_must_still_be_so(tmp_path, meanwhile, stopped
         "cluster_record_file": str(record), "meanwhile": meanwhile.replace("RECORD", str(record)), "ansible_python_interpreter": sys.executable}))
     assert (run.rc != 0) == stopped, run.output[-2000:]
     assert run.says("head: another run has changed this cluster since this one looked at it, so nothing was changed") == stopped
-    assert not Path(_lock.PATH).exists()
+    assert not Path(service_lock.PATH).exists()

@@ -22,7 +22,10 @@ import oracle
 import pytest
 import sparse_gguf
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils import _caches, _gguf, _model, _placement
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf import header as gguf_header
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import caches
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import model as plan_model
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import placement
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +42,8 @@ def workers(request: pytest.FixtureRequest, llama_cpp_bin: Path) -> Iterator[ora
 
 @pytest.mark.parametrize("shape", sorted(sparse_gguf.SHAPES))
 def test_every_device(workers: oracle.Workers, files: dict, llama_cpp_bin: Path, shape: str) -> None:
-    header = _gguf.read_gguf(str(files[shape]))
-    model = _model.describe_model(header.metadata, header.tensors)
+    header = gguf_header.read_gguf(str(files[shape]))
+    model = plan_model.describe_model(header.metadata, header.tensors)
     found = []
     for case in memory_cases.live(workers.devices, shape):
         rows = oracle.fit_print(llama_cpp_bin, files[shape], workers.endpoints, case.split, **case.settings)
@@ -51,9 +54,9 @@ def test_every_device(workers: oracle.Workers, files: dict, llama_cpp_bin: Path,
 def test_three_shards_are_one_model(files: dict, llama_cpp_bin: Path, tmp_path: Path) -> None:
     model = sparse_gguf.SHAPES["llama-8b"]()
     parts = sparse_gguf.write_split(model, tmp_path, 3)
-    header = _gguf.read_gguf_model(str(parts[1]))
+    header = gguf_header.read_gguf_model(str(parts[1]))
     assert len(header.tensors) == len(model.tensors)
-    described = _model.describe_model(header.metadata, header.tensors)
+    described = plan_model.describe_model(header.metadata, header.tensors)
     with oracle.Workers(llama_cpp_bin, (1, 1)) as running:
         for case in memory_cases.live((1, 1), "llama-8b"):
             rows = oracle.fit_print(llama_cpp_bin, parts[0], running.endpoints, case.split, **case.settings)
@@ -63,10 +66,10 @@ def test_three_shards_are_one_model(files: dict, llama_cpp_bin: Path, tmp_path: 
 @pytest.mark.parametrize(("parallel", "unified", "context", "split"), [(4, True, 8192, (16, 15)), (2, False, 4096, (10, 21))])
 def test_a_running_server(llama_cpp_bin: Path, smollm2: Path, tmp_path: Path, parallel: int, unified: bool, context: int, split: tuple) -> None:
     """Weights, KV and compute as llama-server's own log says, per device, rounded to hundredths of a MiB."""
-    header = _gguf.read_gguf(str(smollm2))
-    model = _model.describe_model(header.metadata, header.tensors)
-    settings = _caches.RunSettings(context_size=context, parallel=parallel, kv_unified=unified)
-    devices, host = _placement.split_memory(_placement.Accounts(model, settings), split, ["cpu", "cpu"])
+    header = gguf_header.read_gguf(str(smollm2))
+    model = plan_model.describe_model(header.metadata, header.tensors)
+    settings = caches.RunSettings(context_size=context, parallel=parallel, kv_unified=unified)
+    devices, host = placement.split_memory(placement.Accounts(model, settings), split, ["cpu", "cpu"])
     log_path = tmp_path / "server.log"
     with oracle.Workers(llama_cpp_bin, (1, 1)) as running, open(log_path, "wb") as log:
         server = subprocess.Popen(

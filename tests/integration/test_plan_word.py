@@ -17,7 +17,11 @@ from typing import Any, Iterator
 import asking
 import pytest
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils import _ask, _plan_ask, _plan_word, _startup_log, _unprivileged
+from ansible_collections.herd.llama_cpp.plugins.module_utils._common import unprivileged
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import ask as plan_ask
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import rounds
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import word as plan_word
+from ansible_collections.herd.llama_cpp.plugins.module_utils._proof import startup_log
 
 # An address of this machine that nothing else uses.
 ADDRESS = "127.0.0.61"
@@ -57,27 +61,27 @@ def listening() -> list[str]:
     return found
 
 
-def the_question(bin_dir: Path, model: Path) -> _plan_word.Question:
+def the_question(bin_dir: Path, model: Path) -> plan_word.Question:
     endpoints = ",".join("%s:%d" % (ADDRESS, port) for port in PORTS)
     words = [*asking.ARGUMENTS, "--rpc", endpoints, "--device", "RPC0,RPC1", "--tensor-split", "16,15", "--api-key-file", "${CREDENTIALS_DIRECTORY}/api-key"]
-    return _plan_word.Question(str(bin_dir), str(model), words, {"GGML_NO_BACKTRACE": "1"}, endpoints, ("RPC0", "RPC1"), SPLIT, "llama-server")
+    return plan_word.Question(str(bin_dir), str(model), words, {"GGML_NO_BACKTRACE": "1"}, endpoints, ("RPC0", "RPC1"), SPLIT, "llama-server")
 
 
-def ask(asked: _plan_word.Question, timeout_s: float = 60) -> _ask.Answer:
-    number = _unprivileged.own_user_id()
+def ask(asked: plan_word.Question, timeout_s: float = 60) -> plan_ask.Answer:
+    number = unprivileged.own_user_id()
     assert number is not None, "only root can be another user"
-    return _plan_word.ask_over_workers(asked, number, number, timeout_s)
+    return plan_word.ask_over_workers(asked, number, number, timeout_s)
 
 
-def same(answer: _ask.Answer) -> _ask.Answer:
+def same(answer: plan_ask.Answer) -> plan_ask.Answer:
     return replace(answer, seconds=0.0)
 
 
 def test_over_cpus_it_says_what_it_says_over_stand_ins(llama_cpp_bin: Path, smollm2: Path, workers: Any) -> None:
-    def stood_in(asker: _ask.Asker) -> Any:
-        return _plan_ask.answer_as_dict(SPLIT, asker.ask(SPLIT))
+    def stood_in(asker: plan_ask.Asker) -> Any:
+        return rounds.answer_as_dict(SPLIT, asker.ask(SPLIT))
 
-    said = _plan_ask.answer_from_dict(asking.in_private(llama_cpp_bin, smollm2, asking.ARGUMENTS, stood_in, 2))[1]
+    said = rounds.answer_from_dict(asking.in_private(llama_cpp_bin, smollm2, asking.ARGUMENTS, stood_in, 2))[1]
     assert same(ask(the_question(llama_cpp_bin, smollm2))) == same(said)
 
 
@@ -87,16 +91,16 @@ def test_the_workers_are_idle_and_alive_afterwards(llama_cpp_bin: Path, smollm2:
     answers = [same(ask(asked)) for _time in range(3)]
     assert answers == [answers[0]] * 3
     assert [worker.poll() for worker in workers] == [None, None]
-    number = _unprivileged.own_user_id()
+    number = unprivileged.own_user_id()
     assert number is not None
 
     def load() -> Any:
-        over = _ask.Workers(asked.endpoints, asked.devices, number, number)
-        with _ask.Asker(asked.bin_dir, asked.model, 2, asked.arguments, workers=over) as asker:
-            log = _startup_log.parse_head(asking.start(asker, SPLIT))
+        over = plan_ask.Workers(asked.endpoints, asked.devices, number, number)
+        with plan_ask.Asker(asked.bin_dir, asked.model, 2, asked.arguments, workers=over) as asker:
+            log = startup_log.parse_head(asking.start(asker, SPLIT))
             return [[device.weights_mib, device.kv_mib, device.compute_mib] for device in log.devices if not device.host]
 
-    real = _ask.ask_in_private(load, own_network=False)
+    real = plan_ask.ask_in_private(load, own_network=False)
     assert [[int(weights), int(kv), compute] for weights, kv, compute in real] == [
         [said.weights_mib, said.kv_mib, said.compute_mib] for said in answers[0].devices]
     assert [worker.poll() for worker in workers] == [None, None]
@@ -106,9 +110,9 @@ def test_the_workers_are_idle_and_alive_afterwards(llama_cpp_bin: Path, smollm2:
 def test_they_outlive_a_question_that_is_cut_off(llama_cpp_bin: Path, smollm2: Path, workers: Any, after_s: float) -> None:
     asked = the_question(llama_cpp_bin, smollm2)
     for _time in range(3):
-        with pytest.raises(_ask.CannotBeAsked, match="not enough after 0 answers"):
+        with pytest.raises(plan_ask.CannotBeAsked, match="not enough after 0 answers"):
             ask(asked, after_s)
-            raise _ask.CannotBeAsked("it was quick: not enough after 0 answers")
+            raise plan_ask.CannotBeAsked("it was quick: not enough after 0 answers")
     assert ask(asked).devices and [worker.poll() for worker in workers] == [None, None]
 
 
@@ -116,7 +120,7 @@ def test_one_that_serves_somebody_else_is_not_waited_for(llama_cpp_bin: Path, sm
     asked = the_question(llama_cpp_bin, smollm2)
     with socket.create_connection((ADDRESS, PORTS[1]), timeout=5):
         began = time.monotonic()
-        with pytest.raises(_ask.CannotBeAsked, match="there were 2 s"):
+        with pytest.raises(plan_ask.CannotBeAsked, match="there were 2 s"):
             ask(asked, 2)
         assert time.monotonic() - began < 6
     assert ask(asked).devices and [worker.poll() for worker in workers] == [None, None]
@@ -125,14 +129,14 @@ def test_one_that_serves_somebody_else_is_not_waited_for(llama_cpp_bin: Path, sm
 def test_one_that_is_away_is_the_reason_it_gives(llama_cpp_bin: Path, smollm2: Path, workers: Any) -> None:
     workers[1].kill()
     workers[1].wait()
-    with pytest.raises(_ask.AskError, match="its last line is: .*Failed to connect to 127.0.0.61:50062"):
+    with pytest.raises(plan_ask.AskError, match="its last line is: .*Failed to connect to 127.0.0.61:50062"):
         ask(the_question(llama_cpp_bin, smollm2))
 
 
 def test_a_build_without_the_measuring_library_is_not_asked_over_workers(llama_cpp_bin: Path, smollm2: Path, tmp_path: Path) -> None:
     """Its word would be more than it takes, and once it has given it, it would load the model."""
     (tmp_path / "llama-server").symlink_to(llama_cpp_bin / "llama-server")
-    with pytest.raises(_ask.CannotBeAsked, match="no libllama-measure.so"):
+    with pytest.raises(plan_ask.CannotBeAsked, match="no libllama-measure.so"):
         ask(the_question(tmp_path, smollm2))
 
 
@@ -140,13 +144,13 @@ def test_it_runs_as_the_user_that_may_reach_them(llama_cpp_bin: Path, smollm2: P
     """nftables lets nobody but llama-server's user into the tunnels. Stopped workers keep it until it is looked at."""
     for worker in workers:
         worker.send_signal(signal.SIGSTOP)
-    number = _unprivileged.own_user_id()
+    number = unprivileged.own_user_id()
     assert number is not None
     child = os.fork()
     if child == 0:
         try:
-            _plan_word.ask_over_workers(the_question(llama_cpp_bin, smollm2), number, number + 1, 20)
-        except _ask.AskError:
+            plan_word.ask_over_workers(the_question(llama_cpp_bin, smollm2), number, number + 1, 20)
+        except plan_ask.AskError:
             pass
         finally:
             os._exit(0)

@@ -18,8 +18,8 @@ from typing import Any, Iterator
 
 import pytest
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._rpc import WorkerBusy, ask_idle_worker
-from ansible_collections.herd.llama_cpp.plugins.module_utils._sockets import SS_ARGUMENTS, parse_ss
+from ansible_collections.herd.llama_cpp.plugins.module_utils._rpc.client import WorkerBusy, ask_idle_worker
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.sockets import SS_ARGUMENTS, parse_ss
 
 ROOT = Path(__file__).absolute().parents[2]
 ADDRESS = "127.0.0.82"

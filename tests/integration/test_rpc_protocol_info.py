@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 import pytest
-from ansible_collections.herd.llama_cpp.plugins.module_utils._rpc_hello import ask_client, ask_server, parse_version
+from ansible_collections.herd.llama_cpp.plugins.module_utils._rpc.hello import ask_client, ask_server, parse_version
 
 
 @pytest.fixture(scope="module")

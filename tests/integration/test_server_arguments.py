@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 import pytest
-from ansible_collections.herd.llama_cpp.plugins.module_utils import _argument_check
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service import argument_check
 
 ROOT = Path(__file__).absolute().parents[2]
 PLAY = """
@@ -48,7 +48,7 @@ SOUND = ["--model", "/nowhere/model.gguf", "--host", "/nowhere/api.sock", "--thr
 ])
 def test_what_it_does_not_take_is_said_in_its_own_words(llama_cpp_bin: Path, arguments: list[str], environment: dict[str, str], says: str) -> None:
     began = time.monotonic()
-    said = _argument_check.refused_arguments(str(llama_cpp_bin / "llama-server"), [*SOUND, *arguments], environment)
+    said = argument_check.refused_arguments(str(llama_cpp_bin / "llama-server"), [*SOUND, *arguments], environment)
     assert said == says if not says else says in said
     assert time.monotonic() - began < 10
 
@@ -58,7 +58,7 @@ def test_no_worker_is_spoken_to(llama_cpp_bin: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as worker:
         worker.settimeout(0.2)
         command = [*SOUND, "--rpc", "127.0.0.1:%d" % worker.getsockname()[1], "--device", "RPC0"]
-        assert _argument_check.refused_arguments(str(llama_cpp_bin / "llama-server"), [*command, "--tensor-split", "3", "--override-tensor", "x=RPC0"],
+        assert argument_check.refused_arguments(str(llama_cpp_bin / "llama-server"), [*command, "--tensor-split", "3", "--override-tensor", "x=RPC0"],
                                                  {}) == ""
         with pytest.raises(socket.timeout):
             worker.accept()
@@ -74,9 +74,9 @@ def test_a_file_that_its_user_cannot_read_is_one_that_it_does_not_take(llama_cpp
     template = tmp_path / "template.jinja"
     template.write_text("x", encoding="utf-8")
     binary, command = str(llama_cpp_bin / "llama-server"), [*SOUND, "--chat-template-file", str(template)]
-    assert _argument_check.refused_arguments(binary, command, {}) == ""
+    assert argument_check.refused_arguments(binary, command, {}) == ""
     if os.access(binary, os.X_OK) and all(folder.stat().st_mode & 1 for folder in Path(binary).resolve().parents):
-        assert "failed to open file" in _argument_check.refused_arguments(binary, command, {}, 65534, 65534)
+        assert "failed to open file" in argument_check.refused_arguments(binary, command, {}, 65534, 65534)
 
 
 def test_the_role_stops_with_a_sentence_where_it_does_not(llama_cpp_bin: Path, tmp_path: Path) -> None:

@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,8 @@ PLUGINS = [
     for path in sorted((ROOT / "plugins" / folder).glob("*.py"))
     if not path.stem.startswith("_")
 ]
-UTILS = sorted((ROOT / "plugins" / "module_utils").glob("*.py"))
+UTILS = sorted((ROOT / "plugins" / "module_utils").rglob("*.py"))
+ROOMS = sorted(path.parent.name for path in UTILS if path.name == "__init__.py")
 
 each_plugin = pytest.mark.parametrize(("kind", "name"), PLUGINS, ids=[plugin[1] for plugin in PLUGINS])
 
@@ -55,9 +58,10 @@ def test_modules_say_what_check_and_diff_mode_do(name: str, documents: dict[str,
         assert attributes["check_mode"]["support"] == "full"
 
 
-@pytest.mark.parametrize("util", UTILS, ids=[path.stem for path in UTILS])
+@pytest.mark.parametrize("util", UTILS, ids=[f"{path.parent.name}/{path.stem}" for path in UTILS])
 def test_module_utils_are_private_and_free_of_ansible(util: Path) -> None:
-    assert util.stem.startswith("_"), "not private"
+    assert util.parent.name.startswith("_"), "not private"
+    assert util.parent.name in ROOMS, "in no package"
     tree = ast.parse(util.read_text(encoding="utf-8"))
     imported = [
         module
@@ -66,3 +70,12 @@ def test_module_utils_are_private_and_free_of_ansible(util: Path) -> None:
         for module in ([node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names])
     ]
     assert not [module for module in imported if module == "ansible" or module.startswith("ansible.")]
+
+
+def test_the_packages_of_module_utils_stand_on_each_other_without_a_circle() -> None:
+    inside = re.compile(r"^from ansible_collections\.herd\.llama_cpp\.plugins\.module_utils\.(\w+)", re.MULTILINE)
+    uses: dict[str, set[str]] = {room: set() for room in ROOMS}
+    for util in UTILS:
+        uses[util.parent.name] |= set(inside.findall(util.read_text(encoding="utf-8"))) - {util.parent.name}
+    assert list(graphlib.TopologicalSorter(uses).static_order())
+    assert uses["_common"] == set()

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, Dict, FrozenSet, List, Sequence, Tuple, Union
 
 import sparse_gguf
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._plan_report import model_from_facts
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.report import model_from_facts
 
 RECORDED = Path(__file__).parents[1] / "fixtures" / "plan" / "architectures_b11434.json"
 COMMAND = "test-llama-archs -o DIR"

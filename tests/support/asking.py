@@ -17,7 +17,8 @@ from queue import Queue
 from typing import Any, Callable, Sequence
 
 import healthy
-from ansible_collections.herd.llama_cpp.plugins.module_utils import _ask, _plan_ask
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import ask
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import rounds
 
 MIB = 1 << 20
 # Stand-ins serve one question at a time.
@@ -37,38 +38,38 @@ def arguments(context_size: int = 8192, parallel: int = 4, ubatch: int = 512, kv
             "--ubatch-size", str(ubatch), "--cache-type-k", type_k, "--cache-type-v", type_v, "--flash-attn", "on" if flash_attention else "off"]
 
 
-def in_private(bin_dir: Path, model: Path, words: Sequence[str], work: Callable[[_ask.Asker], Any], n_devices: int = 15) -> Any:
+def in_private(bin_dir: Path, model: Path, words: Sequence[str], work: Callable[[ask.Asker], Any], n_devices: int = 15) -> Any:
     """What ``work`` makes of an Asker, as JSON, in a process with a network of its own."""
     def enter() -> Any:
-        with _ask.Asker(str(bin_dir), str(model), n_devices, words) as asker:
+        with ask.Asker(str(bin_dir), str(model), n_devices, words) as asker:
             return work(asker)
 
-    return _ask.ask_in_private(enter)
+    return ask.ask_in_private(enter)
 
 
-def answers(bin_dir: Path, model: Path, questions: Sequence[tuple[dict[str, Any], Sequence[int]]], n_devices: int) -> list[_ask.Answer | str]:
+def answers(bin_dir: Path, model: Path, questions: Sequence[tuple[dict[str, Any], Sequence[int]]], n_devices: int) -> list[ask.Answer | str]:
     """What llama.cpp says of each question (settings by the names of ``arguments``, slots of each device), or why it does not; two at a time."""
     def work() -> list[Any]:
-        free: Queue[_ask.Asker] = Queue()
+        free: Queue[ask.Asker] = Queue()
 
         def answer(question: tuple[dict[str, Any], Sequence[int]]) -> Any:
             settings, counts = question
             asker = free.get()
             try:
                 asker.arguments = arguments(**settings)
-                return _plan_ask.answer_as_dict(counts, asker.ask(counts))
-            except _ask.AskError as reason:
+                return rounds.answer_as_dict(counts, asker.ask(counts))
+            except ask.AskError as reason:
                 return str(reason)
             finally:
                 free.put(asker)
 
         with ExitStack() as stack:
             for port in PORTS:
-                free.put(stack.enter_context(_ask.Asker(str(bin_dir), str(model), n_devices, (), port=port)))
+                free.put(stack.enter_context(ask.Asker(str(bin_dir), str(model), n_devices, (), port=port)))
             with ThreadPoolExecutor(len(PORTS)) as pool:
                 return list(pool.map(answer, questions))
 
-    return [said if isinstance(said, str) else _plan_ask.answer_from_dict(said)[1] for said in _ask.ask_in_private(work)]
+    return [said if isinstance(said, str) else rounds.answer_from_dict(said)[1] for said in ask.ask_in_private(work)]
 
 
 def twice(look: Callable[[], Any], well: Callable[[Any], bool]) -> Any:
@@ -77,16 +78,16 @@ def twice(look: Callable[[], Any], well: Callable[[Any], bool]) -> Any:
     return found if well(found) else look()
 
 
-def plain(answer: _ask.Answer) -> dict[str, Any]:
+def plain(answer: ask.Answer) -> dict[str, Any]:
     return asdict(answer)
 
 
-def start(asker: _ask.Asker, counts: Sequence[int], timeout_s: float = 120) -> str:
+def start(asker: ask.Asker, counts: Sequence[int], timeout_s: float = 120) -> str:
     """The log of a llama-server that loads the model on the stand-ins, until it has."""
     api = Path(str(asker.directory)) / "api.sock"
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(asker.command(counts, fit=False), stdout=log, stderr=log, cwd=str(asker.directory), env=asker._environment(),
-                                   preexec_fn=_ask.unprivileged(asker.user_id))
+                                   preexec_fn=ask.unprivileged(asker.user_id))
 
         def said() -> str:
             # By its own offset: what is written goes on at the end.
@@ -105,7 +106,7 @@ def start(asker: _ask.Asker, counts: Sequence[int], timeout_s: float = 120) -> s
                 os.unlink(api)
 
 
-def real(asker: _ask.Asker, counts: Sequence[int]) -> dict[str, dict[str, float]]:
+def real(asker: ask.Asker, counts: Sequence[int]) -> dict[str, dict[str, float]]:
     """What it says of its buffers; see ``buffers``."""
     return buffers(start(asker, counts))
 
@@ -121,7 +122,7 @@ def buffers(log: str) -> dict[str, dict[str, float]]:
     return found
 
 
-def differences(word: _ask.Answer, told: dict[str, dict[str, float]]) -> list[str]:
+def differences(word: ask.Answer, told: dict[str, dict[str, float]]) -> list[str]:
     """Where llama.cpp's word is not what it really took: compute to the hundredth, the others to the MiB they are said in."""
     found = []
     rows = [("RPC%d" % number, figures) for number, figures in enumerate(word.devices)] + [("CPU", word.host)]

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import sparse_gguf
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils import _model
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import model as plan_model
 
 
 def tensors_of(model: sparse_gguf.Model) -> list:
@@ -19,6 +19,6 @@ def tensors_of(model: sparse_gguf.Model) -> list:
 
 
 @functools.lru_cache(maxsize=None)
-def described(shape: str) -> _model.Model:
+def described(shape: str) -> plan_model.Model:
     model = sparse_gguf.SHAPES[shape]()
-    return _model.describe_model(model.metadata, tensors_of(model))
+    return plan_model.describe_model(model.metadata, tensors_of(model))

@@ -28,7 +28,9 @@ from typing import Any, Callable, Dict, List, NamedTuple, Tuple
 import gguf_files as make
 import sparse_gguf
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils import _gguf, _plan, _plan_report
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf import header as gguf_header
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import report
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import search
 
 MEMORY_BYTES = 64 << 20
 MACHINES = [
@@ -116,7 +118,7 @@ def sparse(model: sparse_gguf.Model, directory: Path) -> Base:
     # a short one, so that looking for the longest that fits is quick
     model.metadata[model.key("context_length")] = 2048
     path = sparse_gguf.write(model, directory / "base.gguf")
-    header = path.read_bytes()[:_gguf.read_gguf(str(path)).header_size_bytes]
+    header = path.read_bytes()[:gguf_header.read_gguf(str(path)).header_size_bytes]
     return base(model.name, header, path.stat().st_size)
 
 
@@ -389,7 +391,7 @@ def run(cases: int, seed: int, only: int, limit: bool) -> Dict[str, Any]:
         large = base("large", header, len(header) + 65536)
         if limit:
             # whatever is loaded lately is loaded before
-            _plan_report.plan_from_facts(_facts(_read(make_path(directory, sources[0]))), MACHINES, host="head", unknown="bound")
+            report.plan_from_facts(_facts(_read(make_path(directory, sources[0]))), MACHINES, host="head", unknown="bound")
             limit_memory()
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         for number in range(cases):
@@ -414,13 +416,13 @@ def make_path(directory: Path, source: Base) -> Path:
     return path
 
 
-def _read(path: Path) -> _gguf.GgufModel:
-    return _gguf.read_gguf_model(str(path))
+def _read(path: Path) -> gguf_header.GgufModel:
+    return gguf_header.read_gguf_model(str(path))
 
 
-def _facts(model: _gguf.GgufModel) -> Dict[str, Any]:
+def _facts(model: gguf_header.GgufModel) -> Dict[str, Any]:
     model.incomplete_problem()
-    return _gguf.describe(model, include_tensors=True, include_metadata=True)
+    return gguf_header.describe(model, include_tensors=True, include_metadata=True)
 
 
 def one(path: Path, number: int, what: str, result: Dict[str, Any]) -> None:
@@ -430,7 +432,7 @@ def one(path: Path, number: int, what: str, result: Dict[str, Any]) -> None:
         facts = _facts(_read(path))
         json.dumps(facts)
         result["described"] += 1
-    except _gguf.GgufError as exc:
+    except gguf_header.GgufError as exc:
         check_sentence(exc)
         result["refused"] += 1
         facts = None
@@ -443,10 +445,10 @@ def one(path: Path, number: int, what: str, result: Dict[str, Any]) -> None:
         return
     start = time.process_time()
     try:
-        _plan_report.plan_from_facts(facts, MACHINES, host="head", context_size=2048, unknown="bound" if number % 3 else "refuse",
-                                     policy=_plan.POLICIES[number % 3])
+        report.plan_from_facts(facts, MACHINES, host="head", context_size=2048, unknown="bound" if number % 3 else "refuse",
+                                     policy=search.POLICIES[number % 3])
         result["planned"] += 1
-    except _plan.PlanError as exc:
+    except search.PlanError as exc:
         check_sentence(exc)
         result["not_planned"] += 1
     took = time.process_time() - start

@@ -77,8 +77,8 @@ def live(cluster: Sequence[int], shape: str) -> List[Case]:
 
 def problems(case: Case, model: Any, real: Sequence[Sequence[int]]) -> List[str]:
     """What is wrong with the prediction for a case, ``real`` being llama.cpp's rows (devices in order, then the host)."""
-    from ansible_collections.herd.llama_cpp.plugins.module_utils._caches import RunSettings
-    from ansible_collections.herd.llama_cpp.plugins.module_utils._placement import Accounts, split_memory
+    from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.caches import RunSettings
+    from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.placement import Accounts, split_memory
 
     settings = RunSettings(as_fit_params=True, **case.settings)
     key = (case.shape, settings)

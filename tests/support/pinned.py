@@ -16,7 +16,7 @@ import yaml
 ROOT = Path(__file__).absolute().parents[2]
 DEFAULTS = ROOT / "roles" / "llama_cpp" / "defaults" / "main.yml"
 LAB = ROOT / "inventories" / "lab" / "group_vars" / "all.yml"
-FORMULAS = ROOT / "plugins" / "module_utils" / "_model.py"
+FORMULAS = ROOT / "plugins" / "module_utils" / "_plan" / "model.py"
 PLANS = ROOT / "tests" / "fixtures" / "plan"
 # b11434, build 11434, build_number: 11434, and 11434.0.0, the version of the package on PyPI.
 BUILD = re.compile(r"(?<![\w.])(?:b|build )(?P<tag>\d{4,6})(?![\w-])|(?<![\w.])(?P<package>\d{4,6})\.0\.0(?![\w.])")

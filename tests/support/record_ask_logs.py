@@ -22,9 +22,9 @@ import asking  # noqa: E402
 import beside_files  # noqa: E402
 import record_logs  # noqa: E402
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils import _ask  # noqa: E402
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import ask  # noqa: E402
 
-READ = (_ask._TABLE, _ask._ROW, _ask._COMPUTE, _ask._OUTPUT, _ask._MEASURED, _ask._FAILED, _ask._NO_FIT, _ask._BUILD)
+READ = (ask._TABLE, ask._ROW, ask._COMPUTE, ask._OUTPUT, ask._MEASURED, ask._FAILED, ask._NO_FIT, ask._BUILD)
 
 
 class Question(NamedTuple):
@@ -46,7 +46,7 @@ QUESTIONS: Dict[str, Question] = {
 
 
 def is_read(line: str) -> bool:
-    level = _ask._LEVEL.match(line)
+    level = ask._LEVEL.match(line)
     return any(expression.search(line) for expression in READ) or bool(level and level.group(1) == "E")
 
 
@@ -70,7 +70,7 @@ def record(bin_dir: Path, model: Path, out: Path) -> None:
             words = [*asking.ARGUMENTS, *(str(model) if word == "MODEL" else word for word in question.more)]
             file = model if question.model == "model" else folder / (question.model + ".gguf")
 
-            def work(asker: _ask.Asker, question: Question = question) -> str:
+            def work(asker: ask.Asker, question: Question = question) -> str:
                 return kept(asker._log(asker.command(question.counts)), {str(asker.directory): "/models"})
 
             said = asking.in_private(bin_dir, file, words, work, len(question.counts))

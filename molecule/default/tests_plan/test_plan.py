@@ -15,8 +15,8 @@ import requests
 import sparse_gguf
 from playbook_run import run_playbook
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._plan_check import deviations
-from ansible_collections.herd.llama_cpp.plugins.module_utils._startup_log import parse_head
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.check import deviations
+from ansible_collections.herd.llama_cpp.plugins.module_utils._proof.startup_log import parse_head
 
 CLUSTER = clusters.scenario("default")
 INVENTORY = CLUSTER.inventory

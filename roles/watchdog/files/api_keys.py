@@ -1,1 +1,1 @@
-../../../plugins/module_utils/_api_keys.py
+../../../plugins/module_utils/_service/api_keys.py

@@ -1,1 +1,1 @@
-../../../plugins/module_utils/_text.py
+../../../plugins/module_utils/_common/text.py

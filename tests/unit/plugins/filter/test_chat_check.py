@@ -11,7 +11,7 @@ import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.herd.llama_cpp.plugins.filter.chat_check_evidence import chat_check_evidence
 from ansible_collections.herd.llama_cpp.plugins.filter.chat_check_suspects import chat_check_suspects
-from ansible_collections.herd.llama_cpp.plugins.module_utils._chat_evidence import least_bytes, moved_bytes
+from ansible_collections.herd.llama_cpp.plugins.module_utils._proof.evidence import least_bytes, moved_bytes
 
 WORKERS = [
     {"machine": "worker1", "address": "127.0.0.41", "port": 50252},

@@ -11,7 +11,7 @@ import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.herd.llama_cpp.plugins.filter.preflight_cluster_problems import preflight_cluster_problems
 from ansible_collections.herd.llama_cpp.plugins.filter.preflight_machine_problems import preflight_machine_problems
-from ansible_collections.herd.llama_cpp.plugins.module_utils._preflight import (
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.preflight import (
     CONTROL_NODE,
     clock_offset_s,
     machine_problems,

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from ansible.errors import AnsibleFilterError
 from ansible_collections.herd.llama_cpp.plugins.filter.llama_advisories import llama_advisories
-from ansible_collections.herd.llama_cpp.plugins.module_utils._advisories import (
+from ansible_collections.herd.llama_cpp.plugins.module_utils._build.advisories import (
     AdvisoryError,
     exposure_of,
     parse_build_number,

@@ -10,7 +10,8 @@ import http.client
 import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.herd.llama_cpp.plugins.filter.llama_api_keys import llama_api_keys
-from ansible_collections.herd.llama_cpp.plugins.module_utils import _api_keys, _chat
+from ansible_collections.herd.llama_cpp.plugins.module_utils._proof import chat
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service import api_keys
 from ansible_collections.herd.llama_cpp.plugins.modules import llama_chat
 
 
@@ -27,18 +28,18 @@ from ansible_collections.herd.llama_cpp.plugins.modules import llama_chat
 ])
 def test_keys_are_found_as_llama_server_finds_them(content, keys, tmp_path):
     (tmp_path / "keys").write_bytes(content)
-    assert _api_keys.api_keys(content) == _api_keys.read_api_keys(str(tmp_path / "keys")) == keys
+    assert api_keys.api_keys(content) == api_keys.read_api_keys(str(tmp_path / "keys")) == keys
     assert llama_api_keys(base64.b64encode(content).decode()) == keys
     for key in keys:
         # What http.client takes of a header and what it sends for it.
         connection = http.client.HTTPConnection("localhost")
         connection.putrequest("GET", "/")
-        connection.putheader("Authorization", _api_keys.authorization(key)["Authorization"])
+        connection.putheader("Authorization", api_keys.authorization(key)["Authorization"])
         assert connection._buffer[-1] == b"Authorization: Bearer " + key.encode("utf-8", "surrogateescape")
 
 
 def test_no_key_has_no_header():
-    assert _api_keys.authorization("") == {}
+    assert api_keys.authorization("") == {}
 
 
 @pytest.mark.parametrize("content", [7, "no base64!", "ключ"])
@@ -53,12 +54,12 @@ def test_a_question_is_asked_with_the_first_key_of_a_file(tmp_path):
     path.write_text("# mine\nfirst\nsecond\n", encoding="utf-8")
     assert llama_chat.read_key(str(path)) == "first"
     path.write_text("# none\n", encoding="utf-8")
-    with pytest.raises(_chat.ChatError, match="has no key"):
+    with pytest.raises(chat.ChatError, match="has no key"):
         llama_chat.read_key(str(path))
-    with pytest.raises(_chat.ChatError, match="cannot be read: No such file"):
+    with pytest.raises(chat.ChatError, match="cannot be read: No such file"):
         llama_chat.read_key(str(tmp_path / "nowhere"))
 
 
 def test_a_letter_that_the_client_cannot_send_is_a_sentence():
-    with pytest.raises(_chat.ChatError, match="a letter that the openai client does not send"):
-        _chat.ask(None, _chat.ChatRequest(url="http://127.0.0.1:9", question="?", api_key="ключ"))
+    with pytest.raises(chat.ChatError, match="a letter that the openai client does not send"):
+        chat.ask(None, chat.ChatRequest(url="http://127.0.0.1:9", question="?", api_key="ключ"))

@@ -7,7 +7,7 @@ from __future__ import annotations
 import hashlib
 
 import pytest
-from ansible_collections.herd.llama_cpp.plugins.module_utils._apt_closure import (
+from ansible_collections.herd.llama_cpp.plugins.module_utils._offline.apt_closure import (
     apt_options,
     apt_reason,
     index_entry,

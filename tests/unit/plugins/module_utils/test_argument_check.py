@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.herd.llama_cpp.plugins.module_utils import _argument_check
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service import argument_check
 
 
 @pytest.mark.parametrize(("given", "kept"), [
@@ -15,7 +15,7 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils import _argument_ch
     (["--alias", "--rpc-like", "-ot", "x=RPC0", "-mmdev", "RPC1"], ["--alias", "--rpc-like"]),
 ])
 def test_what_reaches_the_workers_is_left_out(given, kept):
-    assert _argument_check.readable_arguments(given) == kept
+    assert argument_check.readable_arguments(given) == kept
 
 
 @pytest.mark.parametrize(("returncode", "output", "says"), [
@@ -27,4 +27,4 @@ def test_what_reaches_the_workers_is_left_out(given, kept):
     (-11, "", ""),
 ])
 def test_only_a_refusal_is_one(returncode, output, says):
-    assert _argument_check.refusal(returncode, output) == says
+    assert argument_check.refusal(returncode, output) == says

@@ -15,8 +15,9 @@ import pinned
 import pytest
 import sparse_gguf
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils import _ask, _gguf
-from ansible_collections.herd.llama_cpp.plugins.module_utils._ask import Answer, Figures
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf import header
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import ask
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.ask import Answer, Figures
 
 BUILD = pinned.version()
 LOGS = Path(__file__).parents[3] / "fixtures" / "logs" / "ask"
@@ -32,7 +33,7 @@ SAID: Dict[str, Answer] = {
 }
 # A model of one tensor.
 SMALL = sparse_gguf.Model("small", "llama", {"general.architecture": "llama"}, [("token_embd.weight", (32, 2), "F32")])
-READ = (_ask._TABLE, _ask._ROW, _ask._COMPUTE, _ask._OUTPUT, _ask._MEASURED, _ask._FAILED, _ask._BUILD)  # noqa: SLF001
+READ = (ask._TABLE, ask._ROW, ask._COMPUTE, ask._OUTPUT, ask._MEASURED, ask._FAILED, ask._BUILD)  # noqa: SLF001
 
 
 def lines_of(name: str) -> List[str]:
@@ -47,7 +48,7 @@ def without(lines: Sequence[str], *parts: str, number: int = 0) -> List[str]:
 
 @pytest.mark.parametrize("name", sorted(SAID))
 def test_what_it_says(name: str) -> None:
-    assert _ask.parse(lines_of(name), len(SAID[name].devices)) == SAID[name]
+    assert ask.parse(lines_of(name), len(SAID[name].devices)) == SAID[name]
 
 
 @pytest.mark.parametrize(("name", "said"), [
@@ -56,9 +57,9 @@ def test_what_it_says(name: str) -> None:
     ("unknown_argument", "llama-server does not take its arguments: invalid argument: --no-such-thing"),
 ])
 def test_what_it_cannot_do(name: str, said: str) -> None:
-    with pytest.raises(_ask.AskError):
-        _ask.parse(lines_of(name), 2)
-    assert _ask.Asker._why(lines_of(name), "no table") == said  # noqa: SLF001
+    with pytest.raises(ask.AskError):
+        ask.parse(lines_of(name), 2)
+    assert ask.Asker._why(lines_of(name), "no table") == said  # noqa: SLF001
 
 
 # of a build with CUDA that was shown no GPU
@@ -72,31 +73,31 @@ NO_GPU = "0.00.012.001 E ggml_cuda_init: failed to initialize CUDA: no CUDA-capa
 def test_the_gpu_that_it_is_not_shown_is_no_reason(line: str) -> None:
     lines = [NO_GPU, "0.04.540.787 W llama_init_from_model: flash_attn is not compatible with Grok - forcing off",
              "0.04.540.800 E llama_init_from_model: " + line, "0.04.540.802 E cmn  common_init_: failed to create context with model 'model.gguf'"]
-    assert _ask.Asker._why(lines, "no table") == "llama-server cannot load this model: " + line  # noqa: SLF001
+    assert ask.Asker._why(lines, "no table") == "llama-server cannot load this model: " + line  # noqa: SLF001
 
 
 def test_what_it_refuses_may_come_after_the_beginning_of_another_line() -> None:
     """Its log is written by a thread of its own."""
     lines = ["0.00.001.234 W error while handling argument \"--ctx-size\": stoi", "", "DEPRECATED: argument '--ctx-size' specified multiple times"]
-    assert _ask.Asker._why(lines, "no table") == "llama-server does not take its arguments: \"--ctx-size\": stoi"  # noqa: SLF001
+    assert ask.Asker._why(lines, "no table") == "llama-server does not take its arguments: \"--ctx-size\": stoi"  # noqa: SLF001
 
 
 def test_buffers_in_the_heads_own_ram_are_the_heads_and_those_of_its_gpu_are_not() -> None:
     """Whatever the device is called; llama.cpp's names for a device of the head's own: CUDA0, and CUDA_Host for RAM it may read."""
     lines = [line.replace("RPC1[127.0.0.1:50052]", "CUDA0").replace("RPC1", "CUDA0") for line in lines_of("two_devices")]
-    assert _ask.parse(lines, 2) == TWO
+    assert ask.parse(lines, 2) == TWO
 
 
 def test_each_worker_counts_its_devices_by_itself() -> None:
     """The table counts them all: its RPC1 is the RPC0 of the second worker."""
     lines = [line.replace("RPC1[127.0.0.1:50052]", "RPC0[127.0.0.2:50052]").replace("RPC1 (127.0.0.1:50052)", "RPC1 (127.0.0.2:50052)")
              for line in lines_of("two_devices")]
-    assert _ask.parse(lines, 2) == TWO
+    assert ask.parse(lines, 2) == TWO
 
 
 def test_over_workers_nothing_is_hidden_and_everything_is_named_as_in_the_service() -> None:
-    workers = _ask.Workers("10.0.0.1:50052,10.0.0.2:50052", ("CUDA0", "RPC0", "RPC1"), 990, 991)
-    asker = _ask.Asker("/opt/bin", "/m.gguf", 3, ["--rpc", "others:1", "--device", "none", "--ctx-size", "512"], {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"},
+    workers = ask.Workers("10.0.0.1:50052,10.0.0.2:50052", ("CUDA0", "RPC0", "RPC1"), 990, 991)
+    asker = ask.Asker("/opt/bin", "/m.gguf", 3, ["--rpc", "others:1", "--device", "none", "--ctx-size", "512"], {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"},
                        workers=workers)
     asker._binary = lambda *names: names[0]  # type: ignore[method-assign]  # noqa: SLF001
     asker.directory = Path("/tmp/x")
@@ -112,22 +113,22 @@ def test_over_workers_nothing_is_hidden_and_everything_is_named_as_in_the_servic
 @pytest.mark.parametrize("row", ["- RPC0 ", "- Host "])
 def test_a_row_that_got_lost_is_no_answer(name: str, row: str) -> None:
     """Least of all with a second table after it, which is whole and about something else."""
-    with pytest.raises(_ask.AskError, match="table of memory"):
-        _ask.parse(without(lines_of(name), row), len(SAID[name].devices))
+    with pytest.raises(ask.AskError, match="table of memory"):
+        ask.parse(without(lines_of(name), row), len(SAID[name].devices))
 
 
 @pytest.mark.parametrize("row", ["- RPC0 ", "- RPC1 ", "- Host "])
 def test_a_row_that_got_lost_of_what_drafts_is_no_answer(row: str) -> None:
-    with pytest.raises(_ask.AskError, match="table of memory"):
-        _ask.parse(without(lines_of("mtp"), row, number=1), 2)
+    with pytest.raises(ask.AskError, match="table of memory"):
+        ask.parse(without(lines_of("mtp"), row, number=1), 2)
 
 
 def test_without_a_device_a_draft_model_is_not_taken_for_the_model() -> None:
     model, draft = lines_of("no_device"), [line for line in lines_of("draft") if "RPC" not in line]
-    assert _ask.parse(draft, 0).beside_host == DRAFTED.beside_host
-    with pytest.raises(_ask.AskError, match="table of memory"):
-        _ask.parse(without(draft, "- Host "), 0)
-    assert _ask.parse(model, 0).beside_host is None
+    assert ask.parse(draft, 0).beside_host == DRAFTED.beside_host
+    with pytest.raises(ask.AskError, match="table of memory"):
+        ask.parse(without(draft, "- Host "), 0)
+    assert ask.parse(model, 0).beside_host is None
 
 
 @pytest.mark.parametrize("name", sorted(SAID))
@@ -135,14 +136,14 @@ def test_a_log_that_ends_before_the_head_is_no_answer(name: str) -> None:
     lines = lines_of(name)
     first = next(number for number, line in enumerate(lines) if "- Host " in line)
     for end in range(first + 1):
-        with pytest.raises(_ask.AskError):
-            _ask.parse(lines[:end], len(SAID[name].devices))
+        with pytest.raises(ask.AskError):
+            ask.parse(lines[:end], len(SAID[name].devices))
 
 
 @pytest.mark.parametrize("asked", [1, 3, 15])
 def test_a_table_about_other_devices_is_no_answer(asked: int) -> None:
-    with pytest.raises(_ask.AskError, match="table of memory"):
-        _ask.parse(lines_of("two_devices"), asked)
+    with pytest.raises(ask.AskError, match="table of memory"):
+        ask.parse(lines_of("two_devices"), asked)
 
 
 @pytest.mark.parametrize(("buffer", "where"), [("RPC0[", 0), ("RPC1[", 1), ("    CPU compute", 2)])
@@ -155,7 +156,7 @@ def test_hundredths_that_are_not_those_of_the_table_give_way_to_its_next_whole_m
     other = [line.replace("%.2f MiB" % figures.compute_mib, "7.31 MiB") if buffer in line else line for line in lines]
     for damaged in (other, without(lines, buffer, "compute buffer size")):
         assert damaged != lines
-        told = _ask.parse(damaged, 2)
+        told = ask.parse(damaged, 2)
         assert [*told.devices, told.host] == expected
 
 
@@ -172,7 +173,7 @@ NAMED = "0.00.200.001 D print_info: general.name          = %s"
 def test_what_a_file_says_in_a_line_of_llama_cpp_s_is_not_its_word(name: str, said: str) -> None:
     lines = lines_of(name)
     for number in range(len(lines)):
-        assert _ask.parse([*lines[:number], NAMED % said, *lines[number:]], len(SAID[name].devices)) == SAID[name]
+        assert ask.parse([*lines[:number], NAMED % said, *lines[number:]], len(SAID[name].devices)) == SAID[name]
 
 
 @pytest.mark.parametrize("name", sorted(SAID))
@@ -182,9 +183,9 @@ def test_no_line_that_is_read_can_begin_in_a_text_of_a_file(tmp_path: Path, name
     for line in lines_of(name):
         if any(expression.search(line) for expression in READ):
             original = sparse_gguf.write(SMALL, tmp_path / "forging.gguf", {**SMALL.metadata, "general.name": "a\n" + line})
-            copy = _ask.sparse_copy(str(original), tmp_path / "copy")
-            assert _gguf.read_gguf(str(copy)).metadata["general.name"] == "a " + line
-            assert _gguf.read_gguf(str(copy)).tensors == _gguf.read_gguf(str(original)).tensors
+            copy = ask.sparse_copy(str(original), tmp_path / "copy")
+            assert header.read_gguf(str(copy)).metadata["general.name"] == "a " + line
+            assert header.read_gguf(str(copy)).tensors == header.read_gguf(str(original)).tensors
 
 
 @pytest.mark.parametrize("word", ["\n", "\n\n", "\r\n", "\n    ", "a\nb"])
@@ -192,11 +193,11 @@ def test_words_of_a_vocabulary_stay_as_they_are(tmp_path: Path, word: str) -> No
     (tmp_path / "copy").mkdir()
     words = {"tokenizer.ggml.tokens": [word, "and a word of more characters than others"]}
     original = sparse_gguf.write(SMALL, tmp_path / "words.gguf", {**SMALL.metadata, **words})
-    assert _ask.sparse_copy(str(original), tmp_path / "copy").read_bytes() == original.read_bytes()
+    assert ask.sparse_copy(str(original), tmp_path / "copy").read_bytes() == original.read_bytes()
 
 
 def test_a_version_that_is_not_said_is_not_known() -> None:
-    assert _ask.parse(without(lines_of("two_devices"), "build " + BUILD[1:]), 2).build == ""
+    assert ask.parse(without(lines_of("two_devices"), "build " + BUILD[1:]), 2).build == ""
 
 
 @pytest.mark.parametrize(("words", "kept"), [
@@ -210,7 +211,7 @@ def test_a_version_that_is_not_said_is_not_known() -> None:
     ([], []),
 ], ids=lambda words: " ".join(map(str, words)))
 def test_what_a_question_shares_with_the_service(words: Sequence[str], kept: Sequence[str]) -> None:
-    assert _ask.asked_arguments(words) == kept
+    assert ask.asked_arguments(words) == kept
 
 
 def blocks_of(path: Path) -> int:
@@ -225,15 +226,15 @@ def test_a_copy_is_as_large_and_takes_no_room(tmp_path: Path, parts: int) -> Non
     model = sparse_gguf.SHAPES["llama-8b"]()
     originals = sparse_gguf.write_split(model, tmp_path, parts) if parts > 1 else [sparse_gguf.write(model, tmp_path / "whole.gguf")]
     for original in originals:
-        offset = _gguf.read_gguf(str(original)).data_offset_bytes
+        offset = header.read_gguf(str(original)).data_offset_bytes
         with open(original, "r+b") as stream:
             stream.seek(offset)
             stream.write(b"weights!" * 4096)
-    copy = _ask.sparse_copy(str(originals[-1]), place)
+    copy = ask.sparse_copy(str(originals[-1]), place)
     assert copy == place / originals[0].name
     assert sorted(path.name for path in place.iterdir()) == [path.name for path in originals]
     for original in originals:
-        made, offset = place / original.name, _gguf.read_gguf(str(original)).data_offset_bytes
+        made, offset = place / original.name, header.read_gguf(str(original)).data_offset_bytes
         with open(made, "rb") as ours, open(original, "rb") as theirs:
             assert ours.read(offset) == theirs.read(offset)
             assert ours.read(1 << 16) == b"\0" * (1 << 16), "weights were copied"
@@ -245,6 +246,6 @@ def test_what_is_no_model_is_not_copied(tmp_path: Path, content: bytes) -> None:
     place, broken = tmp_path / "copy", tmp_path / "broken.gguf"
     place.mkdir()
     broken.write_bytes(content)
-    with pytest.raises(_gguf.GgufError):
-        _ask.sparse_copy(str(broken), place)
+    with pytest.raises(header.GgufError):
+        ask.sparse_copy(str(broken), place)
     assert not list(place.iterdir())

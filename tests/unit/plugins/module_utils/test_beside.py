@@ -11,9 +11,14 @@ import pytest
 import sparse_gguf
 from ansible.errors import AnsibleFilterError
 from ansible_collections.herd.llama_cpp.plugins.filter.llama_beside import llama_beside
-from ansible_collections.herd.llama_cpp.plugins.module_utils import _beside, _beside_memory, _caches, _gguf, _model, _placement
-from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import PlanError
-from ansible_collections.herd.llama_cpp.plugins.module_utils._plan_report import plan_from_facts
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf import header as gguf_header
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import beside as plan_beside
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import beside_memory
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import caches
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import model as plan_model
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import placement
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.report import plan_from_facts
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.search import PlanError
 
 MIB = 1 << 20
 HEAD = {"name": "head", "ram_free_mib": 64000, "devices": [{"name": "CUDA0", "total_mib": 24564, "free_mib": 24000}]}
@@ -22,8 +27,8 @@ WORKER = {"name": "w1", "devices": [{"name": "CUDA0", "total_mib": 24564, "free_
 
 
 def facts_of(path: Path) -> dict:
-    header = _gguf.read_gguf(str(path))
-    return _gguf.describe(_gguf.read_gguf_model(str(path)), include_tensors=True, include_metadata=True) | {"metadata": dict(header.metadata)}
+    header = gguf_header.read_gguf(str(path))
+    return gguf_header.describe(gguf_header.read_gguf_model(str(path)), include_tensors=True, include_metadata=True) | {"metadata": dict(header.metadata)}
 
 
 # -- words
@@ -44,7 +49,7 @@ def facts_of(path: Path) -> dict:
     ({"lora": [{"path": "/m/a.gguf"}, {"path": "/m/b.gguf", "scale": 0.25}]}, [["--lora-scaled", "/m/a.gguf:1,/m/b.gguf:0.25"]]),
 ])
 def test_arguments(settings: dict, arguments: list) -> None:
-    assert llama_beside(settings) == {"arguments": arguments, "files": _beside.files(settings), "problems": []}
+    assert llama_beside(settings) == {"arguments": arguments, "files": plan_beside.files(settings), "problems": []}
 
 
 @pytest.mark.parametrize(("settings", "said"), [
@@ -73,10 +78,10 @@ def test_what_are_no_settings(settings: object) -> None:
 
 
 def test_tokens_drafted() -> None:
-    assert _beside.drafted_tokens({}) == 0
-    assert _beside.drafted_tokens({"draft_model": "x"}) == 3
-    assert _beside.drafted_tokens({"spec_type": "draft-mtp", "draft_max": 5}) == 5
-    assert _beside.drafted_tokens({"spec_type": "draft-mtp,ngram-mod", "draft_max": 5}) == 64
+    assert plan_beside.drafted_tokens({}) == 0
+    assert plan_beside.drafted_tokens({"draft_model": "x"}) == 3
+    assert plan_beside.drafted_tokens({"spec_type": "draft-mtp", "draft_max": 5}) == 5
+    assert plan_beside.drafted_tokens({"spec_type": "draft-mtp,ngram-mod", "draft_max": 5}) == 64
 
 
 # -- memory
@@ -88,16 +93,16 @@ def test_tokens_drafted() -> None:
 def test_layers_that_draft(shape: str, weights: int, kv: int, compute: int) -> None:
     facts = sparse_gguf.facts(shape)
     tensors = [_gguf_tensor(tensor) for tensor in facts["tensors"]]
-    model = _beside_memory.with_own_drafting(_model.describe_model(facts["metadata"], tensors), facts["metadata"], tensors)
-    accounts = _placement.Accounts(model, _caches.RunSettings(context_size=8192, parallel=2, kv_unified=False, outputs=8))
-    first = _placement.slot_devices((30, 32), model.n_slots).count(0)
-    devices, _host = _placement.split_memory(accounts, (first, model.n_slots - first), ("cpu", "cpu"))
+    model = beside_memory.with_own_drafting(plan_model.describe_model(facts["metadata"], tensors), facts["metadata"], tensors)
+    accounts = placement.Accounts(model, caches.RunSettings(context_size=8192, parallel=2, kv_unified=False, outputs=8))
+    first = placement.slot_devices((30, 32), model.n_slots).count(0)
+    devices, _host = placement.split_memory(accounts, (first, model.n_slots - first), ("cpu", "cpu"))
     assert devices[0].beside_bytes == 0
     assert devices[1].weight_bytes // MIB == weights
     assert kv + compute <= devices[1].beside_bytes / MIB <= 2 * (kv + compute)
 
 
-def _gguf_tensor(tensor: dict) -> _gguf.TensorInfo:
+def _gguf_tensor(tensor: dict) -> gguf_header.TensorInfo:
     class Tensor:
         name, shape, type_name, size_bytes = tensor["name"], tuple(tensor["shape"]), tensor["type"], tensor["size_bytes"]
 
@@ -108,8 +113,8 @@ def test_rows_are_totals_with_what_stands_beside() -> None:
     """The search's shortcut says what every run by itself does."""
     facts = sparse_gguf.facts("glm4moe-106b-mtp")
     tensors = [_gguf_tensor(tensor) for tensor in facts["tensors"]]
-    model = _beside_memory.with_own_drafting(_model.describe_model(facts["metadata"], tensors), facts["metadata"], tensors)
-    accounts = _placement.Accounts(model, _caches.RunSettings(parallel=2))
+    model = beside_memory.with_own_drafting(plan_model.describe_model(facts["metadata"], tensors), facts["metadata"], tensors)
+    accounts = placement.Accounts(model, caches.RunSettings(parallel=2))
     for first in (0, 20, model.n_layer - 1, model.n_layer, model.n_slots - 1):
         assert accounts.row("cuda", first) == [accounts.total("cuda", first, end, False) for end in range(first + 1, model.n_slots + 1)]
 
@@ -117,14 +122,14 @@ def test_rows_are_totals_with_what_stands_beside() -> None:
 def test_adapters_lie_beside_their_layers(tmp_path: Path) -> None:
     """llama-server b11434 said 0.64 and 0.32 MiB for the same adapter over 20 and 10 layers."""
     facts = sparse_gguf.facts("smollm2-135m")
-    model = _model.describe_model(facts["metadata"], [_gguf_tensor(tensor) for tensor in facts["tensors"]])
-    adapter = _gguf.read_gguf(str(beside_files.lora(tmp_path / "lora.gguf")))
-    accounts = _placement.Accounts(_beside_memory.with_adapter(model, adapter.tensors), _caches.RunSettings())
+    model = plan_model.describe_model(facts["metadata"], [_gguf_tensor(tensor) for tensor in facts["tensors"]])
+    adapter = gguf_header.read_gguf(str(beside_files.lora(tmp_path / "lora.gguf")))
+    accounts = placement.Accounts(beside_memory.with_adapter(model, adapter.tensors), caches.RunSettings())
     graph = 2 * 4 * 512 * (4 + 576)
-    devices, _host = _placement.split_memory(accounts, (20, 11), ("cpu", "cpu"))
+    devices, _host = placement.split_memory(accounts, (20, 11), ("cpu", "cpu"))
     assert [round((device.beside_bytes - graph) / MIB, 2) for device in devices] == [0.64, 0.32]
-    with pytest.raises(_model.MemoryModelError, match="layer 40"):
-        _beside_memory.with_adapter(model, _gguf.read_gguf(str(beside_files.lora(tmp_path / "x.gguf", layers=range(40, 41)))).tensors)
+    with pytest.raises(plan_model.MemoryModelError, match="layer 40"):
+        beside_memory.with_adapter(model, gguf_header.read_gguf(str(beside_files.lora(tmp_path / "x.gguf", layers=range(40, 41)))).tensors)
 
 
 # -- plans

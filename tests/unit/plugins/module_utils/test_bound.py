@@ -14,18 +14,22 @@ import pinned
 import pytest
 import sparse_gguf
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils import _caches, _gguf, _model, _placement, _plan
-from ansible_collections.herd.llama_cpp.plugins.module_utils._bound import BoundAccounts
-from ansible_collections.herd.llama_cpp.plugins.module_utils._plan_report import model_from_facts, plan_from_facts
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf import header as gguf_header
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import caches
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import model as plan_model
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import placement
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import search
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.bound import BoundAccounts
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.report import model_from_facts, plan_from_facts
 
 SETTINGS = (
-    _caches.RunSettings(context_size=8192),
-    _caches.RunSettings(context_size=65536, parallel=4, kv_unified=True, type_k="q8_0", type_v="q8_0"),
-    _caches.RunSettings(context_size=8192, parallel=3, ubatch=256, flash_attention=False),
+    caches.RunSettings(context_size=8192),
+    caches.RunSettings(context_size=65536, parallel=4, kv_unified=True, type_k="q8_0", type_v="q8_0"),
+    caches.RunSettings(context_size=8192, parallel=3, ubatch=256, flash_attention=False),
 )
 
 
-def bounded(facts: dict, **metadata: Any) -> _model.Model:
+def bounded(facts: dict, **metadata: Any) -> plan_model.Model:
     """A model planned by its bound, whether or not its architecture is known."""
     changed = {key: value for key, value in dict(facts["metadata"], **metadata).items() if value is not None}
     return replace(model_from_facts(dict(facts, metadata=changed)), unknown=("as if",))
@@ -36,12 +40,12 @@ def test_the_fixture_says_what_it_is() -> None:
     said = architectures._recorded()
     assert "build %s" % pinned.version()[1:] in said["llama_cpp"] and said["command"] == "test-llama-archs -o DIR"
     kinds = {architectures.facts(name)["metadata"]["general.architecture"] for name in architectures.names()}
-    assert {"deepseek32", "minimax-m3", "glm5-next", "qwen4exp", "kimi-k3", "hrm_text"} <= kinds and set(_model.EXACT) <= kinds
+    assert {"deepseek32", "minimax-m3", "glm5-next", "qwen4exp", "kimi-k3", "hrm_text"} <= kinds and set(plan_model.EXACT) <= kinds
 
 
 @pytest.mark.parametrize("name", ["deepseek4-moe", "qwen4exp-moe", "hrm_text-dense"])
 def test_a_written_header_is_read_as_the_facts_say(name: str, tmp_path: Path) -> None:
-    header = _gguf.read_gguf(str(architectures.write(name, tmp_path / "model.gguf")))
+    header = gguf_header.read_gguf(str(architectures.write(name, tmp_path / "model.gguf")))
     facts = architectures.facts(name)
     assert header.architecture == facts["metadata"]["general.architecture"]
     assert {t.name: [list(t.shape), t.type_name, t.size_bytes] for t in header.tensors} == {
@@ -57,10 +61,10 @@ def test_every_architecture_is_planned(name: str) -> None:
     machines = [{"name": "m%d" % n, "ram_free_mib": 60000, "devices": [{"name": "CUDA0", "free_mib": 24000, "total_mib": 24564}]} for n in range(2)]
     made = plan_from_facts(architectures.facts(name), machines, host="m0", policy="all_machines")
     assert made["fits"] and len(made["devices"]) == 2 and made["largest_context"] > 0
-    assert made["confidence"]["bound"] == (made["architecture"] not in _model.EXACT)
+    assert made["confidence"]["bound"] == (made["architecture"] not in plan_model.EXACT)
 
 
-def growing(model: _model.Model, settings: _caches.RunSettings) -> None:
+def growing(model: plan_model.Model, settings: caches.RunSettings) -> None:
     accounts = BoundAccounts(model, settings)
     for kind in ("cpu", "cuda"):
         for alone in (False, True):
@@ -90,15 +94,15 @@ def test_what_is_known_exactly_is_part_of_the_bound(name: str) -> None:
     model = bounded(architectures.facts(name))
     counts = (1, model.n_slots - 1)
     for settings in SETTINGS:
-        most, most_host = _placement.split_memory(BoundAccounts(model, settings), counts, ("cuda", "cpu"))
-        least, least_host = _placement.split_memory(BoundAccounts(model, settings, least=True), counts, ("cuda", "cpu"))
+        most, most_host = placement.split_memory(BoundAccounts(model, settings), counts, ("cuda", "cpu"))
+        least, least_host = placement.split_memory(BoundAccounts(model, settings, least=True), counts, ("cuda", "cpu"))
         assert [d.weight_bytes for d in least] == [d.weight_bytes for d in most] and least_host.total_bytes < most_host.total_bytes
         assert all(known.total_bytes <= bound.total_bytes for known, bound in zip(least, most))
         assert [known.compute_bytes + known.context_bytes for known in least] == [0, 0]
 
 
-def context(model: _model.Model, **settings: Any) -> int:
-    return _placement.split_memory(BoundAccounts(model, _caches.RunSettings(**settings)), (model.n_slots,), ("cpu",))[0][0].context_bytes
+def context(model: plan_model.Model, **settings: Any) -> int:
+    return placement.split_memory(BoundAccounts(model, caches.RunSettings(**settings)), (model.n_slots,), ("cpu",))[0][0].context_bytes
 
 
 def test_layers_are_windowed_only_where_the_header_says_so() -> None:
@@ -106,7 +110,7 @@ def test_layers_are_windowed_only_where_the_header_says_so() -> None:
     layers = facts["metadata"]["gemma3.block_count"]
     everywhere = context(bounded(facts), context_size=65536)
     said = context(bounded(facts, **{"gemma3.attention.sliding_window_pattern": [(il + 1) % 6 != 0 for il in range(layers)]}), context_size=65536)
-    formula = _placement.split_memory(_placement.Accounts(model_from_facts(facts), _caches.RunSettings(context_size=65536)), (layers + 1,), ("cpu",))
+    formula = placement.split_memory(placement.Accounts(model_from_facts(facts), caches.RunSettings(context_size=65536)), (layers + 1,), ("cpu",))
     assert formula[0][0].context_bytes <= said < everywhere / 3
     no_window = bounded(facts, **{"gemma3.attention.sliding_window_pattern": [True, False] * (layers // 2), "gemma3.attention.sliding_window": 0})
     assert context(no_window, context_size=65536) == everywhere
@@ -125,7 +129,7 @@ def test_an_indexer_adds_its_cache_and_its_choice() -> None:
     with_it, without = bounded(facts), bounded(facts, **{"deepseek32.attention.indexer.key_length": 0})
     # 2 layers of one float16 row of 128 a token
     assert context(with_it, context_size=8192) - context(without, context_size=8192) == 2 * 2 * 128 * 8192
-    run = _caches.RunSettings(context_size=65536)
+    run = caches.RunSettings(context_size=65536)
     both = [BoundAccounts(model, run).device("cpu", 0, 2, False).compute_bytes for model in (with_it, without)]
     assert both[0] > 2 * both[1]
 
@@ -141,6 +145,6 @@ def test_a_header_that_makes_no_sense_is_refused_in_one_sentence(change: dict, m
     metadata = {key.replace("llama.", "newcomer."): value for key, value in facts["metadata"].items()}
     metadata.update({"general.architecture": "newcomer", "newcomer.attention.sliding_window": 512}, **change)
     machines = [{"name": "m", "devices": [{"name": "CUDA0", "free_mib": 24000}]}]
-    with pytest.raises(_plan.PlanError, match=message) as caught:
+    with pytest.raises(search.PlanError, match=message) as caught:
         plan_from_facts(dict(facts, metadata=metadata), machines, host="m")
     assert "\n" not in str(caught.value)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils import _build_log as log
+from ansible_collections.herd.llama_cpp.plugins.module_utils._build import log
 
 LOGS = pathlib.Path(__file__).parents[3] / "fixtures" / "logs"
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from ansible_collections.herd.llama_cpp.plugins.module_utils._build_progress import (
+from ansible_collections.herd.llama_cpp.plugins.module_utils._build.progress import (
     Progress,
     Sample,
     current_file,

@@ -9,7 +9,7 @@ import json
 import subprocess
 
 import pytest
-from ansible_collections.herd.llama_cpp.plugins.module_utils._bundle import (
+from ansible_collections.herd.llama_cpp.plugins.module_utils._offline.bundle import (
     BundleProblem,
     make_manifest,
     verify,

@@ -16,7 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import openai
 import pytest
 import yaml
-from ansible_collections.herd.llama_cpp.plugins.module_utils._chat import (
+from ansible_collections.herd.llama_cpp.plugins.module_utils._proof.chat import (
     ChatAnswer,
     ChatError,
     ChatRequest,

@@ -10,8 +10,8 @@ import os
 import stat
 
 import pytest
-from ansible_collections.herd.llama_cpp.plugins.module_utils import _conda as conda
-from ansible_collections.herd.llama_cpp.plugins.module_utils._conda import Package
+from ansible_collections.herd.llama_cpp.plugins.module_utils._cuda import conda
+from ansible_collections.herd.llama_cpp.plugins.module_utils._cuda.conda import Package
 
 CHANNELS = ["conda-forge"]
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.herd.llama_cpp.plugins.module_utils._cpu import (
+from ansible_collections.herd.llama_cpp.plugins.module_utils._common.cpu import (
     CpuError,
     cpu_options,
     flags_from_cpuinfo,

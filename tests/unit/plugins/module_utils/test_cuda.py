@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.herd.llama_cpp.plugins.module_utils import _cuda as cuda
+from ansible_collections.herd.llama_cpp.plugins.module_utils._cuda import versions as cuda
 
 NVCC = """nvcc: NVIDIA (R) Cuda compiler driver
 Copyright (c) 2005-2025 NVIDIA Corporation

@@ -10,7 +10,7 @@ from typing import Iterator
 
 import pytest
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf_hub import look
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.hub import look
 from ansible_collections.herd.llama_cpp.tests.support.model_server import ModelServer, sha256
 
 TOKEN = "hf_TokenOfTheOperator"

@@ -13,7 +13,7 @@ from ansible.errors import AnsibleFilterError
 from ansible.module_utils.testing import patch_module_args
 
 from ansible_collections.herd.llama_cpp.plugins.filter.cluster_plan import cluster_plan
-from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf_kind import KINDS, kind_of
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.kind import KINDS, kind_of
 from ansible_collections.herd.llama_cpp.plugins.modules import gguf_info
 from ansible_collections.herd.llama_cpp.tests.support import gguf_files as make
 from ansible_collections.herd.llama_cpp.tests.support import sparse_gguf

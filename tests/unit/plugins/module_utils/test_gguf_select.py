@@ -8,7 +8,7 @@ import pytest
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.herd.llama_cpp.plugins.filter.gguf_shards import FilterModule as Shards
-from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf_select import SelectError, hub_files, select_model
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.select import SelectError, hub_files, select_model
 
 SPLIT = [f"Q8_0/big-{number:05d}-of-00003.gguf" for number in (1, 2, 3)]
 NAMES = ["README.md", "small.Q4_K_M.gguf", "small.Q4_K_S.gguf", "mmproj-small.gguf", *SPLIT]

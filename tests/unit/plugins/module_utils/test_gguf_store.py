@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils import _gguf_store as store_util
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf import store as store_util
 from ansible_collections.herd.llama_cpp.tests.support import gguf_files as make
 
 SOURCE = {"url": "http://host/model.gguf", "sha256": ""}

@@ -8,7 +8,7 @@ import sampled
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._graph_alloc import Graph, Pool
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.graph_alloc import Graph, Pool
 
 
 def test_best_fit_takes_the_smallest_hole_and_the_later_of_equals() -> None:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 
 import pytest
-from ansible_collections.herd.llama_cpp.plugins.module_utils._lock import Run, computer, has_ended, refusal, release, run_of, start_of, take
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.lock import Run, computer, has_ended, refusal, release, run_of, start_of, take
 
 HERE = computer()
 OWN = Run("anna@here", "deploy.yml", "2026-11-29 22:10:00 UTC", HERE, os.getpid(), start_of(os.getpid()))
@@ -65,7 +65,7 @@ def test_of_another_computers_run_nobody_can_tell():
 
 def test_many_at_once_and_one_has_it(path):
     program = (
-        "import dataclasses, sys; from ansible_collections.herd.llama_cpp.plugins.module_utils._lock import *\n"
+        "import dataclasses, sys; from ansible_collections.herd.llama_cpp.plugins.module_utils._service.lock import *\n"
         "own = Run('x', 'y', 'z', 'c', int(sys.argv[2]), '1')\nprint(take(sys.argv[1], own) is None)"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 import pytest
-from ansible_collections.herd.llama_cpp.plugins.module_utils import _machine
+from ansible_collections.herd.llama_cpp.plugins.module_utils._common import machine as common_machine
 
 DEBIAN = 'PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\nVERSION_ID="12"\nID=debian\n'
 
@@ -33,24 +33,24 @@ def install(prefix: Path, name: str, when: int = 1000, **stamp: object) -> None:
     ],
 )
 def test_os_release(text: str, expected: tuple[str, str]) -> None:
-    assert _machine.parse_os_release(text) == expected
+    assert common_machine.parse_os_release(text) == expected
 
 
 def test_memory() -> None:
-    assert _machine.memory_mib("MemTotal:       24684032 kB\nMemFree: 1 kB\n") == 24105
-    assert _machine.memory_mib("MemTotal: 2048 kB\nMemAvailable: 1024 kB\n", "MemAvailable") == 1
-    assert _machine.memory_mib("") == 0
+    assert common_machine.memory_mib("MemTotal:       24684032 kB\nMemFree: 1 kB\n") == 24105
+    assert common_machine.memory_mib("MemTotal: 2048 kB\nMemAvailable: 1024 kB\n", "MemAvailable") == 1
+    assert common_machine.memory_mib("") == 0
 
 
 def test_free_space_of_what_does_not_exist_yet(tmp_path: Path) -> None:
-    assert _machine.free_mib(str(tmp_path / "a" / "b")) == pytest.approx(_machine.free_mib(str(tmp_path)), abs=64)
+    assert common_machine.free_mib(str(tmp_path / "a" / "b")) == pytest.approx(common_machine.free_mib(str(tmp_path)), abs=64)
 
 
 def test_builds_newest_first(tmp_path: Path) -> None:
     install(tmp_path, "0000000000000001", when=1000)
     install(tmp_path, "0000000000000002", when=3000)
     install(tmp_path, "0000000000000003", when=2000)
-    assert [build["id"][-1] for build in _machine.installed_builds(str(tmp_path))] == ["2", "3", "1"]
+    assert [build["id"][-1] for build in common_machine.installed_builds(str(tmp_path))] == ["2", "3", "1"]
 
 
 def test_what_an_interrupted_run_left_is_no_build(tmp_path: Path) -> None:
@@ -62,33 +62,33 @@ def test_what_an_interrupted_run_left_is_no_build(tmp_path: Path) -> None:
     half = tmp_path / "builds" / "0000000000000006"
     half.mkdir()
     (half / "stamp.json").write_text('{"id": "00000', encoding="utf-8")
-    assert [build["id"] for build in _machine.installed_builds(str(tmp_path))] == ["0000000000000001"]
+    assert [build["id"] for build in common_machine.installed_builds(str(tmp_path))] == ["0000000000000001"]
 
 
 def test_no_prefix(tmp_path: Path) -> None:
-    assert _machine.installed_builds(str(tmp_path / "none")) == []
-    assert _machine.linked_build(str(tmp_path / "none"), "current") == ""
+    assert common_machine.installed_builds(str(tmp_path / "none")) == []
+    assert common_machine.linked_build(str(tmp_path / "none"), "current") == ""
 
 
 def test_current(tmp_path: Path) -> None:
     install(tmp_path, "0000000000000001")
     (tmp_path / "current").symlink_to("builds/0000000000000001")
-    assert _machine.linked_build(str(tmp_path), "current") == "0000000000000001"
+    assert common_machine.linked_build(str(tmp_path), "current") == "0000000000000001"
 
 
 def test_current_that_points_nowhere(tmp_path: Path) -> None:
     (tmp_path / "current").symlink_to("builds/0000000000000001")
-    assert _machine.linked_build(str(tmp_path), "current") == ""
+    assert common_machine.linked_build(str(tmp_path), "current") == ""
 
 
 def test_commands() -> None:
-    found = _machine.find_commands(["sh", "no-such-command"])
+    found = common_machine.find_commands(["sh", "no-such-command"])
     assert found["sh"].endswith("/sh")
     assert found["no-such-command"] == ""
 
 
 def test_this_machine(tmp_path: Path) -> None:
-    facts = _machine.describe_machine(str(tmp_path), [str(tmp_path)], ["sh"])
+    facts = common_machine.describe_machine(str(tmp_path), [str(tmp_path)], ["sh"])
     assert facts["cpu_flags"]
     assert facts["cpu_count"] >= 1
     assert facts["memory_mib"] > 0

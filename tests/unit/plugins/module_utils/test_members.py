@@ -5,8 +5,8 @@
 from __future__ import annotations
 
 from ansible_collections.herd.llama_cpp.plugins.filter.record_changes import record_changes
-from ansible_collections.herd.llama_cpp.plugins.module_utils._members import cleaning_command
-from ansible_collections.herd.llama_cpp.plugins.module_utils._record import Member, Model, Record, plain
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.members import cleaning_command
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.record import Member, Model, Record, plain
 
 HOSTS = {"head": "192.0.2.10", "w1": "192.0.2.11", "w2": "192.0.2.12"}
 

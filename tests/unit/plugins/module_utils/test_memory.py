@@ -17,8 +17,13 @@ import sampled
 import sparse_gguf
 from described_shapes import described, tensors_of
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils import _ask, _caches, _model, _placement, _plan, _plan_ask
-from ansible_collections.herd.llama_cpp.plugins.module_utils._plan_report import model_from_facts
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import ask
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import caches
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import model as plan_model
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import placement
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import rounds
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import search
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.report import model_from_facts
 
 MIB = 1 << 20
 
@@ -79,9 +84,9 @@ def test_every_cuda_device_as_llama_cpp_says(shape: str) -> None:
     model, found = described(shape), []
     for _name, number, split, rows in mine:
         settings = on_cuda()["settings"][number]
-        run = _caches.RunSettings(**{"kv_unified": True, **settings})
+        run = caches.RunSettings(**{"kv_unified": True, **settings})
         bounded = not run.flash_attention or (run.type_k != "f16" and any(layer.kind.cache == 2 for layer in model.layers))
-        planned = _placement.split_memory(_plan.accounts_of(model, run), tuple(split), ["cuda"] * len(split))[0]
+        planned = placement.split_memory(search.accounts_of(model, run), tuple(split), ["cuda"] * len(split))[0]
         for device, (weights, kv, compute) in zip(planned, rows):
             ours = device.compute_bytes / MIB
             if ours < compute - 0.011 or (not bounded and ours > compute + 0.011):
@@ -97,18 +102,18 @@ def test_what_stand_ins_say_and_what_cuda_adds_is_what_cuda_takes(shape: str) ->
     """The stand-ins' word is that of the formulas for a CPU, which equal it."""
     (number,) = [index for index, settings in enumerate(on_cuda()["settings"]) if settings.get("type_k") == "q8_0"]
     ((_name, _number, split, rows),) = [item for item in on_cuda()["cases"] if item[:2] == [shape, number]]
-    base = _plan.accounts_of(described(shape), _caches.RunSettings(**{"kv_unified": True, **on_cuda()["settings"][number]}))
-    on_cpus, host = _placement.split_memory(base, tuple(split), ["cpu"] * len(split))
-    figures = [_ask.Figures(d.weight_bytes // MIB, d.context_bytes // MIB, round(d.compute_bytes / MIB, 2)) for d in on_cpus]
-    asked = _plan_ask.AskedAccounts(base)
-    asked.learn(split, _ask.Answer(tuple(figures), _ask.Figures(0, 0, round(host.compute_bytes / MIB, 2))))
-    planned = _placement.split_memory(asked, tuple(split), ["cuda"] * len(split))[0]
+    base = search.accounts_of(described(shape), caches.RunSettings(**{"kv_unified": True, **on_cuda()["settings"][number]}))
+    on_cpus, host = placement.split_memory(base, tuple(split), ["cpu"] * len(split))
+    figures = [ask.Figures(d.weight_bytes // MIB, d.context_bytes // MIB, round(d.compute_bytes / MIB, 2)) for d in on_cpus]
+    asked = rounds.AskedAccounts(base)
+    asked.learn(split, ask.Answer(tuple(figures), ask.Figures(0, 0, round(host.compute_bytes / MIB, 2))))
+    planned = placement.split_memory(asked, tuple(split), ["cuda"] * len(split))[0]
     assert [device.compute_bytes / MIB for device in planned] == pytest.approx([row[2] for row in rows], abs=0.02)
 
 
 def test_at_least_twelve_shapes_and_all_kinds_are_compared() -> None:
     kinds = {described(s).architecture for s in sparse_gguf.SHAPES}
-    assert kinds == set(_model.EXACT), "every architecture called exact must have a recorded shape"
+    assert kinds == set(plan_model.EXACT), "every architecture called exact must have a recorded shape"
     assert len(sparse_gguf.SHAPES) >= 12
 
 
@@ -119,27 +124,27 @@ def test_at_least_twelve_shapes_and_all_kinds_are_compared() -> None:
     ({"context_size": 1000, "parallel": 3}, 512, 3),
 ])
 def test_context_is_padded(settings: dict, cells: int, streams: int) -> None:
-    run = _caches.RunSettings(**settings)
+    run = caches.RunSettings(**settings)
     assert (run.sequence_context, run.streams) == (cells, streams)
 
 
 @pytest.mark.parametrize(("kind", "n", "expected"), [("f16", 128, 256), ("q8_0", 128, 136), ("q4_0", 64, 36), ("f32", 3, 12)])
 def test_row_bytes(kind: str, n: int, expected: int) -> None:
-    assert _model.row_bytes(kind, n) == expected
+    assert plan_model.row_bytes(kind, n) == expected
 
 
 def test_cuda_pads_quantised_rows() -> None:
     tensor = SimpleNamespace(name="blk.0.ffn_up.weight", shape=(576, 1536), type_name="Q4_1", size_bytes=576 * 1536 // 32 * 20)
-    assert _model._tensor_bytes(tensor, "cpu") == tensor.size_bytes
+    assert plan_model._tensor_bytes(tensor, "cpu") == tensor.size_bytes
     # 576 is 64 over a multiple of 512: the rest of the row, 448 elements, once
-    assert _model._tensor_bytes(tensor, "cuda") == -(-(tensor.size_bytes + 448 // 32 * 20) // 128) * 128
+    assert plan_model._tensor_bytes(tensor, "cuda") == -(-(tensor.size_bytes + 448 // 32 * 20) // 128) * 128
 
 
 def test_what_is_unknown_of_an_architecture_is_listed() -> None:
     model = sparse_gguf.SHAPES["llama-1b-tied"]()
     metadata = {key.replace("llama.", "newcomer."): value for key, value in model.metadata.items()}
     metadata["general.architecture"] = "newcomer"
-    described = _model.describe_model(metadata, tensors_of(model))
+    described = plan_model.describe_model(metadata, tensors_of(model))
     assert len(described.unknown) == 1 and "newcomer" in described.unknown[0] and "never compared" in described.unknown[0]
 
 
@@ -152,8 +157,8 @@ def test_what_is_unknown_of_an_architecture_is_listed() -> None:
 def test_broken_headers_are_one_sentence(change: dict, message: str) -> None:
     model = sparse_gguf.SHAPES["llama-1b-tied"]()
     metadata = {k: v for k, v in dict(model.metadata, **change).items() if v is not None}
-    with pytest.raises(_model.MemoryModelError, match=message):
-        _model.describe_model(metadata, tensors_of(model))
+    with pytest.raises(plan_model.MemoryModelError, match=message):
+        plan_model.describe_model(metadata, tensors_of(model))
 
 
 def test_multi_token_prediction_blocks_cost_nothing() -> None:

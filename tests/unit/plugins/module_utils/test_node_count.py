@@ -8,7 +8,7 @@ import pytest
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.herd.llama_cpp.plugins.filter.gguf_node_count import FilterModule
-from ansible_collections.herd.llama_cpp.plugins.module_utils._node_count import NodeCountError, node_count
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.node_count import NodeCountError, node_count
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from ansible_collections.herd.llama_cpp.plugins.module_utils._nvidia_smi import (
+from ansible_collections.herd.llama_cpp.plugins.module_utils._cuda.nvidia_smi import (
     Finished,
     Gpu,
     GpuProcess,

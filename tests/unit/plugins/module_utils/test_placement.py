@@ -10,8 +10,8 @@ from described_shapes import described
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._caches import RunSettings
-from ansible_collections.herd.llama_cpp.plugins.module_utils._placement import MAX_DEVICES, Accounts, slot_devices
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.caches import RunSettings
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.placement import MAX_DEVICES, Accounts, slot_devices
 
 
 @settings(max_examples=sampled.examples(2000), deadline=None)

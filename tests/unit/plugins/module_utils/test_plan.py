@@ -17,31 +17,34 @@ from described_shapes import described
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils import _caches, _gguf, _model, _plan
-from ansible_collections.herd.llama_cpp.plugins.module_utils._placement import Accounts
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf import header as gguf_header
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import caches as plan_caches
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import model as plan_model
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import search as plan_search
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.placement import Accounts
 
-MIB = _model.MIB
+MIB = plan_model.MIB
 # brute force is slow: a failing example is shown as it was found
 NO_SHRINKING = (Phase.explicit, Phase.reuse, Phase.generate)
 
 
-def tiny(weights: Sequence[int], output: int, context: Sequence[int]) -> _model.Model:
+def tiny(weights: Sequence[int], output: int, context: Sequence[int]) -> plan_model.Model:
     """A model whose layers weigh the given MiB and whose K caches take the given number of MiB at 1024 tokens."""
     layers = tuple(
-        _model.Layer(_model.LayerKind(q_dim=64, k_dim=k * 512, v_dim=64, out_dim=64, cache=1, head_k=64, head_v=64,
-                                      ffn=(_model.Ffn(128 + 64 * (w % 3)),)),
+        plan_model.Layer(plan_model.LayerKind(q_dim=64, k_dim=k * 512, v_dim=64, out_dim=64, cache=1, head_k=64, head_v=64,
+                                      ffn=(plan_model.Ffn(128 + 64 * (w % 3)),)),
                      {"cpu": w * MIB, "cuda": w * MIB}, k_row=k * 512, v_row=0)
         for w, k in zip(weights, context))
-    return _model.Model(architecture="llama", n_layer=len(layers), n_embd=64, n_vocab=1000, n_ctx_train=4096, layers=layers,
+    return plan_model.Model(architecture="llama", n_layer=len(layers), n_embd=64, n_vocab=1000, n_ctx_train=4096, layers=layers,
                         input_bytes=MIB, output_bytes={"cpu": output * MIB, "cuda": output * MIB}, shared_bytes={"cpu": 0, "cuda": 0},
                         n_swa=0, file_size_bytes=sum(weights) * MIB)
 
 
-def machine(name: str, *free: int, reserve: int = 0, ram: Optional[int] = None) -> _plan.Machine:
-    return _plan.Machine(name, tuple(_plan.Device(name, "CUDA%d" % i, "cuda", f, f, reserve) for i, f in enumerate(free)), ram)
+def machine(name: str, *free: int, reserve: int = 0, ram: Optional[int] = None) -> plan_search.Machine:
+    return plan_search.Machine(name, tuple(plan_search.Device(name, "CUDA%d" % i, "cuda", f, f, reserve) for i, f in enumerate(free)), ram)
 
 
-def every_split(accounts: Accounts, machines: Sequence[_plan.Machine], head: str) -> Iterator[Tuple[int, int, int]]:
+def every_split(accounts: Accounts, machines: Sequence[plan_search.Machine], head: str) -> Iterator[Tuple[int, int, int]]:
     """(machines, best headroom, devices) of every subset and order, over all divisions into runs.
 
     Written without the planner's ideas: no bisection, no sets, no "the further the better".
@@ -50,7 +53,7 @@ def every_split(accounts: Accounts, machines: Sequence[_plan.Machine], head: str
     kinds = {d.kind for m in machines for d in m.devices}
     needs = {(kind, a, b): accounts.total(kind, a, b, False) for kind in kinds for a in range(n) for b in range(a + 1, n + 1)}
 
-    def grow(used: Tuple[_plan.Device, ...], row: dict, left: Sequence[_plan.Device]) -> Iterator[Tuple[int, int, int]]:
+    def grow(used: Tuple[plan_search.Device, ...], row: dict, left: Sequence[plan_search.Device]) -> Iterator[Tuple[int, int, int]]:
         # row: end slot -> the best smallest headroom of ``used`` when they hold the slots before it
         if len(used) > 1 and n in row:
             yield len({head} | {d.machine for d in used}), row[n], len(used)
@@ -74,7 +77,7 @@ def every_split(accounts: Accounts, machines: Sequence[_plan.Machine], head: str
     yield from grow((), {0: 10**9}, devices)
 
 
-def best_of_all(policy: str, accounts: Accounts, machines: Sequence[_plan.Machine], head: str) -> Optional[Tuple[int, int]]:
+def best_of_all(policy: str, accounts: Accounts, machines: Sequence[plan_search.Machine], head: str) -> Optional[Tuple[int, int]]:
     found = list(every_split(accounts, machines, head))
     if policy == "all_machines":
         found = [f for f in found if f[2] == sum(len(m.devices) for m in machines)]
@@ -95,14 +98,14 @@ clusters = st.lists(st.lists(st.integers(4, 60), min_size=0, max_size=2), min_si
 
 @settings(max_examples=sampled.examples(100), phases=NO_SHRINKING, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 @given(models, clusters, st.sampled_from(["fewest_machines", "most_headroom", "all_machines"]))
-def test_same_verdict_and_objective_as_brute_force(model: _model.Model, sizes: List[List[int]], policy: str) -> None:
+def test_same_verdict_and_objective_as_brute_force(model: plan_model.Model, sizes: List[List[int]], policy: str) -> None:
     machines = tuple(machine("m%d" % i, *free) for i, free in enumerate(sizes))
-    run = _caches.RunSettings(context_size=1024, ubatch=64)
+    run = plan_caches.RunSettings(context_size=1024, ubatch=64)
     if policy == "all_machines" and sum(map(len, sizes)) > model.n_slots:
         return
     accounts = Accounts(model, run)
     expected = best_of_all(policy, accounts, machines, "m0")
-    split = _plan.find_split(_plan.Request(model, run, machines, "m0", policy), Accounts(model, run), machines, 0)
+    split = plan_search.find_split(plan_search.Request(model, run, machines, "m0", policy), Accounts(model, run), machines, 0)
     assert (split is None) == (expected is None)
     if expected is not None and split is not None:
         assert split.headroom_mib == expected[1]
@@ -115,10 +118,10 @@ def test_same_verdict_and_objective_as_brute_force(model: _model.Model, sizes: L
        st.lists(st.sampled_from([120, 160, 200, 260]), min_size=5, max_size=6))
 def test_six_devices_and_forty_layers(weights: List[int], output: int, sizes: List[int]) -> None:
     model = tiny(weights, output, [1 + w % 3 for w in weights])
-    run = _caches.RunSettings(context_size=1024, ubatch=64)
+    run = plan_caches.RunSettings(context_size=1024, ubatch=64)
     machines = tuple(machine("m%d" % i, free) for i, free in enumerate(sizes))
     best = max(headroom for _machines, headroom, _devices in every_split(Accounts(model, run), machines, "m0"))
-    split = _plan.find_split(_plan.Request(model, run, machines, "m0", "most_headroom"), Accounts(model, run), machines, None)
+    split = plan_search.find_split(plan_search.Request(model, run, machines, "m0", "most_headroom"), Accounts(model, run), machines, None)
     assert split is not None and split.headroom_mib == best
 
 
@@ -130,11 +133,11 @@ def test_different_devices_that_get_equally_far(n: int, weight: int, noise: int,
     least = sum(weights) * 2 // 5
     sizes = data.draw(st.lists(st.integers(least, least + 3 * weight), min_size=4, max_size=5))
     model = tiny(weights, output, [1] * n)
-    run = _caches.RunSettings(context_size=1024, ubatch=64)
+    run = plan_caches.RunSettings(context_size=1024, ubatch=64)
     machines = tuple(machine("m%d" % i, *(() if headless and i == 0 else (free,))) for i, free in enumerate(sizes))
     for policy in ("fewest_machines", "most_headroom"):
         expected = best_of_all(policy, Accounts(model, run), machines, "m0")
-        split = _plan.find_split(_plan.Request(model, run, machines, "m0", policy), Accounts(model, run), machines, 0)
+        split = plan_search.find_split(plan_search.Request(model, run, machines, "m0", policy), Accounts(model, run), machines, 0)
         assert (split is None) == (expected is None)
         if expected is not None and split is not None:
             assert split.headroom_mib == expected[1]
@@ -146,31 +149,31 @@ GUIDE = tuple(machine("m%d" % i, 24_000_000_000 // MIB, reserve=2_000_000_000 //
 
 @pytest.mark.parametrize(("shape", "machines"), [("llama-70b-q4", 2), ("llama-70b-q6", 3)])
 def test_the_guide_s_two_examples(shape: str, machines: int) -> None:
-    plan = _plan.make_plan(_plan.Request(described(shape), _caches.RunSettings(parallel=4, kv_unified=True), GUIDE, "m0"))
+    plan = plan_search.make_plan(plan_search.Request(described(shape), plan_caches.RunSettings(parallel=4, kv_unified=True), GUIDE, "m0"))
     assert plan.fits
     assert plan.split is not None and plan.split.machines == machines
     assert plan.largest_context >= 8192
 
 
 def test_the_largest_context_fits_and_one_step_more_does_not() -> None:
-    run = _caches.RunSettings(parallel=4, kv_unified=True)
-    request = _plan.Request(described("llama-70b-q4"), run, GUIDE[:2], "m0")
-    largest = _plan.make_plan(request).largest_context
-    assert _plan.make_plan(replace(request, settings=replace(run, context_size=largest))).fits
-    assert not _plan.make_plan(replace(request, settings=replace(run, context_size=largest + 256))).fits
+    run = plan_caches.RunSettings(parallel=4, kv_unified=True)
+    request = plan_search.Request(described("llama-70b-q4"), run, GUIDE[:2], "m0")
+    largest = plan_search.make_plan(request).largest_context
+    assert plan_search.make_plan(replace(request, settings=replace(run, context_size=largest))).fits
+    assert not plan_search.make_plan(replace(request, settings=replace(run, context_size=largest + 256))).fits
 
 
 def test_a_plan_that_does_not_fit_says_what_is_missing_and_three_ways_out() -> None:
-    run = _caches.RunSettings(context_size=65536, parallel=4, kv_unified=True)
-    request = _plan.Request(described("llama-70b-q4"), run, GUIDE[:2], "m0")
-    plan = _plan.make_plan(request)
+    run = plan_caches.RunSettings(context_size=65536, parallel=4, kv_unified=True)
+    request = plan_search.Request(described("llama-70b-q4"), run, GUIDE[:2], "m0")
+    plan = plan_search.make_plan(request)
     assert not plan.fits and plan.shortfall is not None
     missing = plan.shortfall["missing_mib"]
     assert len(plan.ways_out) == 3
     # exactly that much more on every device is enough, one MiB less is not
     for extra, fits in ((missing, True), (missing - 1, False)):
         grown = tuple(replace(m, devices=tuple(replace(d, free_mib=d.free_mib + extra) for d in m.devices)) for m in GUIDE[:2])
-        assert _plan.make_plan(replace(request, machines=grown)).fits is fits
+        assert plan_search.make_plan(replace(request, machines=grown)).fits is fits
     for way in plan.ways_out:
         changed = request
         if way["change"] == "kv_type":
@@ -181,43 +184,43 @@ def test_a_plan_that_does_not_fit_says_what_is_missing_and_three_ways_out() -> N
             changed = replace(request, machines=request.machines + (machine("another", way["free_mib"], reserve=GUIDE[0].devices[0].reserve_mib),))
         else:
             continue
-        assert _plan.make_plan(changed).fits, way
+        assert plan_search.make_plan(changed).fits, way
 
 
 def test_one_more_machine_is_as_small_as_possible() -> None:
-    run = _caches.RunSettings(parallel=4, kv_unified=True)
+    run = plan_caches.RunSettings(parallel=4, kv_unified=True)
     small = (machine("m0", 3072, reserve=512), machine("m1", 2048, reserve=512))
-    request = _plan.Request(described("llama-70b-q6"), run, small, "m0")
-    way = _plan._one_more_machine(request, list(small))
+    request = plan_search.Request(described("llama-70b-q6"), run, small, "m0")
+    way = plan_search._one_more_machine(request, list(small))
     assert way is not None and "machines" not in way, "15 devices like these are too few"
     assert way["text"] == "one more machine with a device of %d GiB free" % (way["free_mib"] // 1024)
     for free, fits in ((way["free_mib"], True), (way["free_mib"] - 1024, False)):
         more = small + (machine("another", free, reserve=512),)
-        assert _plan.make_plan(replace(request, machines=more, policy="most_headroom")).fits is fits
+        assert plan_search.make_plan(replace(request, machines=more, policy="most_headroom")).fits is fits
 
 
 @pytest.mark.parametrize("shape", ["llama-70b-q6", "llama-405b"])
 def test_how_many_more_machines_like_those_there_are(shape: str) -> None:
-    request = _plan.Request(described(shape), _caches.RunSettings(parallel=4, kv_unified=True), GUIDE[:2], "m0")
-    way = _plan._one_more_machine(request, list(GUIDE[:2]))
+    request = plan_search.Request(described(shape), plan_caches.RunSettings(parallel=4, kv_unified=True), GUIDE[:2], "m0")
+    way = plan_search._one_more_machine(request, list(GUIDE[:2]))
     assert way is not None and way["like"] in ("m0", "m1")
     like = next(m for m in GUIDE if m.name == way["like"]).devices[0]
     assert way["text"].startswith("%d more machine%s like %s (" % (way["machines"], "" if way["machines"] == 1 else "s", way["like"]))
     for count, fits in ((way["machines"], True), (way["machines"] - 1, False)):
         more = GUIDE[:2] + tuple(machine("another%d" % n, like.free_mib, reserve=like.reserve_mib) for n in range(count))
-        assert _plan.make_plan(replace(request, machines=more, policy="most_headroom")).fits is fits
+        assert plan_search.make_plan(replace(request, machines=more, policy="most_headroom")).fits is fits
 
 
 def test_named_machines_are_used_and_no_other() -> None:
-    run = _caches.RunSettings(parallel=4, kv_unified=True)
-    request = _plan.Request(described("llama-8b"), run, GUIDE, "m0", "named_machines", ("m2", "m3"))
-    plan = _plan.make_plan(request)
+    run = plan_caches.RunSettings(parallel=4, kv_unified=True)
+    request = plan_search.Request(described("llama-8b"), run, GUIDE, "m0", "named_machines", ("m2", "m3"))
+    plan = plan_search.make_plan(request)
     assert plan.split is not None and {p.device.machine for p in plan.split.placed} == {"m2", "m3"}
 
 
 def test_the_head_s_ram_counts() -> None:
     small = (replace(GUIDE[0], ram_free_mib=500),) + GUIDE[1:]
-    plan = _plan.make_plan(_plan.Request(described("llama-70b-q4"), _caches.RunSettings(), small, "m0"))
+    plan = plan_search.make_plan(plan_search.Request(described("llama-70b-q4"), plan_caches.RunSettings(), small, "m0"))
     assert plan.problems and "RAM" in plan.problems[0]
 
 
@@ -228,28 +231,28 @@ def test_the_head_s_ram_counts() -> None:
     ({"parallel": 300}, "256 slots"),
 ])
 def test_settings_llama_cpp_or_the_formulas_refuse(change: dict, message: str) -> None:
-    with pytest.raises(_plan.PlanError, match=message):
-        _plan.make_plan(_plan.Request(described("llama-8b"), _caches.RunSettings(**change), GUIDE, "m0"))
+    with pytest.raises(plan_search.PlanError, match=message):
+        plan_search.make_plan(plan_search.Request(described("llama-8b"), plan_caches.RunSettings(**change), GUIDE, "m0"))
 
 
 def test_latent_attention_wants_one_cache_type() -> None:
-    with pytest.raises(_plan.PlanError, match="latent attention"):
-        _plan.make_plan(_plan.Request(described("deepseek2-16b"), _caches.RunSettings(type_k="q8_0"), GUIDE, "m0"))
+    with pytest.raises(plan_search.PlanError, match="latent attention"):
+        plan_search.make_plan(plan_search.Request(described("deepseek2-16b"), plan_caches.RunSettings(type_k="q8_0"), GUIDE, "m0"))
 
 
 def test_without_flash_attention_a_plan_by_the_bound_asks_for_more() -> None:
-    on = _plan.make_plan(_plan.Request(described("llama-8b"), _caches.RunSettings(), GUIDE, "m0"))
-    off = _plan.make_plan(_plan.Request(described("llama-8b"), _caches.RunSettings(flash_attention=False), GUIDE, "m0"))
+    on = plan_search.make_plan(plan_search.Request(described("llama-8b"), plan_caches.RunSettings(), GUIDE, "m0"))
+    off = plan_search.make_plan(plan_search.Request(described("llama-8b"), plan_caches.RunSettings(flash_attention=False), GUIDE, "m0"))
     assert on.split is not None and off.split is not None
     assert off.split.headroom_mib < on.split.headroom_mib
 
 
 def test_more_than_fifteen_devices_are_never_used() -> None:
     many = tuple(machine("m%02d" % i, 24000) for i in range(18))
-    plan = _plan.make_plan(_plan.Request(described("llama-405b"), _caches.RunSettings(), many, "m00", "most_headroom"))
+    plan = plan_search.make_plan(plan_search.Request(described("llama-405b"), plan_caches.RunSettings(), many, "m00", "most_headroom"))
     assert plan.split is not None and len(plan.split.placed) == 15
-    with pytest.raises(_plan.PlanError, match="at most 15 devices"):
-        _plan.make_plan(_plan.Request(described("llama-405b"), _caches.RunSettings(), many, "m00", "all_machines"))
+    with pytest.raises(plan_search.PlanError, match="at most 15 devices"):
+        plan_search.make_plan(plan_search.Request(described("llama-405b"), plan_caches.RunSettings(), many, "m00", "all_machines"))
 
 
 FIFTEEN = {
@@ -269,9 +272,9 @@ def test_a_405b_over_fifteen_devices_takes_under_a_second(sizes: List[int], poli
     machines = tuple(machine("m%02d" % i, s, reserve=1024, ram=64000) for i, s in enumerate(sizes))
     # the time of this process: other work on the machine does not count
     start = time.process_time()
-    header = _gguf.read_gguf_model(str(path))
-    model = _model.describe_model(header.metadata, header.tensors)
-    plan = _plan.make_plan(_plan.Request(model, _caches.RunSettings(parallel=4, kv_unified=True), machines, "m00", policy))
+    header = gguf_header.read_gguf_model(str(path))
+    model = plan_model.describe_model(header.metadata, header.tensors)
+    plan = plan_search.make_plan(plan_search.Request(model, plan_caches.RunSettings(parallel=4, kv_unified=True), machines, "m00", policy))
     took = time.process_time() - start
     assert plan.split is not None and plan.split.search == "exact" and plan.fits == (min(sizes) != 8000)
     # the goal is one second, and some 0.2 are usual; twice the goal for slow machines
@@ -280,5 +283,5 @@ def test_a_405b_over_fifteen_devices_takes_under_a_second(sizes: List[int], poli
 
 def test_a_search_that_kept_only_the_best_sets_says_so() -> None:
     many = tuple(machine("m%02d" % i, 20000 + 400 * i) for i in range(20))
-    plan = _plan.make_plan(_plan.Request(described("llama-405b"), _caches.RunSettings(), many, "m00", "most_headroom"))
+    plan = plan_search.make_plan(plan_search.Request(described("llama-405b"), plan_caches.RunSettings(), many, "m00", "most_headroom"))
     assert plan.fits and plan.split is not None and plan.split.search == "beam" and len(plan.split.placed) == 15

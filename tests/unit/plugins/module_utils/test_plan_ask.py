@@ -21,40 +21,46 @@ from described_shapes import described
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils import _ask, _caches, _model, _plan, _plan_ask, _plan_page, _plan_report
-from ansible_collections.herd.llama_cpp.plugins.module_utils._placement import Accounts
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import ask as plan_ask
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import caches as plan_caches
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import model as plan_model
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import page
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import report
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import rounds as plan_rounds
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import search
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.placement import Accounts
 
-MIB = _model.MIB
-RUN = _caches.RunSettings(context_size=8192, parallel=4, kv_unified=True)
+MIB = plan_model.MIB
+RUN = plan_caches.RunSettings(context_size=8192, parallel=4, kv_unified=True)
 
 
 class Table:
     """Says of a split what ``accounts`` of it are, rounded as llama.cpp rounds; remembers what it was asked."""
 
-    def __init__(self, model: _model.Model, run: _caches.RunSettings, more_compute_mib: float = 0.0) -> None:
+    def __init__(self, model: plan_model.Model, run: plan_caches.RunSettings, more_compute_mib: float = 0.0) -> None:
         self.model, self.run, self.more = model, run, more_compute_mib
         self.asked: List[Tuple[int, ...]] = []
 
-    def ask(self, counts: Sequence[int], context_size: int = 0) -> _ask.Answer:
+    def ask(self, counts: Sequence[int], context_size: int = 0) -> plan_ask.Answer:
         self.asked.append(tuple(counts))
         run = replace(self.run, context_size=context_size) if context_size else self.run
         accounts, at, devices = Accounts(self.model, run), 0, []
         for number, count in enumerate(counts):
             memory = accounts.device("cpu", at, at + count, len(counts) == 1)
             first = self.more if number == 0 else 0.0
-            devices.append(_ask.Figures(memory.weight_bytes // MIB, memory.context_bytes // MIB, round(memory.compute_bytes / MIB + first, 2)))
+            devices.append(plan_ask.Figures(memory.weight_bytes // MIB, memory.context_bytes // MIB, round(memory.compute_bytes / MIB + first, 2)))
             at += count
         host = accounts.host(len(counts) == 1)
-        return _ask.Answer(tuple(devices), _ask.Figures(host.weight_bytes // MIB, 0, round(host.compute_bytes / MIB, 2)),
+        return plan_ask.Answer(tuple(devices), plan_ask.Figures(host.weight_bytes // MIB, 0, round(host.compute_bytes / MIB, 2)),
                            round(host.output_bytes / MIB, 2), build="b99999")
 
 
-def request(model: _model.Model, frees: Sequence[int], policy: str = "fewest_machines", kind: str = "cpu") -> _plan.Request:
-    workers = tuple(_plan.Machine("w%d" % n, (_plan.Device("w%d" % n, "D0", kind, free, free, 512),)) for n, free in enumerate(frees))
-    return _plan.Request(model, RUN, (_plan.Machine("head", (), 60000),) + workers, "head", policy)
+def request(model: plan_model.Model, frees: Sequence[int], policy: str = "fewest_machines", kind: str = "cpu") -> search.Request:
+    workers = tuple(search.Machine("w%d" % n, (search.Device("w%d" % n, "D0", kind, free, free, 512),)) for n, free in enumerate(frees))
+    return search.Request(model, RUN, (search.Machine("head", (), 60000),) + workers, "head", policy)
 
 
-def counts_of(plan: _plan.Plan) -> Tuple[int, ...]:
+def counts_of(plan: search.Plan) -> Tuple[int, ...]:
     assert plan.split is not None
     return tuple(placed.n_slots for placed in plan.split.placed)
 
@@ -64,12 +70,12 @@ def test_formulas_that_are_right_need_one_question(shape: str) -> None:
     model = described(shape)
     frees = [int(model.file_size_bytes / MIB / 2) + 2500] * 3
     table = Table(model, RUN)
-    plan, asked = _plan_ask.plan_by_asking(request(model, frees), table.ask)
+    plan, asked = plan_rounds.plan_by_asking(request(model, frees), table.ask)
     assert plan.fits and asked.agreed and len(table.asked) == 1
-    by_formulas = _plan.make_plan(request(model, frees))
+    by_formulas = search.make_plan(request(model, frees))
     assert by_formulas.split is not None and plan.split is not None
     assert counts_of(plan) == counts_of(by_formulas) and abs(plan.split.headroom_mib - by_formulas.split.headroom_mib) <= 1
-    assert _plan_ask.asked_context(plan, asked, table.ask) == by_formulas.largest_context and len(table.asked) == 1
+    assert plan_rounds.asked_context(plan, asked, table.ask) == by_formulas.largest_context and len(table.asked) == 1
 
 
 @pytest.mark.parametrize("shape", ["llama-8b", "gemma3-27b", "falcon-h1-7b"])
@@ -81,7 +87,7 @@ def test_the_plan_is_as_good_as_with_the_truth(shape: str, unknown: bool, more_m
     model = replace(known, unknown=("pretended",)) if unknown else known
     frees = [int(known.file_size_bytes / MIB / 2) + 3000, int(known.file_size_bytes / MIB / 2) + 4000]
     table = Table(known, RUN, more_mib)
-    plan, _asked = _plan_ask.plan_by_asking(request(model, frees, "all_machines"), table.ask)
+    plan, _asked = plan_rounds.plan_by_asking(request(model, frees, "all_machines"), table.ask)
     assert plan.split is not None and counts_of(plan) in table.asked
 
     best = -10 ** 9
@@ -106,8 +112,8 @@ def test_what_is_planned_was_asked_about(policy: str, data: st.DataObject) -> No
     more = data.draw(st.sampled_from([0.0, 3.0, 40.0]))
     unknown = data.draw(st.booleans())
     table = Table(model, RUN, more)
-    plan, asked = _plan_ask.plan_by_asking(request(replace(model, unknown=("pretended",)) if unknown else model, frees, policy), table.ask)
-    assert counts_of(plan) in table.asked and asked.rounds <= _plan_ask.MAX_ROUNDS
+    plan, asked = plan_rounds.plan_by_asking(request(replace(model, unknown=("pretended",)) if unknown else model, frees, policy), table.ask)
+    assert counts_of(plan) in table.asked and asked.rounds <= plan_rounds.MAX_ROUNDS
     assert plan.split is not None
     truth = min(int(p.device.free_mib - 512 - f.weights_mib - f.kv_mib - f.compute_mib)
                 for p, f in zip(plan.split.placed, table.ask(counts_of(plan)).devices))
@@ -119,16 +125,16 @@ def test_where_it_does_not_fit_the_truth_says_so() -> None:
     """An estimate that is too small must not be what decides."""
     model = described("llama-8b")
     frees = [int(model.file_size_bytes / MIB / 2) + 1400] * 2
-    without, _asked = _plan_ask.plan_by_asking(request(model, frees), Table(model, RUN).ask)
+    without, _asked = plan_rounds.plan_by_asking(request(model, frees), Table(model, RUN).ask)
     assert without.fits
-    plan, _asked = _plan_ask.plan_by_asking(request(model, frees), Table(model, RUN, 3000.0).ask)
+    plan, _asked = plan_rounds.plan_by_asking(request(model, frees), Table(model, RUN, 3000.0).ask)
     assert not plan.fits and plan.shortfall is not None
 
 
 def test_a_graphics_device_takes_what_the_formulas_say_it_takes_more() -> None:
     model = described("smollm2-135m")
-    cpu, _asked = _plan_ask.plan_by_asking(request(model, [900, 900], "all_machines"), Table(model, RUN).ask)
-    cuda, _asked = _plan_ask.plan_by_asking(request(model, [900, 900], "all_machines", "cuda"), Table(model, RUN).ask)
+    cpu, _asked = plan_rounds.plan_by_asking(request(model, [900, 900], "all_machines"), Table(model, RUN).ask)
+    cuda, _asked = plan_rounds.plan_by_asking(request(model, [900, 900], "all_machines", "cuda"), Table(model, RUN).ask)
     assert cpu.split is not None and cuda.split is not None and counts_of(cpu) == counts_of(cuda)
     accounts, at = Accounts(model, RUN), 0
     for ours, theirs in zip(cpu.split.placed, cuda.split.placed):
@@ -138,11 +144,11 @@ def test_a_graphics_device_takes_what_the_formulas_say_it_takes_more() -> None:
         at = end
 
 
-def earlier_plan(model: _model.Model, frees: Sequence[int], cuts: Sequence[int], table: Table) -> Dict[str, Any]:
-    from ansible_collections.herd.llama_cpp.plugins.module_utils._plan_keep import basis
+def earlier_plan(model: plan_model.Model, frees: Sequence[int], cuts: Sequence[int], table: Table) -> Dict[str, Any]:
+    from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.keep import basis
 
     wanted = request(model, frees)
-    return {"basis": basis(wanted), "answer": json.loads(json.dumps(_plan_ask.answer_as_dict(cuts, table.ask(cuts)))),
+    return {"basis": basis(wanted), "answer": json.loads(json.dumps(plan_rounds.answer_as_dict(cuts, table.ask(cuts)))),
             "devices": [{"machine": "w%d" % n, "device": "D0", "kind": "cpu", "tensor_split": cut} for n, cut in enumerate(cuts)]}
 
 
@@ -150,20 +156,20 @@ def test_what_was_said_of_a_running_cluster_is_remembered() -> None:
     """The next plan goes by it before anything is built: a model without formulas is then not refused for its bound."""
     model, frees, cuts = described("smollm2-135m"), [900, 900], (20, 11)
     table = Table(model, RUN, 30.0)
-    accounts = _plan_ask.accounts_told(request(model, frees), earlier_plan(model, frees, cuts, table))
+    accounts = plan_rounds.accounts_told(request(model, frees), earlier_plan(model, frees, cuts, table))
     assert accounts is not None
     said = table.ask(cuts).devices
     assert accounts.device("cpu", 0, 20, False).compute_bytes == pytest.approx(said[0].compute_mib * MIB, abs=0.011 * MIB)
-    assert _plan_ask.accounts_told(request(model, [900, 900, 900]), {"basis": "another"}) is None
+    assert plan_rounds.accounts_told(request(model, [900, 900, 900]), {"basis": "another"}) is None
     spoiled = earlier_plan(model, frees, cuts, table)
     spoiled["answer"]["devices"] = spoiled["answer"]["devices"][:1]
-    assert _plan_ask.accounts_told(request(model, frees), spoiled) is None
+    assert plan_rounds.accounts_told(request(model, frees), spoiled) is None
 
 
 def test_an_answer_is_the_same_after_it_was_kept() -> None:
-    answer = replace(Table(described("smollm2-135m"), RUN).ask((20, 11)), beside=(_ask.Figures(1, 2, 3.5), _ask.Figures(0, 0, 0.0)),
-                     beside_host=_ask.Figures(4, 0, 0.25))
-    counts, again = _plan_ask.answer_from_dict(json.loads(json.dumps(_plan_ask.answer_as_dict((20, 11), answer))))
+    answer = replace(Table(described("smollm2-135m"), RUN).ask((20, 11)), beside=(plan_ask.Figures(1, 2, 3.5), plan_ask.Figures(0, 0, 0.0)),
+                     beside_host=plan_ask.Figures(4, 0, 0.25))
+    counts, again = plan_rounds.answer_from_dict(json.loads(json.dumps(plan_rounds.answer_as_dict((20, 11), answer))))
     assert counts == (20, 11) and again == answer
 
 
@@ -172,18 +178,18 @@ def test_what_layers_that_draft_take_besides_is_added() -> None:
     model = replace(described("smollm2-135m"), drafts=True)
     table = Table(model, RUN)
 
-    def ask(counts: Sequence[int], context_size: int = 0) -> _ask.Answer:
+    def ask(counts: Sequence[int], context_size: int = 0) -> plan_ask.Answer:
         answer = table.ask(counts, context_size)
-        return replace(answer, beside=tuple(_ask.Figures(10, 5, 2.5) for _count in counts), beside_host=_ask.Figures(1, 0, 0.5))
+        return replace(answer, beside=tuple(plan_ask.Figures(10, 5, 2.5) for _count in counts), beside_host=plan_ask.Figures(1, 0, 0.5))
 
-    plan, asked = _plan_ask.plan_by_asking(request(model, [900, 900], "all_machines"), ask)
+    plan, asked = plan_rounds.plan_by_asking(request(model, [900, 900], "all_machines"), ask)
     assert plan.split is not None and not asked.agreed
     # 5 MiB are between 5 and 6
     assert [placed.memory.beside_bytes for placed in plan.split.placed] == [int(8.5 * MIB)] * 2
     assert [placed.memory.weight_bytes // MIB for placed in plan.split.placed] == [f.weights_mib for f in table.ask(counts_of(plan)).devices]
 
 
-def truth_mib(plan: _plan.Plan, table: Table) -> int:
+def truth_mib(plan: search.Plan, table: Table) -> int:
     assert plan.split is not None
     return min(math.floor(p.device.free_mib - p.device.reserve_mib - f.weights_mib - f.kv_mib - f.compute_mib)
                for p, f in zip(plan.split.placed, table.ask(counts_of(plan)).devices))
@@ -192,11 +198,11 @@ def truth_mib(plan: _plan.Plan, table: Table) -> int:
 class Uneven(Table):
     """Says of each device up to so many MiB more than the formulas, by the split."""
 
-    def __init__(self, model: _model.Model, upto_mib: float, seed: int) -> None:
+    def __init__(self, model: plan_model.Model, upto_mib: float, seed: int) -> None:
         super().__init__(model, RUN)
         self.upto, self.seed = upto_mib, seed
 
-    def ask(self, counts: Sequence[int], context_size: int = 0) -> _ask.Answer:
+    def ask(self, counts: Sequence[int], context_size: int = 0) -> plan_ask.Answer:
         answer, rnd = super().ask(counts, context_size), random.Random(repr((self.seed, tuple(counts))))
         return replace(answer, devices=tuple(replace(f, compute_mib=round(f.compute_mib + rnd.uniform(0, self.upto), 2)) for f in answer.devices))
 
@@ -210,23 +216,23 @@ def test_whether_it_fits_is_said_of_the_split_that_is_planned(seed: int, unknown
     frees = [rnd.randint(640, 720) for _number in range(3)]
     model = replace(known, unknown=("pretended",)) if unknown else known
     for policy in ("fewest_machines", "all_machines", "most_headroom"):
-        plan, asked = _plan_ask.plan_by_asking(request(model, frees, policy), table.ask)
+        plan, asked = plan_rounds.plan_by_asking(request(model, frees, policy), table.ask)
         assert plan.split is not None and counts_of(plan) in plan.accounts.answers  # type: ignore[attr-defined]
         assert plan.fits == (plan.split.headroom_mib >= 0) and plan.fits == (plan.shortfall is None)
         assert truth_mib(plan, table) - 3 <= plan.split.headroom_mib <= truth_mib(plan, table)
         assert plan.shortfall is None or plan.shortfall["missing_mib"] > 0
-        assert not plan.fits or _plan_ask.asked_context(plan, asked, table.ask) >= RUN.context_size
+        assert not plan.fits or plan_rounds.asked_context(plan, asked, table.ask) >= RUN.context_size
 
 
 def test_where_nothing_fits_it_is_said_what_is_missing_where() -> None:
     """The devices in the middle take more than the whole model was estimated to take."""
     class Middle(Table):
-        def ask(self, counts: Sequence[int], context_size: int = 0) -> _ask.Answer:
+        def ask(self, counts: Sequence[int], context_size: int = 0) -> plan_ask.Answer:
             answer = super().ask(counts, context_size)
             return replace(answer, devices=tuple(replace(f, compute_mib=f.compute_mib + 300.0) for f in answer.devices))
 
     model = described("smollm2-135m")
-    plan, _asked = _plan_ask.plan_by_asking(request(model, [654, 1328, 1348, 641], "all_machines"), Middle(model, RUN).ask)
+    plan, _asked = plan_rounds.plan_by_asking(request(model, [654, 1328, 1348, 641], "all_machines"), Middle(model, RUN).ask)
     assert not plan.fits and plan.split is not None and plan.shortfall is not None
 
 
@@ -235,7 +241,7 @@ def test_one_device_that_holds_it_all_is_not_overlooked() -> None:
     known = described("llama-8b")
     alone = Table(known, RUN).ask((known.n_slots,)).devices[0]
     free = 512 + 3 + int(alone.weights_mib + alone.kv_mib + alone.compute_mib)
-    plan, _asked = _plan_ask.plan_by_asking(request(replace(known, unknown=("pretended",)), [free, free]), Table(known, RUN).ask)
+    plan, _asked = plan_rounds.plan_by_asking(request(replace(known, unknown=("pretended",)), [free, free]), Table(known, RUN).ask)
     assert plan.fits and counts_of(plan) == (known.n_slots,)
 
 
@@ -243,22 +249,22 @@ def test_one_device_that_holds_it_all_is_not_overlooked() -> None:
 def test_settings_that_llama_cpp_refuses_are_not_asked_about(wrong: Dict[str, Any], said: str) -> None:
     model = described("smollm2-135m")
     table = Table(model, RUN)
-    with pytest.raises(_plan.PlanError, match=said):
-        _plan_ask.plan_by_asking(replace(request(model, [900, 900]), settings=replace(RUN, **wrong)), table.ask)
+    with pytest.raises(search.PlanError, match=said):
+        plan_rounds.plan_by_asking(replace(request(model, [900, 900]), settings=replace(RUN, **wrong)), table.ask)
     assert not table.asked
 
 
 @pytest.mark.parametrize(("stay", "cuts"), [(False, (31,)), (True, (20, 11))])
 def test_a_running_split_stays_wherever_it_fits_if_that_is_asked_for(stay: bool, cuts: Tuple[int, ...]) -> None:
     """One worker would do by now, and an upgrade changes nothing but the version."""
-    from ansible_collections.herd.llama_cpp.plugins.module_utils._plan_keep import keep_split
+    from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.keep import keep_split
 
     model, frees = described("smollm2-135m"), [2000, 2000]
     table = Table(model, RUN)
     earlier = earlier_plan(model, frees, (20, 11), table)
-    plan, _asked = _plan_ask.plan_by_asking(request(model, frees), table.ask, earlier)
+    plan, _asked = plan_rounds.plan_by_asking(request(model, frees), table.ask, earlier)
     assert keep_split(plan, earlier, stay) == stay and counts_of(plan) == cuts
-    crowded, _asked = _plan_ask.plan_by_asking(request(model, [2000, 520]), table.ask, earlier)
+    crowded, _asked = plan_rounds.plan_by_asking(request(model, [2000, 520]), table.ask, earlier)
     assert not keep_split(crowded, earlier, stay)
 
 
@@ -267,9 +273,9 @@ class Slow(Table):
 
     answers = 0
 
-    def ask(self, counts: Sequence[int], context_size: int = 0) -> _ask.Answer:
+    def ask(self, counts: Sequence[int], context_size: int = 0) -> plan_ask.Answer:
         if len(self.asked) >= self.answers:
-            raise _ask.OutOfTime("the time is over")
+            raise plan_ask.OutOfTime("the time is over")
         return super().ask(counts, context_size)
 
 
@@ -279,9 +285,9 @@ def test_the_largest_context_fits_by_what_is_said_and_one_step_more_does_not(mor
     model = described("llama-8b")
     frees = [int(model.file_size_bytes / MIB / 2) + 3000] * 2
     wanted, table = request(model, frees, "all_machines"), Table(model, RUN, more_mib)
-    plan, asked = _plan_ask.plan_by_asking(wanted, table.ask)
+    plan, asked = plan_rounds.plan_by_asking(wanted, table.ask)
     assert plan.fits and asked.agreed == (not more_mib)
-    questions, largest = len(table.asked), _plan_ask.asked_context(plan, asked, table.ask)
+    questions, largest = len(table.asked), plan_rounds.asked_context(plan, asked, table.ask)
     assert RUN.context_size < largest < 131072 and (len(table.asked) == questions) == asked.agreed
     if asked.agreed:
         return
@@ -291,7 +297,7 @@ def test_the_largest_context_fits_by_what_is_said_and_one_step_more_does_not(mor
     for answers in range(len(table.asked) - questions + 1):
         slow = Slow(model, RUN, more_mib)
         slow.answers = answers
-        found.append(_plan_ask.asked_context(plan, asked, slow.ask))
+        found.append(plan_rounds.asked_context(plan, asked, slow.ask))
     assert found == sorted(found) and found[0] == RUN.context_size and found[-1] == largest
 
 
@@ -303,15 +309,15 @@ def test_when_the_time_is_over_the_plan_is_the_best_of_what_was_asked_about(answ
     table, whole = Slow(known, RUN, 40.0), Table(known, RUN, 40.0)
     table.answers = answers
     wanted = request(model, [700, 700], "all_machines")
-    _plan_ask.plan_by_asking(wanted, whole.ask)
+    plan_rounds.plan_by_asking(wanted, whole.ask)
     # a survey asks about no split that could be the plan: it has as many devices as there may be
     fewest = next(number for number, counts in enumerate(whole.asked, 1) if len(counts) == 2)
     assert fewest == (5 if unknown else 1)
     if answers < fewest:
-        with pytest.raises(_ask.CannotBeAsked, match="the time is over"):
-            _plan_ask.plan_by_asking(wanted, table.ask)
+        with pytest.raises(plan_ask.CannotBeAsked, match="the time is over"):
+            plan_rounds.plan_by_asking(wanted, table.ask)
         return
-    plan, asked = _plan_ask.plan_by_asking(wanted, table.ask)
+    plan, asked = plan_rounds.plan_by_asking(wanted, table.ask)
     assert asked.complete == (answers >= len(whole.asked)) and counts_of(plan) in table.asked
     assert plan.fits == (truth_mib(plan, whole) >= 0) and plan.fits == (plan.shortfall is None)
 
@@ -321,9 +327,9 @@ def test_a_bound_stays_one_where_an_answer_about_other_layers_is_less() -> None:
     known = described("llama-8b")
     model, frees, cuts = replace(known, unknown=("pretended",)), [9000, 9000], (20, 13)
     wanted = request(model, frees)
-    accounts = _plan_ask.accounts_told(wanted, earlier_plan(model, frees, cuts, Table(known, RUN)))
+    accounts = plan_rounds.accounts_told(wanted, earlier_plan(model, frees, cuts, Table(known, RUN)))
     assert accounts is not None
-    bound = _plan.accounts_of(model, RUN)
+    bound = search.accounts_of(model, RUN)
     assert accounts.device("cpu", 0, 20, False).compute_bytes < bound.device("cpu", 0, 20, False).compute_bytes, "the bound is no looser here"
     less = [(first, end) for first in range(known.n_slots) for end in range(first + 1, known.n_slots + 1)
             if accounts.device("cpu", first, end, False).total_bytes < bound.device("cpu", first, end, False).total_bytes]
@@ -335,11 +341,11 @@ def test_what_a_gpu_takes_besides_what_a_stand_in_says_is_called_a_formula(kind:
     machines: List[Dict[str, Any]] = [{"name": "head", "ram_free_mib": 60000}]
     machines += [{"name": "w%d" % n, "devices": [{"name": "D0", "kind": kind, "free_mib": 3000}]} for n in range(2)]
     facts = sparse_gguf.facts("smollm2-135m")
-    made = _plan_report.asked_plan_from_facts(facts, machines, Table(described("smollm2-135m"), RUN).ask, host="head", policy="all_machines")
+    made = report.asked_plan_from_facts(facts, machines, Table(described("smollm2-135m"), RUN).ask, host="head", policy="all_machines")
     said = "It was asked with CPU devices: what a GPU takes besides"
-    assert (said in "\n".join(_plan_page.figures_lines(made))) == (kind == "cuda")
+    assert (said in "\n".join(page.figures_lines(made))) == (kind == "cuda")
     made["figures"]["over_workers"] = True
-    assert said not in "\n".join(_plan_page.figures_lines(made))
+    assert said not in "\n".join(page.figures_lines(made))
 
 
 @pytest.mark.parametrize("unknown", [False, True])
@@ -352,14 +358,14 @@ def test_figures_of_a_running_split_are_llama_cpp_s_own_and_called_so(unknown: b
     machines: List[Dict[str, Any]] = [{"name": "head", "ram_free_mib": 60000}]
     machines += [{"name": "w%d" % n, "devices": [{"name": "D0", "kind": "cpu", "free_mib": 800}]} for n in range(2)]
     options: Dict[str, Any] = {"host": "head", "policy": "all_machines", "kv_unified": True}
-    first = _plan_report.asked_plan_from_facts(facts, machines, Table(model, RUN, 3.0).ask, **options)
-    again = _plan_report.plan_from_facts(facts, machines, keep=first, **options)
+    first = report.asked_plan_from_facts(facts, machines, Table(model, RUN, 3.0).ask, **options)
+    again = report.plan_from_facts(facts, machines, keep=first, **options)
     assert again["fits"] and again["kept"]
     assert again["figures"] == {"source": "asked", "build": "b99999", "rounds": 0, "as_formulas": False, "complete": True}
     assert [device["asked"] for device in again["devices"]] == [device["asked"] for device in first["devices"]]
     assert again["answer"] == first["answer"] and not again["confidence"]["bound"]
-    assert "Every figure is what llama.cpp b99999 itself says, which was asked for the running plan." in _plan_page.figures_lines(again)
+    assert "Every figure is what llama.cpp b99999 itself says, which was asked for the running plan." in page.figures_lines(again)
     # another split, of which nothing was said
     machines[1]["devices"][0]["free_mib"] = 660
-    other = _plan_report.plan_from_facts(facts, machines, keep=first, **options)
+    other = report.plan_from_facts(facts, machines, keep=first, **options)
     assert other["tensor_split"] != first["tensor_split"] and other["figures"]["source"] == ("bound" if unknown else "formulas")

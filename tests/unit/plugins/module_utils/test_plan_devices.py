@@ -12,7 +12,8 @@ import pytest
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.herd.llama_cpp.plugins.filter.plan_devices import FilterModule
-from ansible_collections.herd.llama_cpp.plugins.module_utils import _nvidia_smi, _plan_devices
+from ansible_collections.herd.llama_cpp.plugins.module_utils._cuda import nvidia_smi
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import devices as _plan_devices
 
 devices_of = FilterModule().filters()["plan_devices"]
 FIXTURES = Path(__file__).parents[3] / "fixtures" / "nvidia_smi"
@@ -71,9 +72,9 @@ def test_gpus_come_in_the_order_of_their_numbers_and_can_be_limited() -> None:
 
 def test_documented_gpus() -> None:
     text = (FIXTURES / "documented_535_rtx3090_rtx4090.xml").read_text(encoding="utf-8")
-    report = _nvidia_smi.parse_xml(_nvidia_smi.Finished(0, text))
+    report = nvidia_smi.parse_xml(nvidia_smi.Finished(0, text))
     gpus = [dict(asdict(seen), cuda_index=number)
-            for seen, number in zip(report.gpus, _nvidia_smi.cuda_indices(report.gpus))]
+            for seen, number in zip(report.gpus, nvidia_smi.cuda_indices(report.gpus))]
     found = devices_of(MACHINE, "cuda", gpus=gpus)["devices"]
     assert [d["name"] for d in found] == ["CUDA0", "CUDA1"] and all(0 < d["free_mib"] <= d["total_mib"] for d in found)
 

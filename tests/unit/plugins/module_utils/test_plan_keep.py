@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import sparse_gguf
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._plan_report import plan_from_facts
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.report import plan_from_facts
 
 
 MODEL = sparse_gguf.facts("llama-70b-q4")

@@ -16,8 +16,8 @@ from ansible.errors import AnsibleFilterError
 
 from ansible_collections.herd.llama_cpp.plugins.filter.plan_commands import FilterModule as CommandFilters
 from ansible_collections.herd.llama_cpp.plugins.filter.plan_page import FilterModule as PageFilters
-from ansible_collections.herd.llama_cpp.plugins.module_utils._plan_page import layer_range, number, shortened, text
-from ansible_collections.herd.llama_cpp.plugins.module_utils._plan_report import plan_from_facts
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.page import layer_range, number, shortened, text
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.report import plan_from_facts
 
 commands_of = CommandFilters().filters()["plan_commands"]
 page_of = PageFilters().filters()["plan_page"]

@@ -10,7 +10,7 @@ import zipfile
 
 import pytest
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils import _python_bundle as bundle
+from ansible_collections.herd.llama_cpp.plugins.module_utils._common import wheelhouse as bundle
 
 TARGET = {
     "implementation": "cpython",

@@ -9,7 +9,7 @@ import json
 
 import pytest
 from ansible_collections.herd.llama_cpp.plugins.filter.systemd_quote import systemd_quote
-from ansible_collections.herd.llama_cpp.plugins.module_utils._record import (
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.record import (
     SCHEMA, Member, Model, Record, RecordError, deduced, plain, read, record_of, renewed, write,
 )
 from hypothesis import given

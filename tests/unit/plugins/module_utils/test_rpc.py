@@ -11,8 +11,8 @@ import threading
 import time
 
 import pytest
-from ansible_collections.herd.llama_cpp.plugins.module_utils._rpc import RpcError, WorkerBusy, ask_idle_worker, connections_of, find_listener
-from ansible_collections.herd.llama_cpp.plugins.module_utils._sockets import TcpSocket
+from ansible_collections.herd.llama_cpp.plugins.module_utils._rpc.client import RpcError, WorkerBusy, ask_idle_worker, connections_of, find_listener
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.sockets import TcpSocket
 
 ADDRESS = "127.0.0.81"
 CLIENT = ("10.0.0.9", 40000)

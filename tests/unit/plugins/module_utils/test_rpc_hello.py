@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
-from ansible_collections.herd.llama_cpp.plugins.module_utils._rpc_hello import HelloError, ask_client, ask_server, parse_version
+from ansible_collections.herd.llama_cpp.plugins.module_utils._rpc.hello import HelloError, ask_client, ask_server, parse_version
 
 SERVER = """
 import socket, struct, sys

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from ansible.errors import AnsibleFilterError
 from ansible_collections.herd.llama_cpp.plugins.filter.llama_taken_arguments import llama_taken_arguments
-from ansible_collections.herd.llama_cpp.plugins.module_utils._server_arguments import VARIABLES, taken_arguments
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.arguments import VARIABLES, taken_arguments
 
 ROOT = Path(__file__).absolute().parents[4]
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 
 import pytest
-from ansible_collections.herd.llama_cpp.plugins.module_utils import _service
-from ansible_collections.herd.llama_cpp.plugins.module_utils._service import (
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service import readiness
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.readiness import (
     Machine,
     ServiceError,
     explain,
@@ -19,8 +19,8 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._service import (
     listens,
     telling_failure,
 )
-from ansible_collections.herd.llama_cpp.plugins.module_utils._sockets import held_by, parse_ss
-from ansible_collections.herd.llama_cpp.plugins.module_utils._systemd import JournalRun
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.sockets import held_by, parse_ss
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.systemd import JournalRun
 
 SQUATTER = parse_ss('LISTEN 0 1 0.0.0.0:50052 0.0.0.0:* users:(("python3",pid=7,fd=3))')
 UNIT = "llama-rpc-server@0.service"
@@ -29,7 +29,7 @@ UNIT = "llama-rpc-server@0.service"
 @pytest.fixture
 def units_of(monkeypatch):
     table = {}
-    monkeypatch.setattr(_service, "read_unit_of_process", lambda pid: table.get(pid, ""))
+    monkeypatch.setattr(readiness, "read_unit_of_process", lambda pid: table.get(pid, ""))
     return table
 
 

@@ -11,8 +11,8 @@ import sparse_gguf
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.herd.llama_cpp.plugins.filter.cluster_plan import cluster_plan
-from ansible_collections.herd.llama_cpp.plugins.module_utils._plan_page import plan_page
-from ansible_collections.herd.llama_cpp.plugins.module_utils._plan_text import plan_text
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.page import plan_page
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.text import plan_text
 
 FREE = 111400
 RESERVE = 1024

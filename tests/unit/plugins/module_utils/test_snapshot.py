@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 import pytest
-from ansible_collections.herd.llama_cpp.plugins.module_utils._snapshot import SnapshotError, differs, files, forget, put_back, take
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.snapshot import SnapshotError, differs, files, forget, put_back, take
 
 
 def state(root: Path) -> dict:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from ansible_collections.herd.llama_cpp.plugins.module_utils._sockets import (
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.sockets import (
     SocketProcess,
     SocketsError,
     TcpSocket,

@@ -12,8 +12,8 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from ansible_collections.herd.llama_cpp.plugins.module_utils import _source
-from ansible_collections.herd.llama_cpp.plugins.module_utils._source import SourceError, repack
+from ansible_collections.herd.llama_cpp.plugins.module_utils._build import source as build_source
+from ansible_collections.herd.llama_cpp.plugins.module_utils._build.source import SourceError, repack
 
 COMMIT = "4f9ddc6c2c0a1ad0ba2ea1c6fe3bd1cd4d6a28f1"
 TREE = {"CMakeLists.txt": b"project(x)", "src/a.cpp": b"int a;", ".git/config": b"[core]", ".github/b.yml": b"b"}
@@ -62,14 +62,14 @@ def test_repack_a_directory_inside(tmp_path: Path, subdir: str) -> None:
 def test_the_commit_is_kept(tmp_path: Path) -> None:
     source = pack(tmp_path / "s", below("x"), commit=COMMIT)
     repack(str(source), str(tmp_path / "t"), "", "s")
-    assert _source.commit_of(str(source)) == COMMIT
-    assert _source.commit_of(str(tmp_path / "t")) == COMMIT
+    assert build_source.commit_of(str(source)) == COMMIT
+    assert build_source.commit_of(str(tmp_path / "t")) == COMMIT
 
 
 def test_no_commit(tmp_path: Path) -> None:
-    assert _source.commit_of(str(pack(tmp_path / "s", below("x")))) == ""
-    assert _source.commit_of(str(pack(tmp_path / "s", below("x"), commit="Release 1"))) == ""
-    assert _source.commit_of(str(tmp_path / "none")) == ""
+    assert build_source.commit_of(str(pack(tmp_path / "s", below("x")))) == ""
+    assert build_source.commit_of(str(pack(tmp_path / "s", below("x"), commit="Release 1"))) == ""
+    assert build_source.commit_of(str(tmp_path / "none")) == ""
 
 
 def test_links_inside_are_kept(tmp_path: Path) -> None:
@@ -176,9 +176,9 @@ def test_sha256(tmp_path: Path) -> None:
     path = tmp_path / "s"
     path.write_bytes(b"abc")
     digest = hashlib.sha256(b"abc").hexdigest()
-    _source.check_sha256(str(path), digest.upper(), "s")
+    build_source.check_sha256(str(path), digest.upper(), "s")
     with pytest.raises(SourceError, match=f"the SHA-256 of s is {digest}, not {'0' * 64}"):
-        _source.check_sha256(str(path), "0" * 64, "s")
+        build_source.check_sha256(str(path), "0" * 64, "s")
 
 
 @pytest.mark.parametrize(
@@ -199,7 +199,7 @@ def test_sha256(tmp_path: Path) -> None:
     ],
 )
 def test_pip_failures(output: str, expected: str) -> None:
-    assert _source.pip_failure(output, "p==1", "a" * 64) == expected
+    assert build_source.pip_failure(output, "p==1", "a" * 64) == expected
 
 
 @pytest.mark.parametrize(
@@ -212,15 +212,15 @@ def test_pip_failures(output: str, expected: str) -> None:
     ],
 )
 def test_git_failures(output: str, expected: str) -> None:
-    assert _source.git_failure(output, "u", "b9") == expected
+    assert build_source.git_failure(output, "u", "b9") == expected
 
 
 def test_requirement() -> None:
-    assert _source.requirement_line("p", "1", "AB") == "p==1 --hash=sha256:ab\n"
+    assert build_source.requirement_line("p", "1", "AB") == "p==1 --hash=sha256:ab\n"
 
 
 def test_only_file(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="pip left 0 files"):
-        _source.only_file(str(tmp_path), "p==1")
+        build_source.only_file(str(tmp_path), "p==1")
     (tmp_path / "a").touch()
-    assert _source.only_file(str(tmp_path), "p==1") == str(tmp_path / "a")
+    assert build_source.only_file(str(tmp_path), "p==1") == str(tmp_path / "a")

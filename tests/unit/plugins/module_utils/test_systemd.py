@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 import pytest
-from ansible_collections.herd.llama_cpp.plugins.module_utils._systemd import (
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.systemd import (
     Ignored,
     SystemdError,
     UnitState,

@@ -10,8 +10,8 @@ import socket
 import time
 
 import pytest
-from ansible_collections.herd.llama_cpp.plugins.module_utils import _tcp_probe
-from ansible_collections.herd.llama_cpp.plugins.module_utils._tcp_probe import EndpointError, parse_endpoint, probe
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service import tcp_probe
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.tcp_probe import EndpointError, parse_endpoint, probe
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_the_source_address_is_used(listener):
     ],
 )
 def test_what_each_error_means(code, state):
-    assert _tcp_probe._state_of(code) == state
+    assert tcp_probe._state_of(code) == state
 
 
 @pytest.mark.parametrize(

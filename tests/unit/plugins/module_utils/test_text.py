@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._text import printable
+from ansible_collections.herd.llama_cpp.plugins.module_utils._common.text import printable
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import copy
 import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.herd.llama_cpp.plugins.filter.cuda_toolkit_plan import cuda_toolkit_plan
-from ansible_collections.herd.llama_cpp.plugins.module_utils._problems import problem_text
+from ansible_collections.herd.llama_cpp.plugins.module_utils._common.problems import problem_text
 
 DIR = "/home/me/toolchain"
 INFO = {

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._urls import origin, user_and_password, without_secrets
+from ansible_collections.herd.llama_cpp.plugins.module_utils._common.urls import origin, user_and_password, without_secrets
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import zipfile
 
 import pytest
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils import _wheel_member as member
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf import wheel_member as member
 
 
 def test_each_checksum_has_its_own_entry(tmp_path):

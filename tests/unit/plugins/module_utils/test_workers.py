@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.herd.llama_cpp.plugins.module_utils._workers import outdated_units, worker_arguments, worker_instances
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.workers import outdated_units, worker_arguments, worker_instances
 
 
 def test_one_instance_for_each_device():

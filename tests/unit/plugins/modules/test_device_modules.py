@@ -12,8 +12,8 @@ import yaml
 from ansible.module_utils import basic
 from ansible.module_utils.testing import patch_module_args
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils import _rpc
-from ansible_collections.herd.llama_cpp.plugins.module_utils._sockets import SocketProcess, TcpSocket
+from ansible_collections.herd.llama_cpp.plugins.module_utils._rpc import client as rpc_client
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.sockets import SocketProcess, TcpSocket
 from ansible_collections.herd.llama_cpp.plugins.modules import gpu_info, rpc_device_info
 
 FIXTURES = Path(__file__).parents[3] / "fixtures" / "nvidia_smi"
@@ -89,7 +89,7 @@ def answering(monkeypatch, outcome):
 
 
 def test_an_idle_worker(monkeypatch, capsys):
-    answering(monkeypatch, _rpc.WorkerReport("7.0.0", (_rpc.RpcDevice(0, (24253 << 20) + 5, 24576 << 20),), LISTENER))
+    answering(monkeypatch, rpc_client.WorkerReport("7.0.0", (rpc_client.RpcDevice(0, (24253 << 20) + 5, 24576 << 20),), LISTENER))
     result = run(rpc_device_info, capsys, address="10.0.0.1")
     assert set(result) - {"changed", "invocation"} == returned(rpc_device_info)
     assert result["devices"] == [{"index": 0, "free_mib": 24253, "total_mib": 24576}]
@@ -97,7 +97,7 @@ def test_an_idle_worker(monkeypatch, capsys):
 
 
 def test_a_busy_worker(monkeypatch, capsys):
-    answering(monkeypatch, _rpc.WorkerBusy("serves a client: ss shows a connection from 10.0.0.9:4", LISTENER))
+    answering(monkeypatch, rpc_client.WorkerBusy("serves a client: ss shows a connection from 10.0.0.9:4", LISTENER))
     result = run(rpc_device_info, capsys, address="10.0.0.1")
     assert set(result) - {"changed", "invocation"} == returned(rpc_device_info)
     assert result["busy"] is True and result["devices"] == [] and result["changed"] is False
@@ -105,6 +105,6 @@ def test_a_busy_worker(monkeypatch, capsys):
 
 
 def test_a_worker_that_cannot_be_asked(monkeypatch, capsys):
-    answering(monkeypatch, _rpc.RpcError("has no listener on this machine; start the worker"))
+    answering(monkeypatch, rpc_client.RpcError("has no listener on this machine; start the worker"))
     result = run(rpc_device_info, capsys, address="10.0.0.1")
     assert result["failed"] is True and result["msg"] == "10.0.0.1:50052 has no listener on this machine; start the worker."

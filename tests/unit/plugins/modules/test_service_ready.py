@@ -16,10 +16,10 @@ import threading
 import time
 
 import pytest
-from ansible_collections.herd.llama_cpp.plugins.module_utils import _service
-from ansible_collections.herd.llama_cpp.plugins.module_utils._service import StartFailed
-from ansible_collections.herd.llama_cpp.plugins.module_utils._sockets import SocketProcess, TcpSocket
-from ansible_collections.herd.llama_cpp.plugins.module_utils._systemd import JournalRun, UnitState
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service import readiness
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.readiness import StartFailed
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.sockets import SocketProcess, TcpSocket
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.systemd import JournalRun, UnitState
 from ansible_collections.herd.llama_cpp.plugins.modules import llama_server_ready, rpc_server_ready
 
 UNIT = "u.service"
@@ -54,7 +54,7 @@ def listener(address, port, pid=10, name="ggml-rpc-server"):
 
 @pytest.fixture(autouse=True)
 def units_of_processes(monkeypatch):
-    monkeypatch.setattr(_service, "read_unit_of_process", lambda pid: UNIT if pid == 10 else "")
+    monkeypatch.setattr(readiness, "read_unit_of_process", lambda pid: UNIT if pid == 10 else "")
 
 
 INSTANCE = {"unit": UNIT, "address": "10.0.0.1", "port": 50052}

@@ -1,0 +1,142 @@
+# -*- coding: utf-8 -*-
+# Copyright: (c) 2026, herd.llama_cpp contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What stands beside the model in a plan: what it adds to the model, where the rest of it lies, and llama-server's arguments for it.
+
+A draft model and a projector each lie on one device: the head's own first one unless another is named, else in the head's RAM. On a device of
+the head's no token that is drafted crosses the network, and the figures do not hang on the split.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import beside as plan_beside
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import beside_memory
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.caches import RunSettings
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.model import MemoryModelError, Model, describe_model, mib_up
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.search import Machine, PlanError, accounts_of
+
+
+class _Tensor(NamedTuple):
+    name: str
+    shape: Tuple[int, ...]
+    type_name: str
+    size_bytes: int
+
+
+@dataclass
+class Beside:
+    """What a plan has to know of it."""
+
+    model: Model
+    settings: RunSettings
+    machines: List[Machine]
+    host_extra_mib: int = 0
+    # the parts with a place of their own, as facts
+    parts: List[Dict[str, Any]] = field(default_factory=list)
+    # llama_server's variables for it, without their prefix
+    words: Dict[str, Any] = field(default_factory=dict)
+
+
+def _tensors(facts: Mapping[str, Any]) -> List[_Tensor]:
+    try:
+        return [_Tensor(str(t["name"]), tuple(int(n) for n in t["shape"]), str(t["type"]), int(t["size_bytes"])) for t in facts["tensors"]]
+    except (KeyError, TypeError, ValueError) as exc:
+        raise PlanError("what stands beside the model needs the facts of gguf_info with its metadata and its tensors included") from exc
+
+
+def _metadata(facts: Mapping[str, Any]) -> Mapping[str, Any]:
+    metadata = facts.get("metadata") if isinstance(facts, Mapping) else None
+    if not isinstance(metadata, Mapping):
+        raise PlanError("what stands beside the model needs the facts of gguf_info with its metadata and its tensors included")
+    return metadata
+
+
+def stand_beside(model: Model, facts: Mapping[str, Any], settings: RunSettings, machines: Sequence[Machine], head: str,
+                 words: Optional[Mapping[str, Any]] = None, headers: Sequence[Mapping[str, Any]] = (),
+                 draft_device: str = "", mmproj_device: str = "") -> Beside:
+    """Add to model, settings and machines what stands beside them.
+
+    ``words`` are llama_server's variables (see plan_beside.py), ``headers`` what gguf_model says of the files, ``[{for, header, file}]``;
+    devices are MACHINE/DEVICE. Raises PlanError.
+    """
+    found = Beside(model, settings, list(machines), words=dict(words or {}))
+    try:
+        for problem in plan_beside.problems(found.words):
+            raise PlanError("%(problem)s. %(remedy)s" % problem)
+        types = plan_beside.spec_types(found.words)
+        if types:
+            drafted = plan_beside.drafted_tokens(found.words)
+            type_k, type_v = (str(found.words.get("draft_cache_type_" + which) or "f16") for which in "kv")
+            # tools/server/server-context.cpp, server_output_limits: what was drafted is checked in one batch
+            outputs = min(settings.batch, settings.parallel * (1 + drafted))
+            rollback = drafted if any(name.startswith("draft-") and name != "draft-simple" for name in types) else 0
+            found.settings = replace(settings, outputs=outputs, rollback=rollback, draft_type_k=type_k, draft_type_v=type_v)
+            if plan_beside.own_layers_draft(found.words):
+                found.model = beside_memory.with_own_drafting(found.model, _metadata(facts), _tensors(facts))
+        for entry in headers:
+            _add(found, str(entry.get("for")), entry.get("header") or {}, str(entry.get("file") or ""), head,
+                 {"draft": draft_device, "mmproj": mmproj_device})
+    except (plan_beside.BesideError, MemoryModelError) as exc:
+        raise PlanError(str(exc)) from exc
+    return found
+
+
+def _add(found: Beside, what: str, header: Mapping[str, Any], file: str, head: str, devices: Mapping[str, str]) -> None:
+    if what == "lora":
+        found.model = beside_memory.with_adapter(found.model, _tensors(header))
+        found.parts.append({"for": what, "file": file, "machine": "", "device": "", "mib": mib_up(sum(t.size_bytes for t in _tensors(header)))})
+    elif what == "mmproj":
+        _place(found, what, file, head, devices[what], beside_memory.projector(_metadata(header), int(header.get("file_size_bytes") or 0)))
+    elif what == "draft":
+        # its own layers that draft are all there is to a file of them alone
+        draft = describe_model(_metadata(header), _tensors(header), int(header.get("file_size_bytes") or 0))
+        if _metadata(header).get("%s.nextn_predict_layers" % draft.architecture) and "draft-mtp" in plan_beside.spec_types(found.words):
+            draft = beside_memory.with_own_drafting(draft, _metadata(header), _tensors(header))
+        run = beside_memory.draft_settings(found.settings)
+        _place(found, what, file, head, devices[what], beside_memory.draft_model(accounts_of(draft, run)))
+
+
+def _place(found: Beside, what: str, file: str, head: str, wanted: str, lone: beside_memory.Lone) -> None:
+    """Reserve a device's room for it, or the head's RAM."""
+    own = next(m for m in found.machines if m.name == head).devices
+    if not wanted and own:
+        wanted = own[0].label
+    device = next((d for m in found.machines for d in m.devices if d.label == wanted), None)
+    if wanted and wanted != "none" and device is None:
+        raise PlanError("the device %s for %s is not among the devices (machine/device)" % (
+            wanted, "the draft model" if what == "draft" else "the projector"))
+    if device is None:
+        mib = mib_up(lone.alone_bytes)
+        found.host_extra_mib += mib
+        found.parts.append({"for": what, "file": file, "machine": head, "device": "", "mib": mib})
+        return
+    mib = mib_up(lone.device_bytes(device.kind))
+    found.host_extra_mib += mib_up(lone.host_bytes)
+    found.machines = [replace(m, devices=tuple(replace(d, reserve_mib=d.reserve_mib + mib) if d.label == wanted else d for d in m.devices))
+                      for m in found.machines]
+    found.parts.append({"for": what, "file": file, "machine": device.machine, "device": device.name, "mib": mib})
+
+
+def beside_facts(found: Beside, head: str, devices: Sequence[Mapping[str, Any]]) -> Dict[str, Any]:
+    """The parts with llama.cpp's names for their devices, llama_server's variables, and the arguments; ``devices`` are the plan's."""
+    names = {(str(d["machine"]), str(d["device"])): str(d["llama_device"]) for d in devices}
+    words, parts = dict(found.words), []
+    for part in found.parts:
+        name = "" if part["for"] == "lora" else "none" if not part["device"] else names.get((part["machine"], part["device"]), "")
+        if part["device"] and not name:
+            if part["machine"] != head:
+                raise PlanError("%s/%s is to hold %s and holds no layers, so llama-server would not reach it; choose another device or none" % (
+                    part["machine"], part["device"], "the draft model" if part["for"] == "draft" else "the projector"))
+            name = part["device"]
+        parts.append(dict(part, llama_device=name))
+        if part["for"] == "draft":
+            words["draft_devices"] = [name]
+        elif part["for"] == "mmproj":
+            words["mmproj_device"] = name
+    return {"parts": parts, "draft_devices": words.get("draft_devices") or [], "mmproj_device": words.get("mmproj_device") or "",
+            "own_layers_draft": plan_beside.own_layers_draft(words),
+            "arguments": [word for argument in plan_beside.arguments(words) for word in argument]}
