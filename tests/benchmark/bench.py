@@ -201,7 +201,7 @@ def main() -> None:
         try:
             for count in counts:
                 inventory = write_inventory(Path(directory), count)
-                lab_s, _run = timed("lab.yml", inventory)
+                lab_s, _run = timed("parts/lab.yml", inventory)
                 first_s, _run = timed("deploy.yml", inventory)
                 second_s, second = timed("deploy.yml", inventory)
                 figures["deploys"][count] = {

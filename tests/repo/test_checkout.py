@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).absolute().parents[2]
 SOURCE = {".py", ".yml", ".yaml", ".j2", ".sh", ".cfg", ".toml", ".svg"}
 SKIPPED = {".git", ".venv", ".ansible", ".cache", ".pytest_cache", "collections", "fixtures", "LICENSES", "__pycache__", ".hypothesis"}
-PLAYBOOKS = sorted((ROOT / "playbooks").glob("*.yml"))
+PLAYBOOKS = sorted([*(ROOT / "playbooks").glob("*.yml"), *(ROOT / "playbooks" / "parts").glob("*.yml")])
 INVENTORIES = sorted(path for path in (ROOT / "inventories").iterdir() if path.is_dir())
 
 

@@ -251,7 +251,7 @@ class FaultLab:
 
     def start_machines(self) -> None:
         """Power back: the lab's own playbook starts what does not run."""
-        command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(self.cluster.inventory), str(ROOT / "playbooks" / "lab.yml")]
+        command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(self.cluster.inventory), str(ROOT / "playbooks" / "parts" / "lab.yml")]
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=240, check=False)
         assert done.returncode == 0, done.stdout[-2000:]
 
