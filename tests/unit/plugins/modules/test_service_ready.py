@@ -195,7 +195,7 @@ def test_head_that_refuses_its_key(api):
 def test_head_that_answers_with_an_error(api):
     api.status = 500
     with pytest.raises(StartFailed, match="status 500"):
-        head(api).wait(1)
+        head(api).wait(5)
 
 
 def test_the_key_is_not_sent_to_another_program(api):
