@@ -22,7 +22,7 @@ options:
     type: dict
     required: true
   advisories:
-    description: The known vulnerabilities, as M(herd.llama_cpp.llama_advisories#filter) takes them.
+    description: The known vulnerabilities, as P(herd.llama_cpp.llama_advisories#filter) takes them.
     type: list
     elements: dict
     required: true

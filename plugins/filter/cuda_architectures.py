@@ -17,7 +17,7 @@ description:
 options:
   _input:
     description:
-      - For each machine C(gpus) as the M(herd.llama_cpp.gpu_info#module) module returns them, and C(built), the architectures of the build
+      - For each machine C(gpus) as the M(herd.llama_cpp.gpu_info) module returns them, and C(built), the architectures of the build
         in use, separated by semicolons. A build in use that has all that is needed, and more, is kept.
     type: list
     elements: dict

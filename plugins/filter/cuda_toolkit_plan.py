@@ -21,7 +21,7 @@ options:
   _input:
     description:
       - A mapping. C(provider) is V(conda), V(pip) or V(system), C(machine) the name of the machine that builds, C(info) what
-        M(herd.llama_cpp.cuda_toolkit_info#module) returned for it.
+        M(herd.llama_cpp.cuda_toolkit_info) returned for it.
       - C(version), C(min_version) and C(gcc_version) are what was asked for. C(drivers) is a list of C(machine), C(driver_version), C(cuda_version),
         C(compute_capabilities) (such as V(8.6), empty for a GPU that does not tell) and C(error) of the machines that will run the build.
       - C(architectures) are those that the build is made for, such as V(86), where not for all GPUs; the others then set no limit.

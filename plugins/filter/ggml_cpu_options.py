@@ -17,7 +17,7 @@ description:
   - It stands in for C(GGML_NATIVE), which compiles for the machine that compiles. Machines for which the result is equal
     can run the same build, wherever it was made.
   - The key C(HERD_CPU_FLAGS) holds compiler flags for instruction sets that ggml uses but has no option for. The
-    M(herd.llama_cpp.llama_machine_info#module) module reports the flags, the C(llama_cpp) role uses the result.
+    M(herd.llama_cpp.llama_machine_info) module reports the flags, the C(llama_cpp) role uses the result.
 options:
   _input:
     description: The processor's flags, as a list or as one string with spaces.
