@@ -43,10 +43,11 @@ test-build: setup ## Make the llama.cpp that the tests use, and fetch its model,
 	@PYTHONPATH=playbooks/collections:tests/support python tests/support/llama_cpp_build.py
 
 .PHONY: test-lint
-test-lint: setup ## ansible-lint, yamllint, changelog fragments, ruff, types of module_utils by mypy
+test-lint: setup ## ansible-lint, yamllint, changelog fragments, documentation of plugins and roles, ruff, types of module_utils by mypy
 	@ANSIBLE_COLLECTIONS_PATH='$(CURDIR)/playbooks/collections' ansible-lint --offline --strict -q
 	@yamllint --strict .
 	@antsibull-changelog lint
+	@antsibull-docs lint-collection-docs --plugin-docs .
 	@ruff check --quiet .
 	@cd playbooks/collections && mypy --no-error-summary --config-file '$(CURDIR)/pyproject.toml' --cache-dir '$(CURDIR)/.cache/mypy' \
 	    -p ansible_collections.herd.llama_cpp.plugins.module_utils
