@@ -59,7 +59,7 @@ def test_no_worker_is_spoken_to(llama_cpp_bin: Path) -> None:
         worker.settimeout(0.2)
         command = [*SOUND, "--rpc", "127.0.0.1:%d" % worker.getsockname()[1], "--device", "RPC0"]
         assert argument_check.refused_arguments(str(llama_cpp_bin / "llama-server"), [*command, "--tensor-split", "3", "--override-tensor", "x=RPC0"],
-                                                 {}) == ""
+                                                {}) == ""
         with pytest.raises(socket.timeout):
             worker.accept()
         # Without leaving it out it would be: this test can fail.

@@ -446,7 +446,7 @@ def one(path: Path, number: int, what: str, result: Dict[str, Any]) -> None:
     start = time.process_time()
     try:
         report.plan_from_facts(facts, MACHINES, host="head", context_size=2048, unknown="bound" if number % 3 else "refuse",
-                                     policy=search.POLICIES[number % 3])
+                               policy=search.POLICIES[number % 3])
         result["planned"] += 1
     except search.PlanError as exc:
         check_sentence(exc)

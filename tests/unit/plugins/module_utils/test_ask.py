@@ -98,7 +98,7 @@ def test_each_worker_counts_its_devices_by_itself() -> None:
 def test_over_workers_nothing_is_hidden_and_everything_is_named_as_in_the_service() -> None:
     workers = ask.Workers("10.0.0.1:50052,10.0.0.2:50052", ("CUDA0", "RPC0", "RPC1"), 990, 991)
     asker = ask.Asker("/opt/bin", "/m.gguf", 3, ["--rpc", "others:1", "--device", "none", "--ctx-size", "512"], {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"},
-                       workers=workers)
+                      workers=workers)
     asker._binary = lambda *names: names[0]  # type: ignore[method-assign]  # noqa: SLF001
     asker.directory = Path("/tmp/x")
     words = asker.command((3, 2, 1))

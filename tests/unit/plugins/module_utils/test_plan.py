@@ -32,12 +32,12 @@ def tiny(weights: Sequence[int], output: int, context: Sequence[int]) -> plan_mo
     """A model whose layers weigh the given MiB and whose K caches take the given number of MiB at 1024 tokens."""
     layers = tuple(
         plan_model.Layer(plan_model.LayerKind(q_dim=64, k_dim=k * 512, v_dim=64, out_dim=64, cache=1, head_k=64, head_v=64,
-                                      ffn=(plan_model.Ffn(128 + 64 * (w % 3)),)),
-                     {"cpu": w * MIB, "cuda": w * MIB}, k_row=k * 512, v_row=0)
+                                              ffn=(plan_model.Ffn(128 + 64 * (w % 3)),)),
+                         {"cpu": w * MIB, "cuda": w * MIB}, k_row=k * 512, v_row=0)
         for w, k in zip(weights, context))
     return plan_model.Model(architecture="llama", n_layer=len(layers), n_embd=64, n_vocab=1000, n_ctx_train=4096, layers=layers,
-                        input_bytes=MIB, output_bytes={"cpu": output * MIB, "cuda": output * MIB}, shared_bytes={"cpu": 0, "cuda": 0},
-                        n_swa=0, file_size_bytes=sum(weights) * MIB)
+                            input_bytes=MIB, output_bytes={"cpu": output * MIB, "cuda": output * MIB}, shared_bytes={"cpu": 0, "cuda": 0},
+                            n_swa=0, file_size_bytes=sum(weights) * MIB)
 
 
 def machine(name: str, *free: int, reserve: int = 0, ram: Optional[int] = None) -> plan_search.Machine:

@@ -52,7 +52,7 @@ class Table:
             at += count
         host = accounts.host(len(counts) == 1)
         return plan_ask.Answer(tuple(devices), plan_ask.Figures(host.weight_bytes // MIB, 0, round(host.compute_bytes / MIB, 2)),
-                           round(host.output_bytes / MIB, 2), build="b99999")
+                               round(host.output_bytes / MIB, 2), build="b99999")
 
 
 def request(model: plan_model.Model, frees: Sequence[int], policy: str = "fewest_machines", kind: str = "cpu") -> search.Request:
