@@ -200,6 +200,17 @@ def test_what_the_log_does_not_say_is_unknown_and_no_problem(real: dict) -> None
     assert result["problems"] == [] and len(result["unknown"]) == 3 and all("worker1" in u for u in result["unknown"])
 
 
+@pytest.mark.parametrize(("word", "unsaid"), [(0, []), (1, ["KV cache"])])
+def test_a_log_has_no_line_for_what_llama_cpp_said_is_nothing(real: dict, word: int, unsaid: list[str]) -> None:
+    plan = plan_of(real)
+    plan["devices"][0].update(kv_mib=1, asked={"kv_mib": word})
+    for name in ("kv_mib", "recurrent_mib"):
+        real["devices"][0][name] = None
+    result = compare(plan, real)
+    assert result["problems"] == []
+    assert [what for what in ("weights", "KV cache", "compute buffer") if any(what in u for u in result["unknown"])] == unsaid
+
+
 @pytest.mark.parametrize("broken", [{}, {"devices": []}, "text", None])
 def test_nonsense_is_a_sentence(broken: Any, real: dict) -> None:
     with pytest.raises(AnsibleFilterError, match="plan_deviations filter"):
