@@ -56,7 +56,9 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import model 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import placement  # noqa: E402
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import rounds  # noqa: E402
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import search  # noqa: E402
-from ansible_collections.herd.llama_cpp.plugins.module_utils._proof import startup_log  # noqa: E402
+from ansible_collections.herd.llama_cpp.plugins.module_utils._proof import expectations  # noqa: E402
+from ansible_collections.herd.llama_cpp.plugins.module_utils._proof import head_log  # noqa: E402
+from ansible_collections.herd.llama_cpp.plugins.module_utils._proof import worker_log  # noqa: E402
 
 # Beside /tmp, which a sandbox hides.
 WORK = Path("/opt/gpu-check")
@@ -600,11 +602,11 @@ def logs(setup: Setup) -> None:
                 setup.note("answered", log=name, timings=head.answer(6000 if name == "full" else 40, 4))
         except Exception as error:  # pylint: disable=broad-except
             setup.note("ended", log=name, error=str(error))
-        read = startup_log.parse_head(setup.log(name).read_text(errors="replace"))
-        said = [(name, read, startup_log.check_head(read, ["127.0.0.1:%d" % port for port in ports], 8192, True))]
+        read = head_log.parse_head(setup.log(name).read_text(errors="replace"))
+        said = [(name, read, expectations.check_head(read, ["127.0.0.1:%d" % port for port in ports], 8192, True))]
         for log in workers:
-            worker_read = startup_log.parse_worker(setup.log(log).read_text(errors="replace"))
-            said.append((log, worker_read, startup_log.check_worker(worker_read, ["CUDA"] if cuda else ["CPU"])))
+            worker_read = worker_log.parse_worker(setup.log(log).read_text(errors="replace"))
+            said.append((log, worker_read, expectations.check_worker(worker_read, ["CUDA"] if cuda else ["CPU"])))
         for log, parsed, failure in said:
             setup.note("log", log=log, parsed=parsed.to_dict(), failure=asdict(failure) if failure else None)
             print("log %-28s %s" % (log, "%s: %s. %s" % (failure.kind, failure.problem, failure.remedy) if failure else "no failure"), flush=True)
@@ -683,7 +685,7 @@ def sandbox(setup: Setup) -> None:
                     head.answer(64, 8, 20)
         except Exception as error:  # pylint: disable=broad-except
             said = str(error)[-300:]
-        served = [device.name for device in startup_log.parse_worker(log.read_text(errors="replace")).devices]
+        served = [device.name for device in worker_log.parse_worker(log.read_text(errors="replace")).devices]
         setup.note("sandbox", directive=name, said=said, devices=served)
         return "sandbox %-42s %-8s %s" % (name, ",".join(served), said)
 

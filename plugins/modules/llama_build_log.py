@@ -294,17 +294,6 @@ def _read(module: AnsibleModule, paths: t.List[str]) -> str:
     return "\n".join(texts)
 
 
-def _sentences(failure: t.Dict[str, t.Any]) -> str:
-    problem, remedy, line = failure["problem"], failure["remedy"], failure["line"]
-    first = problem.split(" ", 1)[0]
-    if first.isalpha() and first.islower() and first not in ("nvcc", "ccache"):
-        problem = problem[0].upper() + problem[1:]
-    words = [problem.rstrip(".") + ".", remedy.rstrip(".") + "."]
-    if line:
-        words.append("The log says: %s" % line)
-    return " ".join(words)
-
-
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
@@ -332,7 +321,7 @@ def main() -> None:
     result["compiler_warnings"] = result.pop("warnings")
     result["failure"] = asdict(failure) if failure else None
     if failure and wanted["fail_on_problem"]:
-        module.fail_json(msg=_sentences(result["failure"]), **result)
+        module.fail_json(msg=failure.message(), **result)
     module.exit_json(changed=False, **result)
 
 

@@ -142,7 +142,7 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._service.readiness 
     listens,
     telling_failure,
 )
-from ansible_collections.herd.llama_cpp.plugins.module_utils._proof.startup_log import parse_head
+from ansible_collections.herd.llama_cpp.plugins.module_utils._proof.head_log import parse_head
 from ansible_collections.herd.llama_cpp.plugins.module_utils._service.sockets import SocketsError
 from ansible_collections.herd.llama_cpp.plugins.module_utils._service.systemd import SystemdError, UnitWatch
 

@@ -374,7 +374,9 @@ from dataclasses import asdict
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._proof.startup_log import check_head, check_worker, parse_head, parse_worker
+from ansible_collections.herd.llama_cpp.plugins.module_utils._proof.expectations import check_head, check_worker
+from ansible_collections.herd.llama_cpp.plugins.module_utils._proof.head_log import parse_head
+from ansible_collections.herd.llama_cpp.plugins.module_utils._proof.worker_log import parse_worker
 from ansible_collections.herd.llama_cpp.plugins.module_utils._service.systemd import JOURNALCTL, parse_journal
 
 _READ_LIMIT_BYTES = 32 << 20
@@ -437,18 +439,6 @@ def _last_run(text: str) -> str:
     return runs[-1].text if runs else ""
 
 
-def _sentences(failure: t.Dict[str, t.Any]) -> str:
-    problem = failure["problem"]
-    first = problem.split(" ", 1)[0]
-    # a program's name stays as it is spelled
-    if first.isalpha() and first.islower():
-        problem = problem[0].upper() + problem[1:]
-    words = [problem.rstrip(".") + ".", failure["remedy"].rstrip(".") + "."]
-    if failure["line"]:
-        words.append("The log says: %s" % failure["line"])
-    return " ".join(words)
-
-
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
@@ -494,7 +484,7 @@ def main() -> None:
     result["warnings_in_log"] = result.pop("warnings")
     result["failure"] = asdict(failure) if failure else None
     if failure and wanted["fail_on_problem"]:
-        module.fail_json(msg=_sentences(result["failure"]), **result)
+        module.fail_json(msg=failure.message(), **result)
     module.exit_json(changed=False, **result)
 
 

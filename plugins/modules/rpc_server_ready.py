@@ -146,7 +146,7 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._service.readiness 
     network_of,
     telling_failure,
 )
-from ansible_collections.herd.llama_cpp.plugins.module_utils._proof.startup_log import parse_worker
+from ansible_collections.herd.llama_cpp.plugins.module_utils._proof.worker_log import parse_worker
 from ansible_collections.herd.llama_cpp.plugins.module_utils._service.sockets import SocketsError
 from ansible_collections.herd.llama_cpp.plugins.module_utils._service.systemd import SystemdError, UnitState, UnitWatch
 

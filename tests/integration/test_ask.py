@@ -35,7 +35,7 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import model 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import report
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import rounds
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import search as plan_search
-from ansible_collections.herd.llama_cpp.plugins.module_utils._proof import startup_log
+from ansible_collections.herd.llama_cpp.plugins.module_utils._proof import head_log
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN = plan_caches.RunSettings(context_size=8192, parallel=4, kv_unified=True)
@@ -111,7 +111,7 @@ def test_its_word_is_what_it_takes_of_every_architecture(llama_cpp_bin: Path, tm
 
         def look() -> list[Any]:
             log = asking.start(asker, plan["tensor_split"])
-            proof = check.deviations(plan, asdict(startup_log.parse_head(log)))
+            proof = check.deviations(plan, asdict(head_log.parse_head(log)))
             # of less than a MiB it says 0, and of none at all the log says nothing
             none = tuple("KV cache of %s on " % row["llama_device"] for row in proof["rows"] if row["word_kv_mib"] == 0)
             unknown = [said for said in proof["unknown"] if not any(cache in said for cache in none)]

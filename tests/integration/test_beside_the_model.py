@@ -32,7 +32,7 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import beside
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import caches
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import model as plan_model
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import placement
-from ansible_collections.herd.llama_cpp.plugins.module_utils._proof import startup_log
+from ansible_collections.herd.llama_cpp.plugins.module_utils._proof import head_log, head_memory
 
 MIB = 1 << 20
 QUESTION = "The capital of France is"
@@ -88,8 +88,8 @@ class Head:
         assert answer["usage"]["prompt_tokens"] > 4
         return answer["choices"][0]["message"]["content"]
 
-    def devices(self) -> dict[str, startup_log.HeadDevice]:
-        return {device.name: device for device in startup_log.parse_head(self.log.read_text(errors="replace")).devices}
+    def devices(self) -> dict[str, head_memory.HeadDevice]:
+        return {device.name: device for device in head_log.parse_head(self.log.read_text(errors="replace")).devices}
 
 
 def picture(colour: int, size: int = 32) -> bytes:

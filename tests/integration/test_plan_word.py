@@ -21,7 +21,7 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._common import unpr
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import ask as plan_ask
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import rounds
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import word as plan_word
-from ansible_collections.herd.llama_cpp.plugins.module_utils._proof import startup_log
+from ansible_collections.herd.llama_cpp.plugins.module_utils._proof import head_log
 
 # An address of this machine that nothing else uses.
 ADDRESS = "127.0.0.61"
@@ -97,7 +97,7 @@ def test_the_workers_are_idle_and_alive_afterwards(llama_cpp_bin: Path, smollm2:
     def load() -> Any:
         over = plan_ask.Workers(asked.endpoints, asked.devices, number, number)
         with plan_ask.Asker(asked.bin_dir, asked.model, 2, asked.arguments, workers=over) as asker:
-            log = startup_log.parse_head(asking.start(asker, SPLIT))
+            log = head_log.parse_head(asking.start(asker, SPLIT))
             return [[device.weights_mib, device.kv_mib, device.compute_mib] for device in log.devices if not device.host]
 
     real = plan_ask.ask_in_private(load, own_network=False)

@@ -20,7 +20,7 @@ import yaml
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import caches
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import report
-from ansible_collections.herd.llama_cpp.plugins.module_utils._proof import startup_log
+from ansible_collections.herd.llama_cpp.plugins.module_utils._proof import head_log
 
 DEFAULTS = yaml.safe_load((Path(__file__).absolute().parents[2] / "roles/llama_server/defaults/main.yml").read_text(encoding="utf-8"))
 CONTEXT, AT_ONCE = 512, 4
@@ -67,7 +67,7 @@ def test_what_each_fits_is_answered(shared: bool, llama_cpp_bin: Path, smollm2: 
         finally:
             process.terminate()
             process.wait(30)
-    found = startup_log.parse_head((tmp_path / "log").read_text(errors="replace"))
+    found = head_log.parse_head((tmp_path / "log").read_text(errors="replace"))
     said = report.requests(caches.RunSettings(context_size=CONTEXT, parallel=parallel or 4, kv_unified=bool(unified or parallel is None)))
     assert long[0] == 400 and long[1]["type"] == "exceed_context_size_error"
     if shared:

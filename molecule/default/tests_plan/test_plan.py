@@ -16,7 +16,7 @@ import sparse_gguf
 from playbook_run import run_playbook
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.check import deviations
-from ansible_collections.herd.llama_cpp.plugins.module_utils._proof.startup_log import parse_head
+from ansible_collections.herd.llama_cpp.plugins.module_utils._proof.head_log import parse_head
 
 CLUSTER = clusters.scenario("default")
 INVENTORY = CLUSTER.inventory

@@ -17,6 +17,8 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._common.text import
 # A list of devices or files may be long; what a machine or a server says without end is not.
 _LONGEST = 4000
 _KEYS = ("machine", "problem", "remedy")
+# Programs with a name like a word that sentences begin with.
+_PROGRAMS = ("ccache", "nvcc")
 
 
 class ProblemError(ValueError):
@@ -31,13 +33,13 @@ def _sentence(text: str) -> str:
     return line
 
 
-def _capitalised(text: str) -> str:
+def capitalised(text: str) -> str:
     """With a capital first letter, unless it begins with something that is spelled as it is.
 
-    A variable, a command line or a path must not change: only a plain word does.
+    A variable, a command line, a path or a program's name must not change: only a plain word does.
     """
     first = text.split(" ", 1)[0]
-    return text[0].upper() + text[1:] if first.isalpha() and first.islower() else text
+    return text[0].upper() + text[1:] if first.isalpha() and first.islower() and first not in _PROGRAMS else text
 
 
 def _checked(position: int, entry: t.Any) -> t.Tuple[str, str, str]:
@@ -68,7 +70,7 @@ def problem_lines(problems: t.Any) -> t.List[str]:
         machine, problem, remedy = _checked(position, entry)
         line = "%s: %s" % (machine, _sentence(problem))
         if remedy:
-            line += " " + _sentence(_capitalised(remedy))
+            line += " " + _sentence(capitalised(remedy))
         lines = by_machine.setdefault(machine, [])
         if line not in lines:
             lines.append(line)

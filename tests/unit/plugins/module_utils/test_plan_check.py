@@ -15,7 +15,7 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.herd.llama_cpp.plugins.filter.plan_deviations import FilterModule
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.ask import Answer, Figures
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.check import by_word
-from ansible_collections.herd.llama_cpp.plugins.module_utils._proof.startup_log import parse_head
+from ansible_collections.herd.llama_cpp.plugins.module_utils._proof.head_log import parse_head
 
 compare = FilterModule().filters()["plan_deviations"]
 LOGS = Path(__file__).parents[3] / "fixtures" / "logs" / "head"

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._proof import startup_log as log
+from ansible_collections.herd.llama_cpp.plugins.module_utils._proof import expectations, head_log, worker_log
 
 LOGS = pathlib.Path(__file__).parents[3] / "fixtures" / "logs"
 OLDER = "0.5.0"
@@ -23,11 +23,11 @@ def text_of(name):
 
 
 def head(name):
-    return log.parse_head(text_of("head/" + name))
+    return head_log.parse_head(text_of("head/" + name))
 
 
 def worker(name):
-    return log.parse_worker(text_of("worker/" + name))
+    return worker_log.parse_worker(text_of("worker/" + name))
 
 
 def placed(parsed):
@@ -116,7 +116,7 @@ def test_partly_on_the_cpu():
     found = head("ngl10")
     assert {device.name: device.layers for device in found.devices} == {"RPC0": 9, "CPU": 21}
     assert (found.offloaded_layers, found.offloadable_layers) == (10, 31)
-    assert log.check_head(found, expect_full_offload=True).kind == "partly_on_cpu"
+    assert expectations.check_head(found, expect_full_offload=True).kind == "partly_on_cpu"
 
 
 def test_no_worker():
@@ -124,38 +124,38 @@ def test_no_worker():
     assert placed(found) == {"CPU": (None, 30, True, 92.1, 45.0, 16.64)}
     # llama.cpp counts 31 of 31 layers as offloaded all the same
     assert found.offloaded_layers == 31
-    assert log.check_head(found, expect_full_offload=True).kind == "partly_on_cpu"
-    assert log.check_head(found) is None
+    assert expectations.check_head(found, expect_full_offload=True).kind == "partly_on_cpu"
+    assert expectations.check_head(found) is None
 
 
 def test_default_verbosity_tells_little_and_is_not_guessed_at():
     found = head("2workers_lv3")
     assert found.listening_url and found.failure is None
     assert found.devices == [] and found.n_layer is None and found.n_ctx is None
-    assert log.check_head(found, expect_endpoints=["127.0.0.2:50110"]).kind == "log_too_quiet"
-    assert log.check_head(found, expect_context_size=4096).kind == "context_shrunk"
+    assert expectations.check_head(found, expect_endpoints=["127.0.0.2:50110"]).kind == "log_too_quiet"
+    assert expectations.check_head(found, expect_context_size=4096).kind == "context_shrunk"
 
 
 def test_fit_made_the_context_smaller():
     found = head("fit_shrank")
     assert (found.fit_context_before, found.fit_context_after, found.n_ctx) == (8192, 4352, 4352)
     assert "context_shrunk" in [warning.kind for warning in found.warnings]
-    failure = log.check_head(found, expect_context_size=8192)
+    failure = expectations.check_head(found, expect_context_size=8192)
     assert failure.kind == "context_shrunk"
     assert "context size reduced from 8192 to 4352" in failure.line
-    assert log.check_head(found, expect_context_size=4352) is None
+    assert expectations.check_head(found, expect_context_size=4352) is None
 
 
 def test_an_empty_key_file_means_no_key():
     found = head("empty_keyfile")
     assert found.api_key_set is False
-    assert log.check_head(found, expect_api_key=True).kind == "no_api_key"
+    assert expectations.check_head(found, expect_api_key=True).kind == "no_api_key"
 
 
 def test_expected_endpoints():
     found = head("2workers")
-    assert log.check_head(found, ["127.0.0.2:50110", "127.0.0.3:50110"], 2048, True) is None
-    failure = log.check_head(found, ["127.0.0.2:50110", "127.0.0.9:50110"])
+    assert expectations.check_head(found, ["127.0.0.2:50110", "127.0.0.3:50110"], 2048, True) is None
+    failure = expectations.check_head(found, ["127.0.0.2:50110", "127.0.0.9:50110"])
     assert failure.kind == "worker_unused"
     assert "127.0.0.9:50110" in failure.problem and "127.0.0.2" not in failure.problem
 
@@ -181,11 +181,11 @@ def test_the_guides_head():
     }
     assert found.listening_url == "http://192.168.1.100:50001"
     assert (found.n_layer, found.n_ctx, found.offloaded_layers, found.offloadable_layers) == (80, 8192, 81, 81)
-    assert log.check_head(found, ["192.168.1.101:50052"], 8192) is None
+    assert expectations.check_head(found, ["192.168.1.101:50052"], 8192) is None
 
 
 def test_the_two_lines_the_guide_shows():
-    found = log.parse_head(
+    found = head_log.parse_head(
         "llm_load_tensors: RPC[192.168.1.101:50052] buffer size = 19142.56 MiB\n"
         "...\n"
         "main: server is listening on 192.168.1.100:50001 - starting the main loop\n"
@@ -227,7 +227,7 @@ def test_recurrent_state_counts_the_layers_without_a_cache():
     ],
 )
 def test_every_way_to_say_where_it_listens(line):
-    assert log.parse_head(line + "\nmain: model loaded").listening_url == "http://10.0.0.1:8080"
+    assert head_log.parse_head(line + "\nmain: model loaded").listening_url == "http://10.0.0.1:8080"
 
 
 @pytest.mark.parametrize("listens", [
@@ -237,23 +237,24 @@ def test_every_way_to_say_where_it_listens(line):
 def test_a_head_that_listens_before_it_loads_has_not_started(listens):
     begin = ["build: 4400 (0123abcd) with cc", listens, "main: loading model"]
     full = "ggml_backend_cuda_buffer_type_alloc_buffer: allocating 812.50 MiB on device 1: cudaMalloc failed: out of memory"
-    failed = log.parse_head("\n".join(begin + [full, "llama_init_from_model: failed to allocate compute buffers", "main: exiting due to model loading error"]))
+    ended = ["llama_init_from_model: failed to allocate compute buffers", "main: exiting due to model loading error"]
+    failed = head_log.parse_head("\n".join(begin + [full] + ended))
     assert (failed.listening_url, failed.failure.kind, failed.failure.problem) == (
         None, "out_of_memory", "CUDA1 has no room for a compute buffer of 812 MiB")
-    assert log.parse_head("\n".join(begin)).listening_url is None
+    assert head_log.parse_head("\n".join(begin)).listening_url is None
     # What is overcome before the model is loaded is no failure; what comes after it can be one.
-    served = log.parse_head("\n".join(begin + [full, "main: model loaded"]))
+    served = head_log.parse_head("\n".join(begin + [full, "main: model loaded"]))
     assert (served.listening_url, served.failure) == ("http://10.0.0.1:8080", None)
-    assert log.parse_head("\n".join(begin + ["main: model loaded", "CUDA error: an illegal memory access was encountered"])).failure.kind == "cuda_error"
+    assert head_log.parse_head("\n".join(begin + ["main: model loaded", "CUDA error: an illegal memory access was encountered"])).failure.kind == "cuda_error"
 
 
 def test_the_worker_of_another_version_is_named_wherever_the_line_stands():
     lines = ["0.00.386.093 E RPC server version mismatch: 4.0.1", "Failed to connect to 198.51.100.7:50052"]
     for order in (lines, lines[::-1]):
-        failure = log.parse_head("\n".join(order)).failure
+        failure = head_log.parse_head("\n".join(order)).failure
         assert (failure.kind, failure.line) == ("rpc_version_mismatch", lines[0])
         assert failure.problem.startswith("the rpc-server at 198.51.100.7:50052 speaks RPC protocol 4.0.1")
-    alone = log.parse_head(lines[1]).failure
+    alone = head_log.parse_head(lines[1]).failure
     assert alone.kind == "worker_unreachable" and "firewall" in alone.remedy and "the same llama.cpp" in alone.remedy
 
 
@@ -263,25 +264,25 @@ def test_the_worker_of_another_version_is_named_wherever_the_line_stands():
 ])
 def test_a_tensor_type_that_is_unknown(number, problem, remedy):
     line = "gguf_init_from_reader: tensor 'blk.0.attn_q.weight' has invalid ggml type %d. should be in [0, 43)" % number
-    failure = log.parse_head(line + "\ngguf_init_from_reader: failed to read tensor info").failure
+    failure = head_log.parse_head(line + "\ngguf_init_from_reader: failed to read tensor info").failure
     assert failure.kind == "model_unsupported" and problem in failure.problem and remedy in failure.remedy
 
 
 @pytest.mark.parametrize("parse, line, problem, remedy", [
-    (log.parse_head, "error: invalid argument: --rpc", "this llama-server has no RPC backend", "GGML_RPC=ON"),
-    (log.parse_head, "error: invalid argument: --rpcs", "does not know the argument --rpcs", "Remove it"),
-    (log.parse_worker, "CUDA error: device kernel image is invalid", "the driver is older than the CUDA toolkit, or", "CMAKE_CUDA_ARCHITECTURES"),
-    (log.parse_worker, "CUDA error: system not yet initialized", "NVLink", "nvidia-fabricmanager"),
-    (log.parse_worker, "CUDA error: system has unsupported display driver / cuda driver combination", "of two versions", "Reboot"),
-    (log.parse_head, "gguf_init_from_reader: failed to read key-value pairs", "cut off, damaged, or newer", "checksum"),
-    (log.parse_head, "x: GGUFv1 is no longer supported, please use a more up-to-date version", "no longer reads", "current"),
-    (log.parse_head, "x: tensor 'a' of type 31 (TYPE_Q4_0_4_4 REMOVED) has 64 elements per row, not a multiple of block size (0)",
+    (head_log.parse_head, "error: invalid argument: --rpc", "this llama-server has no RPC backend", "GGML_RPC=ON"),
+    (head_log.parse_head, "error: invalid argument: --rpcs", "does not know the argument --rpcs", "Remove it"),
+    (worker_log.parse_worker, "CUDA error: device kernel image is invalid", "the driver is older than the CUDA toolkit, or", "CMAKE_CUDA_ARCHITECTURES"),
+    (worker_log.parse_worker, "CUDA error: system not yet initialized", "NVLink", "nvidia-fabricmanager"),
+    (worker_log.parse_worker, "CUDA error: system has unsupported display driver / cuda driver combination", "of two versions", "Reboot"),
+    (head_log.parse_head, "gguf_init_from_reader: failed to read key-value pairs", "cut off, damaged, or newer", "checksum"),
+    (head_log.parse_head, "x: GGUFv1 is no longer supported, please use a more up-to-date version", "no longer reads", "current"),
+    (head_log.parse_head, "x: tensor 'a' of type 31 (TYPE_Q4_0_4_4 REMOVED) has 64 elements per row, not a multiple of block size (0)",
      "no longer reads", "current"),
-    (log.parse_head, "x: failed to open '/m/lora.gguf': No such file or directory", "there is no file /m/lora.gguf", "Correct the path"),
-    (log.parse_worker, "Invalid parameters", "rpc-server refuses its arguments", "every option has its value"),
-    (log.parse_worker, "Failed to create server socket", "cannot listen: another program", "ss -ltnp"),
-    (log.parse_head, "llama-server.service: Main process exited, code=killed, status=9/KILL", "was killed", "a stop took too long"),
-    (log.parse_head, "llama_init_from_model: quantized V cache requires flash_attn to be enabled", "needs flash attention", "f16"),
+    (head_log.parse_head, "x: failed to open '/m/lora.gguf': No such file or directory", "there is no file /m/lora.gguf", "Correct the path"),
+    (worker_log.parse_worker, "Invalid parameters", "rpc-server refuses its arguments", "every option has its value"),
+    (worker_log.parse_worker, "Failed to create server socket", "cannot listen: another program", "ss -ltnp"),
+    (head_log.parse_head, "llama-server.service: Main process exited, code=killed, status=9/KILL", "was killed", "a stop took too long"),
+    (head_log.parse_head, "llama_init_from_model: quantized V cache requires flash_attn to be enabled", "needs flash attention", "f16"),
 ])
 def test_no_sentence_claims_more_than_its_line_shows(parse, line, problem, remedy):
     failure = parse(line).failure
@@ -292,12 +293,12 @@ def test_no_sentence_claims_more_than_its_line_shows(parse, line, problem, remed
 def test_memory_that_could_not_be_locked_is_no_failure():
     text = "warning: failed to mlock 98308096-byte buffer (after previously locking 0 bytes): Cannot allocate memory\n"
     text += "srv  llama_server: exiting due to HTTP server error"
-    assert log.parse_head(text).failure.kind == "not_started"
+    assert head_log.parse_head(text).failure.kind == "not_started"
 
 
 def test_layers_of_unequal_size_are_not_guessed():
     text = text_of("head/2workers").replace("KV buffer size =    24.00 MiB", "KV buffer size =    24.80 MiB")
-    found = log.parse_head(text)
+    found = head_log.parse_head(text)
     assert [device.layers for device in found.devices] == [None, None, None]
     assert found.layers_source is None
     assert found.devices[0].kv_mib == 24.8
@@ -313,7 +314,7 @@ def test_two_caches_of_one_model_are_added():
         "llama_kv_cache:        CPU KV buffer size =     5.00 MiB",
         "llama_kv_cache: size =   25.00 MiB (  1024 cells,  25 layers,  1/1 seqs), K (f16): 12 MiB, V (f16): 12 MiB",
     ]
-    found = log.parse_head("\n".join(lines))
+    found = head_log.parse_head("\n".join(lines))
     assert {device.name: (device.layers, device.kv_mib) for device in found.devices} == {"CUDA0": (25, 70.0), "CPU": (5, 5.0)}
     assert found.devices[0].description == "A GPU (of mine)"
 
@@ -460,7 +461,7 @@ def test_an_old_head_that_went_on_without_a_worker_failed_all_the_same():
     ],
 )
 def test_single_lines(line, kind):
-    failure = log.parse_head(line).failure
+    failure = head_log.parse_head(line).failure
     assert (failure.kind if failure else None) == kind
 
 
@@ -476,7 +477,7 @@ def test_single_lines(line, kind):
     ],
 )
 def test_single_lines_of_a_worker(line, kind):
-    failure = log.parse_worker(line).failure
+    failure = worker_log.parse_worker(line).failure
     assert (failure.kind if failure else None) == kind
 
 
@@ -488,8 +489,8 @@ def test_the_cause_wins_over_what_follows_from_it():
         "0.00.008.877 E srv    load_model: failed to load model, '/m.gguf'",
         "0.00.009.486 E srv  llama_server: exiting due to model loading error",
     ]
-    assert log.parse_head("\n".join([cause] + cascade)).failure.line == cause
-    assert log.parse_head("\n".join(cascade)).failure.kind == "not_started"
+    assert head_log.parse_head("\n".join([cause] + cascade)).failure.line == cause
+    assert head_log.parse_head("\n".join(cascade)).failure.kind == "not_started"
 
 
 # -- several starts in one log
@@ -497,7 +498,7 @@ def test_the_cause_wins_over_what_follows_from_it():
 
 @pytest.mark.parametrize("first", sorted(HEAD_FAILURES))
 def test_a_failed_start_before_the_last_does_not_count(first):
-    found = log.parse_head(text_of("head/" + first) + text_of("head/2workers"))
+    found = head_log.parse_head(text_of("head/" + first) + text_of("head/2workers"))
     assert found.failure is None
     assert placed(found) == placed(head("2workers"))
 
@@ -505,7 +506,7 @@ def test_a_failed_start_before_the_last_does_not_count(first):
 @pytest.mark.parametrize("last", sorted(set(HEAD_FAILURES) - {"documented_b9095_worker_down", "documented_cuda_out_of_memory"}))
 def test_the_last_start_counts_after_a_good_one(last):
     """Also where the last start got no further than its arguments, which have no time."""
-    found = log.parse_head(text_of("head/2workers") + text_of("head/" + last))
+    found = head_log.parse_head(text_of("head/2workers") + text_of("head/" + last))
     assert found.failure.kind == HEAD_FAILURES[last][0]
     assert [device.name for device in found.devices if device.kv_mib] == [
         device.name for device in head(last).devices if device.kv_mib
@@ -514,13 +515,13 @@ def test_the_last_start_counts_after_a_good_one(last):
 
 def test_starts_without_a_first_line_are_told_by_their_clock():
     body = text_of("head/2workers").split("\n", 1)[1]
-    assert log.parse_head(body + body).devices == log.parse_head(body).devices
+    assert head_log.parse_head(body + body).devices == head_log.parse_head(body).devices
 
 
 @pytest.mark.parametrize("first", sorted(set(names("worker")) - {"killed"}))
 @pytest.mark.parametrize("last", ["cpu", "documented_cuda", "documented_v2", "documented_guide_cuda", "unknown_device", "port_in_use"])
 def test_the_last_start_of_a_worker_counts(first, last):
-    both, alone = log.parse_worker(text_of("worker/" + first) + text_of("worker/" + last)), worker(last)
+    both, alone = worker_log.parse_worker(text_of("worker/" + first) + text_of("worker/" + last)), worker(last)
     assert (both.endpoint, both.devices, both.failure) == (alone.endpoint, alone.devices, alone.failure)
 
 
@@ -528,7 +529,7 @@ def test_journal_prefixes_and_colours_do_not_matter():
     plain = text_of("head/2workers")
     prefixed = "\n".join("Nov 22 21:31:24 head llama-server[123]: " + line for line in plain.splitlines())
     coloured = "\n".join("\x1b[32m" + line + "\x1b[0m" for line in plain.splitlines())
-    assert placed(log.parse_head(prefixed)) == placed(log.parse_head(plain)) == placed(log.parse_head(coloured))
+    assert placed(head_log.parse_head(prefixed)) == placed(head_log.parse_head(plain)) == placed(head_log.parse_head(coloured))
 
 
 # -- workers
@@ -553,22 +554,22 @@ def test_worker():
 def test_worker_that_has_not_flushed_its_banner():
     found = worker("unflushed")
     assert (found.started, found.failure, found.devices) == (False, None, [])
-    assert log.check_worker(found, ["CUDA"]) is None
+    assert expectations.check_worker(found, ["CUDA"]) is None
 
 
 def test_worker_with_gpus():
     found = worker("documented_cuda")
     assert [(device.name, device.free_mib) for device in found.devices] == [("CUDA0", 23832), ("CUDA1", 23831)]
     assert found.transport == "TCP (RDMA auto-negotiate enabled)"
-    assert log.check_worker(found, ["CUDA"]) is None
-    assert log.check_worker(found, ["CUDA0", "CUDA1"]) is None
-    assert log.check_worker(found, ["CUDA2"]).kind == "device_missing"
+    assert expectations.check_worker(found, ["CUDA"]) is None
+    assert expectations.check_worker(found, ["CUDA0", "CUDA1"]) is None
+    assert expectations.check_worker(found, ["CUDA2"]).kind == "device_missing"
 
 
 def test_a_real_gpu():
     found = worker("cuda")
     assert [(device.name, device.description, device.total_mib, device.free_mib) for device in found.devices] == [("CUDA0", "NVIDIA H200", 143155, 142629)]
-    assert log.check_worker(found, ["CUDA0"]) is None
+    assert expectations.check_worker(found, ["CUDA0"]) is None
     assert placed(head("cuda_local")) == {"CUDA0": (None, 4, True, 21.4, 16.0, 12.01), "CPU": (None, 0, False, 8.79, None, 6.02)}
 
 
@@ -595,9 +596,9 @@ def test_a_worker_on_its_cpu_is_seen_through():
     for name in ("cpu", "cuda_no_gpu", "documented_guide_cpu_fallback", "documented_cuda_no_device"):
         found = worker(name)
         assert found.failure is None
-        assert log.check_worker(found, []) is None
-        assert log.check_worker(found, ["CUDA"]).kind == "cpu_fallback"
-    line = log.check_worker(worker("documented_cuda_no_device"), ["CUDA0"]).line
+        assert expectations.check_worker(found, []) is None
+        assert expectations.check_worker(found, ["CUDA"]).kind == "cpu_fallback"
+    line = expectations.check_worker(worker("documented_cuda_no_device"), ["CUDA0"]).line
     assert line == "ggml_cuda_init: failed to initialize CUDA: no CUDA-capable device is detected"
 
 
@@ -619,8 +620,8 @@ def test_a_refused_allocation_is_a_warning_of_a_worker_that_goes_on():
 
 @given(st.text())
 def test_any_text(text):
-    log.check_head(log.parse_head(text), ["a:1"], 1, True, True)
-    log.check_worker(log.parse_worker(text), ["CUDA"])
+    expectations.check_head(head_log.parse_head(text), ["a:1"], 1, True, True)
+    expectations.check_worker(worker_log.parse_worker(text), ["CUDA"])
 
 
 LINES = sorted(
@@ -632,12 +633,12 @@ LINES = sorted(
 def test_any_lines_in_any_order(lines):
     text = "\n".join(lines)
     for failure in (
-        log.check_head(log.parse_head(text), ["127.0.0.2:50110"], 4096, True),
-        log.check_worker(log.parse_worker(text), ["CUDA"]),
+        expectations.check_head(head_log.parse_head(text), ["127.0.0.2:50110"], 4096, True),
+        expectations.check_worker(worker_log.parse_worker(text), ["CUDA"]),
     ):
         if failure:
             assert failure.kind and failure.problem and failure.remedy
-    log.parse_head(text).to_dict()
+    head_log.parse_head(text).to_dict()
 
 
 @pytest.mark.parametrize("name", ["2workers", "2workers_lv5", "documented_guide", "kv_too_big", "1worker_jsonl"])
@@ -649,7 +650,7 @@ def test_lost_and_damaged_lines(name):
         for _cut in range(chance.randrange(4)):
             where = chance.randrange(len(left))
             left[where] = left[where][: chance.randrange(len(left[where]) + 1)] + chance.choice(["", "\x00", "9" * 400, "((((", "\udcff"])
-        found = log.parse_head("\n".join(left))
+        found = head_log.parse_head("\n".join(left))
         # A line that is missing never makes layers up: they are right or not known.
         known = [device.layers for device in found.devices if device.layers is not None]
         assert sum(known) <= (found.n_layer or 0) or not known
@@ -658,6 +659,6 @@ def test_lost_and_damaged_lines(name):
 def test_a_long_log_takes_no_time():
     text = "\n".join([text_of("head/2workers")] + ["0.01.%03d.000 I slot launch_slot_: id 0 | task %d | processing" % (i % 900, i) for i in range(900)] * 20)
     assert len(text) > 1_000_000
-    log.parse_head(text)
-    log.parse_worker("x" * 1_000_000)
-    log.parse_head("(" * 200_000)
+    head_log.parse_head(text)
+    worker_log.parse_worker("x" * 1_000_000)
+    head_log.parse_head("(" * 200_000)
