@@ -20,6 +20,7 @@ import typing as t
 from dataclasses import asdict
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.ask import Answer
+from ansible_collections.herd.llama_cpp.plugins.module_utils._proof.evidence import layers_held
 
 Mapping = t.Mapping[str, t.Any]
 
@@ -211,12 +212,11 @@ def deviations(plan: Mapping, log: Mapping) -> t.Dict[str, t.Any]:
     except (IndexError, KeyError, TypeError, ValueError) as error:
         raise PlanCheckError("it lacks %s" % error) from error
     for device in own:
-        if planned and (device.get("layers") or device.get("kv_mib")):
+        held = layers_held(device)
+        if planned and held:
             problems.append({
                 "machine": head,
-                "problem": "%s of the model are on the CPU of llama-server, and all %s were planned on devices" % (
-                    "%d layers" % device["layers"] if device.get("layers") else "layers (%s MiB of KV cache)" % device["kv_mib"],
-                    plan.get("n_layers", "layers")),
+                "problem": "%s of the model are on the CPU of llama-server, and all %s were planned on devices" % (held, plan.get("n_layers", "layers")),
                 "remedy": _AGAIN,
             })
     context = log.get("n_ctx")

@@ -116,6 +116,16 @@ def least_bytes(chat: Mapping, bytes_per_token: t.Optional[int] = None) -> int:
     return tokens * bytes_per_token
 
 
+def layers_held(device: Mapping) -> str:
+    """What the head's log puts on a device of the model's layers, as ``3 layers``; empty where it puts none there.
+
+    A layer has a KV cache, so that shows one even where no line names it.
+    """
+    if device.get("layers"):
+        return "%d layers" % device["layers"]
+    return "layers (%s MiB of KV cache)" % device["kv_mib"] if device.get("kv_mib") else ""
+
+
 def _device_row(device: Mapping, machine: str, counts: t.Optional[t.Tuple[int, int]]) -> t.Dict[str, t.Any]:
     return {
         "machine": machine,
@@ -193,14 +203,12 @@ def evidence(
     accelerators = [row for row in rows if row["kind"] != "cpu"]
     for row in rows:
         if row["kind"] == "cpu":
-            # The input embedding is always on the head's CPU; a layer has a KV cache, so that shows one even where
-            # no line names it.
-            layers, kv_mib = row["layers"], row["kv_mib"]
-            if accelerators and not allow_cpu_layers and (layers or kv_mib):
+            # The input embedding is always on the head's CPU.
+            held = layers_held(row)
+            if accelerators and not allow_cpu_layers and held:
                 add(
                     row["machine"] or "head",
-                    "its CPU holds %s of the model that belong on a device"
-                    % ("%d layers" % layers if layers else "layers (%s MiB of KV cache)" % kv_mib),
+                    "its CPU holds %s of the model that belong on a device" % held,
                     "raise llama_server_n_gpu_layers, or set chat_check_allow_cpu_layers when that is meant",
                 )
         elif row["weights_mib"] == 0 or (row["layers"] == 0 and not row["weights_mib"]):
