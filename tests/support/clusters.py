@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shlex
 import subprocess
@@ -96,9 +97,15 @@ class Cluster:
         return f"http://{self.addresses['head']}:{API_PORT}"
 
 
-def _listing(inventory: Path) -> dict:
+@functools.cache
+def _listed(inventory: Path) -> str:
+    """What a scenario's inventory holds stays the same while its tests run."""
     command = [str(Path(sys.executable).parent / "ansible-inventory"), "-i", str(inventory), "--list"]
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def _listing(inventory: Path) -> dict:
+    return json.loads(_listed(inventory))
 
 
 def scenario(name: str) -> Cluster:
