@@ -2,40 +2,42 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What somebody tries who has no business with a cluster. Runs on its machines too, by their own python3 and openssl.
 
-    intruder.py scan ADDRESS [FIRST LAST]   the TCP ports that take a connection
-    intruder.py hello ADDRESS PORT          how many bytes an rpc-server answers to HELLO; standard input says how it is asked: plain,
-                                            tls, or by a pre-shared key
+    intruder.py scan FIRST LAST ADDRESS...  the TCP ports that take a connection, by address
+    intruder.py hello PORT                  how many bytes an rpc-server answers to HELLO, a list of numbers; standard input is the list of
+                                            who is asked and how: [ADDRESS, "plain", "tls" or a pre-shared key]
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import json
 import socket
 import ssl
 import struct
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 # RPC_CMD_HELLO, the length of what follows, and that (ggml/src/ggml-rpc/ggml-rpc.cpp).
 HELLO = bytes([14]) + struct.pack("<Q", 24) + bytes(24)
 SECONDS = 3
 
 
-async def scan(address: str, first: int, last: int) -> list[int]:
-    found: list[int] = []
-    free = asyncio.Semaphore(400)
+# Most ports refuse at once; one that says nothing costs SECONDS.
+AT_ONCE = 50
 
-    async def look(port: int) -> None:
-        async with free:
-            with contextlib.suppress(OSError, asyncio.TimeoutError):
-                _reader, writer = await asyncio.wait_for(asyncio.open_connection(address, port), SECONDS)
-                found.append(port)
-                writer.close()
 
-    await asyncio.gather(*(look(port) for port in range(first, last + 1)))
-    return sorted(found)
+def scan(address: str, first: int, last: int) -> list[int]:
+    def open_ones(ports: range) -> list[int]:
+        found = []
+        for port in ports:
+            with socket.socket() as peer:
+                peer.settimeout(SECONDS)
+                if peer.connect_ex((address, port)) == 0:
+                    found.append(port)
+        return found
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return sorted(sum(pool.map(open_ones, (range(first + part, last + 1, AT_ONCE) for part in range(AT_ONCE))), []))
 
 
 def hello(address: str, port: int, how: str) -> int:
@@ -64,13 +66,20 @@ def hello_by_key(address: str, port: int, key: str) -> int:
             return len(client.communicate()[0])
 
 
+def hellos(port: int, asked: list[tuple[str, str]]) -> list[int]:
+    """One after the other at each address, for an rpc-server talks to one at a time; the addresses beside each other."""
+    addresses = sorted({address for address, _how in asked})
+    with ThreadPoolExecutor(len(addresses)) as pool:
+        said = dict(zip(addresses, pool.map(lambda there: [hello(there, port, how) for address, how in asked if address == there], addresses)))
+    return [said[address].pop(0) for address, _how in asked]
+
+
 def main() -> None:
-    what, address, *rest = sys.argv[1:]
+    what, first, *rest = sys.argv[1:]
     if what == "scan":
-        first, last = (int(port) for port in rest) if rest else (1, 65535)
-        print(json.dumps(asyncio.run(scan(address, first, last))))
+        print(json.dumps({address: scan(address, int(first), int(rest[0])) for address in rest[1:]}))
     else:
-        print(json.dumps(hello(address, int(rest[0]), sys.stdin.read().strip())))
+        print(json.dumps(hellos(int(first), json.load(sys.stdin))))
 
 
 if __name__ == "__main__":
