@@ -2,8 +2,9 @@
 # Copyright: (c) 2026, herd.llama_cpp contributors
 """Run every part of the tests (`make test-NAME` each), and close with one table.
 
-A part that fails does not stop the next: one run says all that is wrong. Two run at a time, for virtual machines and downloads wait a lot, and each
-shows its output when it has ended. Scenarios that hold a limit of time run last, with nothing beside them.
+A part that fails does not stop the next: one run says all that is wrong. Two run at a time, because virtual machines and downloads wait a lot; what
+waits for nothing gets the processors' time that those leave over. Each shows its output when it has ended. What holds a limit of time runs last, with
+nothing beside it, on machines that were made before.
 """
 
 from __future__ import annotations
@@ -18,10 +19,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-# The build of llama.cpp comes first, and beside it what does not need it; of the rest the longest begin first.
-BUILD, WITHOUT_IT = "build", ["versions", "unit", "sanity", "lint", "repo"]
-WITH_IT = ["molecule SCENARIO=default", "molecule SCENARIO=upgrade", "integration", "molecule SCENARIO=reuse", "molecule SCENARIO=toolchain"]
-ALONE = ["molecule SCENARIO=--timed"]
+# The build of llama.cpp comes first; of what needs it the longest begin first.
+BUILD = "build"
+WITH_IT = ["molecule SCENARIO=default", "molecule SCENARIO=upgrade", "integration", "molecule SCENARIO=--timed-begin", "molecule SCENARIO=reuse",
+           "molecule SCENARIO=toolchain"]
+# Nothing but work for a processor. Above 5 they would hardly move beside a compiler, and give up waiting for their own processes.
+LEFT_OVER, NICE = ["versions", "unit", "sanity", "lint", "repo"], 5
+ALONE = ["molecule SCENARIO=--timed-end"]
 _CLOSING = re.compile(r"^=+ (?P<counts>.*\b\d+ (?:passed|failed|error|skipped|xfailed).*) in [\d.]+s.*=+$")
 _QUIET_CLOSING = re.compile(r"^(?P<counts>\d+ (?:passed|failed|error|skipped)[\w ,]*) in [\d.]+s")
 _COUNT = re.compile(r"(\d+) (passed|failed|errors?|skipped)")
@@ -70,13 +74,13 @@ class Part:
             self.counts["passed"] += 1
 
 
-def run(name: str, at_once: bool = False) -> Part:
-    """Run one part and pass its output on: line by line, or as a whole."""
+def run(name: str, at_once: bool = False, nice: int = 0) -> Part:
+    """Run one part, behind others by ``nice``, and pass its output on: line by line, or as a whole."""
     part = Part(name)
     began = time.monotonic()
     output = [f"\n==== make test-{name}\n"]
     process = subprocess.Popen(
-        ["make", *f"test-{name}".split()],
+        ["nice", "-n", str(nice), "make", *f"test-{name}".split()],
         cwd=ROOT,
         # An outer make's job server is of no use to these.
         # Wide, so that pytest's last lines say what is wrong.
@@ -108,16 +112,16 @@ def run_after(first: Future[Part], name: str) -> Part:
 def main() -> int:
     """Run them all; 0 when nothing failed."""
     began = time.monotonic()
-    with ThreadPoolExecutor(max_workers=2) as pool:
+    with ThreadPoolExecutor(max_workers=2) as pool, ThreadPoolExecutor(max_workers=1) as behind:
         built = pool.submit(run, BUILD)
-        others = [pool.submit(run, name) for name in WITHOUT_IT]
+        others = [behind.submit(run, name, nice=NICE) for name in LEFT_OVER]
         others += [pool.submit(run_after, built, name) for name in WITH_IT]
         parts = [part.result() for part in [built, *others]]
     parts += [run(name, at_once=True) for name in ALONE]
     print("\n==== summary")
     for part in parts:
         counts = ", ".join(f"{number} {kind}" for kind, number in part.counts.items() if number)
-        print(f"  test-{part.name:<29} {'FAILED' if part.rc else 'ok':<7} {counts:<36} {part.seconds:6.0f} s")
+        print(f"  test-{part.name:<31} {'FAILED' if part.rc else 'ok':<7} {counts:<36} {part.seconds:6.0f} s")
         for remark in part.remarks:
             print(f"      {remark}")
     total = {kind: sum(part.counts[kind] for part in parts) for kind in ("passed", "failed", "skipped")}
