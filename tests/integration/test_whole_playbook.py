@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -48,3 +49,15 @@ def test_a_part_of_the_machines_is_refused(playbook, inventory):
 def test_a_teardown_of_one_machine_asks(inventory):
     run = run_playbook("teardown.yml", inventory, "--limit", "w1")
     assert run.rc != 0 and run.says("Nothing was removed (w1: rpc-server). Answer yes, or run it with"), run.output[-2000:]
+
+
+def test_a_teardown_passes_machines_by_that_are_away_and_names_them(inventory):
+    """The head is one of them, on which the others were built, and one worker is there: it is cleaned wholly."""
+    hosts = yaml.safe_load(inventory.read_text(encoding="utf-8"))
+    hosts["all"]["children"]["llama_rpc"]["hosts"]["w1"] = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+    inventory.write_text(yaml.safe_dump(hosts), encoding="utf-8")
+    run = run_playbook("teardown.yml", inventory, "--check", "-e", "teardown_confirm=true")
+    assert run.rc != 0 and "Error while" not in run.output, run.output[-4000:]
+    assert {name: run.recap[name]["failed"] for name in ("head", "w1", "w2")} == {"head": 1, "w1": 0, "w2": 1}, run.output[-4000:]
+    for name in ("head", "w2"):
+        assert run.says(f"{name}: it could not be reached, so that what it has stays there. Run this again when it is back"), run.output[-2000:]
