@@ -56,7 +56,7 @@ _value:
       type: dict
       sample: {worker2: [worker]}
     teardown:
-      description: The same for a teardown, which leaves a machine none of its roles.
+      description: The same for a teardown, which leaves a machine none of its roles; none of one that was not looked at and is in neither group.
       type: dict
       sample: {head: [head], worker1: [worker], worker2: [worker]}
     words:
@@ -64,7 +64,7 @@ _value:
       type: dict
       sample: {head: "head: llama-server"}
     left:
-      description: Machines that are no longer in the inventory, as the record has them.
+      description: Machines that are no longer in the inventory, and those of C(unseen), as the record has them and is to keep them.
       type: dict
       sample: {}
     former:
@@ -73,10 +73,14 @@ _value:
       elements: str
       sample: []
     unseen:
-      description: Machines that should be cleaned and could not be looked at.
+      description: Machines of the inventory that should be cleaned and were not looked at.
       type: list
       elements: str
       sample: []
+    commands:
+      description: For each of C(unseen) the command that cleans it.
+      type: dict
+      sample: {}
     renew:
       description: Whether the head has no record, so that another machine may know the workers' keys.
       type: bool
@@ -97,13 +101,15 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._service.record imp
 
 
 def _seen(machine: t.Mapping[str, t.Any]) -> members.Seen:
-    found = machine.get("cluster_record_seen") or {}
+    looked = machine.get("cluster_record_seen")
+    found = looked or {}
     record = found.get("record")
+    away = "was left out of this run" if looked is None else "cannot be reached" if found.get("unreachable") else "cannot be looked at"
     return members.Seen(
         parts=list(found.get("parts") or []),
         record=record_of(record) if record else None,
         host=str(machine.get("ansible_host") or ""),
-        reached=found.get("parts") is not None,
+        away=away if found.get("parts") is None else "",
     )
 
 
@@ -116,14 +122,20 @@ def record_changes(machines: t.Any, heads: t.Any, workers: t.Any, forget: str = 
     except RecordError as error:
         raise AnsibleFilterError("record_changes: %s." % error) from error
     found = members.changes(seen, list(heads), list(workers), [name.strip() for name in str(forget).split(",")])
-    lines = ["%s: it was part of this cluster and cannot be reached, so that what it has stays there." % name for name in found.unseen]
-    teardown = members.to_remove(seen, list(heads), list(workers))
+    commands = {name: members.cleaning_command(name, member) for name, member in found.unseen.items()}
+    lines = [
+        "%s: it was part of this cluster and %s, so that what it has stays there. The next deployment that reaches it removes it, or `%s`."
+        % (name, seen[name].away, command)
+        for name, command in commands.items()
+    ]
+    teardown = members.to_remove(seen, list(heads), list(workers), found)
     return {
         "remove": found.remove,
         "teardown": teardown,
-        "words": {name: "".join(members.removal_lines({name: parts})) for name, parts in teardown.items()},
-        "left": {name: dataclasses.asdict(member) for name, member in found.left.items()},
-        "unseen": found.unseen,
+        "words": {name: "".join(members.removal_lines({name: parts})) for name, parts in teardown.items() if parts},
+        "left": {name: dataclasses.asdict(member) for name, member in {**found.left, **found.unseen}.items()},
+        "unseen": list(found.unseen),
+        "commands": commands,
         "former": members.former_heads(seen, found.remove),
         "renew": found.renew,
         "text": "\n".join(

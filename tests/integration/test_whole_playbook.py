@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -51,13 +52,20 @@ def test_a_teardown_of_one_machine_asks(inventory):
     assert run.rc != 0 and run.says("Nothing was removed (w1: rpc-server). Answer yes, or run it with"), run.output[-2000:]
 
 
-def test_a_teardown_passes_machines_by_that_are_away_and_names_them(inventory):
-    """The head is one of them, on which the others were built, and one worker is there: it is cleaned wholly."""
+def test_a_teardown_passes_machines_by_that_are_away_and_names_them(inventory, tmp_path):
+    """The head is one of them, on which the others were built. One worker is there, which is cleaned wholly, with the record of when it was the head."""
+    record = tmp_path / "cluster.json"
+    machines = {"w1": {"roles": ["head"]}, "former": {"roles": ["worker"], "connection": {"host": "127.0.0.1", "port": "9"}}}
+    record.write_text(json.dumps({"schema": 1, "head": "w1", "machines": machines, "model": {"path": "/m"}}), encoding="utf-8")
     hosts = yaml.safe_load(inventory.read_text(encoding="utf-8"))
+    hosts["all"]["hosts"] = {"former": hosts["all"]["children"]["llama_rpc"]["hosts"]["w2"]}
     hosts["all"]["children"]["llama_rpc"]["hosts"]["w1"] = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
     inventory.write_text(yaml.safe_dump(hosts), encoding="utf-8")
-    run = run_playbook("teardown.yml", inventory, "--check", "-e", "teardown_confirm=true")
+    run = run_playbook("teardown.yml", inventory, "--check", "-e", "teardown_confirm=true", "-e", f"cluster_record_file={record}")
     assert run.rc != 0 and "Error while" not in run.output, run.output[-4000:]
-    assert {name: run.recap[name]["failed"] for name in ("head", "w1", "w2")} == {"head": 1, "w1": 0, "w2": 1}, run.output[-4000:]
+    failed = {name: counts["failed"] for name, counts in run.recap.items()}
+    assert failed == {"head": 1, "w1": 0, "w2": 1, "former": 1, "localhost": 0}, run.output[-4000:]
     for name in ("head", "w2"):
         assert run.says(f"{name}: it could not be reached, so that what it has stays there. Run this again when it is back"), run.output[-2000:]
+    command = "ansible-playbook playbooks/teardown.yml -i 127.0.0.1, -e ansible_port=9"
+    assert run.says(f"former: it could not be reached, so that what it has stays there. Run {command} when it is back"), run.output[-2000:]

@@ -18,12 +18,12 @@ _WORDS = {HEAD: "llama-server", WORKER: "rpc-server"}
 
 @dataclass(frozen=True)
 class Seen:
-    """A machine of the inventory: whether it could be looked at, which parts of a cluster are on it, and its record."""
+    """A machine of the inventory: which parts of a cluster are on it, its record, and its address; or ``away``, why it was not looked at, as a verb."""
 
     parts: t.Sequence[str] = ()
     record: t.Optional[Record] = None
     host: str = ""
-    reached: bool = True
+    away: str = ""
 
 
 @dataclass
@@ -31,12 +31,12 @@ class Changes:
     """What a deployment takes away before it begins.
 
     ``remove`` has the parts that go from each machine of the inventory; ``left`` the machines that are no longer in it and still have theirs;
-    ``unseen`` those of the inventory that should be cleaned and cannot be reached; ``renew`` says that another machine knows the workers' keys.
+    ``unseen`` those of the inventory that should be cleaned and were not looked at; ``renew`` says that another machine knows the workers' keys.
     """
 
     remove: t.Dict[str, t.List[str]] = field(default_factory=dict)
     left: t.Dict[str, Member] = field(default_factory=dict)
-    unseen: t.List[str] = field(default_factory=list)
+    unseen: t.Dict[str, Member] = field(default_factory=dict)
     renew: bool = False
 
 
@@ -63,8 +63,8 @@ def changes(seen: t.Mapping[str, Seen], heads: t.Sequence[str], workers: t.Seque
         own_head = one.record is not None and one.record in records
         if not wanted and name not in named and not own_head:
             continue
-        if not one.reached and not wanted:
-            found.unseen.append(name)
+        if one.away and not wanted and name not in forget:
+            found.unseen[name] = named[name]
         surplus = [part for part in one.parts if part not in wanted]
         if surplus:
             found.remove[name] = surplus
@@ -74,18 +74,19 @@ def changes(seen: t.Mapping[str, Seen], heads: t.Sequence[str], workers: t.Seque
     return found
 
 
-def to_remove(seen: t.Mapping[str, Seen], heads: t.Sequence[str], workers: t.Sequence[str]) -> t.Dict[str, t.List[str]]:
-    """What a teardown takes from each machine: its role in the inventory, and whatever else of this cluster is there.
+def to_remove(seen: t.Mapping[str, Seen], heads: t.Sequence[str], workers: t.Sequence[str], found: Changes) -> t.Dict[str, t.List[str]]:
+    """What a teardown takes from each machine: its role in the inventory, and whatever else of this cluster is there, none where that is not known.
 
     An inventory without either group is of machines that left theirs: all that is found on them goes.
     """
-    found: t.Dict[str, t.List[str]] = {}
-    others = changes(seen, heads, workers).remove if heads or workers else {name: list(one.parts) for name, one in seen.items()}
-    for name in seen:
-        wanted = ([HEAD] if name in heads else []) + ([WORKER] if name in workers else []) + list(others.get(name, []))
-        if wanted:
-            found[name] = sorted(set(wanted))
-    return found
+    grouped = bool(heads or workers)
+    parts: t.Dict[str, t.List[str]] = {}
+    for name, one in seen.items():
+        wanted = ([HEAD] if name in heads else []) + ([WORKER] if name in workers else [])
+        wanted += found.remove.get(name, []) if grouped else list(one.parts)
+        if wanted or name in found.unseen or one.away and not grouped:
+            parts[name] = sorted(set(wanted))
+    return parts
 
 
 def in_words(parts: t.Iterable[str]) -> str:

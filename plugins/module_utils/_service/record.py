@@ -55,7 +55,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Record:
-    """The whole. ``left`` are machines that left the inventory with their services on them, by name."""
+    """The whole. ``left`` are machines that left the cluster and may still have their services, by name."""
 
     head: str
     machines: t.Dict[str, Member]

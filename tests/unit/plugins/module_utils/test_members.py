@@ -79,6 +79,31 @@ def test_a_former_worker_that_cannot_be_reached_is_named():
     assert found["unseen"] == ["w2"] and "cannot be reached" in found["text"]
 
 
+AWAY = {"inventory_hostname": "w2", "ansible_host": "192.0.2.12", "cluster_record_seen": {"unreachable": True}}
+
+
+def test_a_former_worker_that_cannot_be_reached_is_remembered_until_it_is_cleaned_or_forgotten():
+    machines = [seen("head", "head", says=record()), seen("w1", "worker")]
+    found = record_changes([*machines, AWAY], ["head"], ["w1"])
+    assert list(found["left"]) == list(found["commands"]) == ["w2"] and found["teardown"]["w2"] == [] and "w2" not in found["words"]
+    assert found["commands"]["w2"] in found["text"] and "the inventory no longer" not in found["text"]
+    later = [seen("head", "head", says=record(workers=("w1",), left=("w2",))), seen("w1", "worker")]
+    assert list(record_changes([*later, AWAY], ["head"], ["w1"])["left"]) == ["w2"]
+    assert record_changes([*later, AWAY], ["head"], ["w1"], "w2")["left"] == {}
+    back = record_changes([*later, seen("w2", "worker")], ["head"], ["w1"])
+    assert (back["remove"], back["left"]) == ({"w2": ["worker"]}, {})
+
+
+def test_a_former_worker_that_this_run_leaves_out_is_not_called_unreachable():
+    machines = [seen("head", "head", says=record()), seen("w1", "worker"), {"inventory_hostname": "w2", "ansible_host": "192.0.2.12"}]
+    found = record_changes(machines, ["head"], ["w1"])
+    assert "was left out of this run" in found["text"] and "cannot" not in found["text"] and list(found["left"]) == ["w2"]
+
+
+def test_an_inventory_of_no_group_names_what_is_away():
+    assert record_changes([AWAY], [], [])["teardown"] == {"w2": []}
+
+
 def test_an_inventory_of_no_group_is_of_machines_that_left():
     assert record_changes([seen("192.0.2.12", "worker"), seen("web")], [], [])["teardown"] == {"192.0.2.12": ["worker"]}
 
