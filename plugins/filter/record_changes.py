@@ -82,7 +82,7 @@ _value:
       type: dict
       sample: {}
     renew:
-      description: Whether the head has no record, so that another machine may know the workers' keys.
+      description: Whether another machine may know the workers' keys, because the head has no record or another one was the head.
       type: bool
       sample: false
     text:

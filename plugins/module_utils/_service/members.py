@@ -68,6 +68,8 @@ def changes(seen: t.Mapping[str, Seen], heads: t.Sequence[str], workers: t.Seque
         surplus = [part for part in one.parts if part not in wanted]
         if surplus:
             found.remove[name] = surplus
+    # Who was the head knows the keys, also where this one was it before.
+    found.renew = found.renew or any(HEAD in parts for parts in found.remove.values())
     for name, member in named.items():
         if name not in seen and name not in forget and member.connection.get("host", name) not in hosts:
             found.left[name] = member

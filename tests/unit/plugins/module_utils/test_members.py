@@ -104,6 +104,12 @@ def test_an_inventory_of_no_group_names_what_is_away():
     assert record_changes([AWAY], [], [])["teardown"] == {"w2": []}
 
 
+def test_a_head_that_failed_and_came_back_renews_what_the_one_between_knew():
+    machines = [seen("head", "head", says=record()), seen("w1", "head", says=record("w1", ("w2",))), seen("w2", "worker")]
+    found = record_changes(machines, ["head"], ["w1", "w2"])
+    assert found["remove"] == {"w1": ["head"]} and found["renew"]
+
+
 def test_an_inventory_of_no_group_is_of_machines_that_left():
     assert record_changes([seen("192.0.2.12", "worker"), seen("web")], [], [])["teardown"] == {"192.0.2.12": ["worker"]}
 
