@@ -109,6 +109,7 @@ def _seen(machine: t.Mapping[str, t.Any]) -> members.Seen:
         parts=list(found.get("parts") or []),
         record=record_of(record) if record else None,
         host=str(machine.get("ansible_host") or ""),
+        port=str(machine.get("ansible_port") or ""),
         away=away if found.get("parts") is None else "",
     )
 

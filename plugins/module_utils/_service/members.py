@@ -23,6 +23,7 @@ class Seen:
     parts: t.Sequence[str] = ()
     record: t.Optional[Record] = None
     host: str = ""
+    port: str = ""
     away: str = ""
 
 
@@ -57,7 +58,7 @@ def changes(seen: t.Mapping[str, Seen], heads: t.Sequence[str], workers: t.Seque
         for name, member in list(record.left.items()) + list(record.machines.items()):
             named.setdefault(name, member)
     found = Changes(renew=not any(seen[name].record for name in heads if name in seen))
-    hosts = {one.host or name for name, one in seen.items()}
+    addresses = {(one.host or name, one.port or "22") for name, one in seen.items()}
     for name, one in seen.items():
         wanted = ([HEAD] if name in heads else []) + ([WORKER] if name in workers else [])
         own_head = one.record is not None and one.record in records
@@ -71,7 +72,8 @@ def changes(seen: t.Mapping[str, Seen], heads: t.Sequence[str], workers: t.Seque
     # Who was the head knows the keys, also where this one was it before.
     found.renew = found.renew or any(HEAD in parts for parts in found.remove.values())
     for name, member in named.items():
-        if name not in seen and name not in forget and member.connection.get("host", name) not in hosts:
+        address = (member.connection.get("host", name), member.connection.get("port") or "22")
+        if name not in seen and name not in forget and address not in addresses:
             found.left[name] = member
     return found
 

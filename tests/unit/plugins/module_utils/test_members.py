@@ -110,6 +110,16 @@ def test_a_head_that_failed_and_came_back_renews_what_the_one_between_knew():
     assert found["remove"] == {"w1": ["head"]} and found["renew"]
 
 
+def test_machines_of_one_address_are_told_by_their_ports():
+    said = record()
+    for name, port in (("w1", "2201"), ("w2", "2202")):
+        said["machines"][name]["connection"] = {"host": "192.0.2.1", "port": port}
+    one = {**seen("w1", "worker", host="192.0.2.1"), "ansible_port": 2201}
+    assert list(record_changes([seen("head", "head", says=said), one], ["head"], ["w1"])["left"]) == ["w2"]
+    again = {**seen("new", "worker", host="192.0.2.1"), "ansible_port": 2202}
+    assert record_changes([seen("head", "head", says=said), one, again], ["head"], ["w1", "new"])["left"] == {}
+
+
 def test_an_inventory_of_no_group_is_of_machines_that_left():
     assert record_changes([seen("192.0.2.12", "worker"), seen("web")], [], [])["teardown"] == {"192.0.2.12": ["worker"]}
 
