@@ -96,6 +96,7 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
+from ansible_collections.herd.llama_cpp.plugins.filter.ansible_options import ansible_options
 from ansible_collections.herd.llama_cpp.plugins.module_utils._service import members
 from ansible_collections.herd.llama_cpp.plugins.module_utils._service.record import RecordError, record_of
 
@@ -123,7 +124,8 @@ def record_changes(machines: t.Any, heads: t.Any, workers: t.Any, forget: str = 
     except RecordError as error:
         raise AnsibleFilterError("record_changes: %s." % error) from error
     found = members.changes(seen, list(heads), list(workers), [name.strip() for name in str(forget).split(",")])
-    commands = {name: members.cleaning_command(name, member) for name, member in found.unseen.items()}
+    options = ansible_options([])
+    commands = {name: members.cleaning_command(name, member, options) for name, member in found.unseen.items()}
     lines = [
         "%s: it was part of this cluster and %s, so that what it has stays there. The next deployment that reaches it removes it, or `%s`."
         % (name, seen[name].away, command)
@@ -142,7 +144,7 @@ def record_changes(machines: t.Any, heads: t.Any, workers: t.Any, forget: str = 
         "text": "\n".join(
             ["%s, which the inventory no longer says. playbooks/deploy.yml removes it." % line for line in members.removal_lines(found.remove, " has ")]
             + lines
-            + members.left_lines(found.left)
+            + members.left_lines(found.left, options)
         ),
     }
 

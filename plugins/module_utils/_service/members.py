@@ -113,20 +113,20 @@ def removal_lines(remove: t.Mapping[str, t.Sequence[str]], between: str = ": ") 
     return ["%s%s%s" % (name, between, in_words(parts)) for name, parts in remove.items() if in_words(parts)]
 
 
-def cleaning_command(name: str, member: Member) -> str:
-    """What to type to clean a machine that is in no inventory any more."""
+def cleaning_command(name: str, member: Member, options: t.Sequence[str] = ()) -> str:
+    """What to type to clean a machine that is in no inventory any more. ``options`` are those of this run; the machine's own count more."""
     known = member.connection
-    words = ["ansible-playbook", "playbooks/teardown.yml", "-i", "%s," % (known.get("host") or name)]
+    words = ["ansible-playbook", "playbooks/teardown.yml", "-i", "%s," % (known.get("host") or name), *options]
     for option, key in (("-u", "user"), ("--private-key", "key_file")):
         words += [option, known[key]] if known.get(key) else []
     words += ["-e", "ansible_port=%s" % known["port"]] if known.get("port") else []
     return " ".join(map(shlex.quote, words))
 
 
-def left_lines(left: t.Mapping[str, Member]) -> t.List[str]:
+def left_lines(left: t.Mapping[str, Member], options: t.Sequence[str] = ()) -> t.List[str]:
     """A line for each machine that left the inventory with its services on it."""
     return [
         "%s: it is no longer in the inventory and may still have %s. Clean it with `%s`, and forget it with -e cluster_record_forget=%s."
-        % (name, in_words(one.roles) or "services", cleaning_command(name, one), name)
+        % (name, in_words(one.roles) or "services", cleaning_command(name, one, options), name)
         for name, one in sorted(left.items())
     ]

@@ -128,3 +128,14 @@ def test_a_command_is_quoted_for_the_shell():
     known = {"host": "192.0.2.12", "port": "2222", "user": "ubuntu", "key_file": "/home/me/my key"}
     assert cleaning_command("w2", Member(["worker"], known)) == (
         "ansible-playbook playbooks/teardown.yml -i 192.0.2.12, -u ubuntu --private-key '/home/me/my key' -e ansible_port=2222")
+
+
+def test_a_command_asks_for_what_this_run_was_asked_for(monkeypatch):
+    told = {"remote_user": "admin", "become_ask_pass": True}
+    monkeypatch.setattr("ansible.context.CLIARGS", told)
+    found = record_changes([seen("head", "head", says=record()), seen("w1", "worker"), AWAY], ["head"], ["w1"])
+    assert found["commands"]["w2"].endswith("-i 192.0.2.12, --user admin --ask-become-pass")
+    assert found["commands"]["w2"] in found["text"]
+    assert "--ask-become-pass" in record_changes([seen("head", "head", says=record()), seen("w1", "worker")], ["head"], ["w1"])["text"]
+    # What the inventory says of the machine itself comes last, and counts.
+    assert cleaning_command("w2", Member(["worker"], {"user": "ubuntu"}), ["--user", "admin"]).endswith("-i w2, --user admin -u ubuntu")
