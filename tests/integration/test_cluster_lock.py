@@ -117,11 +117,13 @@ AGAIN = """
 """
 
 
-@pytest.mark.parametrize(("meanwhile", "stopped"), [(":", False), ("sed -i s/b11433/b11434/ RECORD", True)])
+# The last: two first deployments at once.
+@pytest.mark.parametrize(("meanwhile", "stopped"), [
+    (":", False), ("sed -i s/b11433/b11434/ RECORD", True), ("rm -f RECORD", True), ("mv RECORD.new RECORD", True)])
 def test_what_was_looked_at_before_must_still_be_so(tmp_path, meanwhile, stopped):
     """The other run had ended by the time this one had the lock to itself."""
     record = tmp_path / "cluster.json"
-    record.write_text(json.dumps(RECORD), encoding="utf-8")
+    (tmp_path / "cluster.json.new" if "new" in meanwhile else record).write_text(json.dumps(RECORD), encoding="utf-8")
     playbook = tmp_path / "again.yml"
     playbook.write_text(AGAIN, encoding="utf-8")
     run = run_playbook(str(playbook), "head,", "-c", "local", "-e", json.dumps({
