@@ -110,8 +110,11 @@ def release(path: str, own: Run) -> bool:
 
 def refusal(machine: str, held: Run, here: str) -> str:
     """Why a second run stops, as one sentence or two."""
-    text = "%s: %s is changing this cluster with %s since %s, so nothing was changed. Wait until that run has ended" % (
-        machine, held.who, held.what, held.since)
     if held.computer == here:
-        return "%s (process %d on this computer)." % (text, held.process)
-    return "%s. If it was broken off and will not go on, run this again with -e cluster_record_break_lock=true." % text
+        return "%s: %s is changing this cluster with %s since %s, so nothing was changed. Wait until that run has ended (process %d on this computer)." % (
+            machine, held.who, held.what, held.since, held.process)
+    return (
+        "%s: %s began to change this cluster with %s at %s and has not said that it has ended, so nothing was changed. If that run is still going on, "
+        "wait for it. If it failed or was broken off, which cannot be seen from here, run this again with -e cluster_record_break_lock=true."
+        % (machine, held.who, held.what, held.since)
+    )

@@ -58,6 +58,10 @@ def test_a_run_has_ended_when_its_process_has():
 def test_of_another_computers_run_nobody_can_tell():
     assert not has_ended(OTHER, HERE)
     assert "cluster_record_break_lock=true" in refusal("head", OTHER, HERE)
+    assert refusal("head", OTHER, HERE) == (
+        "head: ben@there began to change this cluster with deploy.yml at 2026-11-29 22:10:00 UTC and has not said that it has ended, so nothing was changed. "
+        "If that run is still going on, wait for it. If it failed or was broken off, which cannot be seen from here, run this again with "
+        "-e cluster_record_break_lock=true.")
     here = refusal("head", OWN, HERE)
     assert here == (f"head: anna@here is changing this cluster with deploy.yml since 2026-11-29 22:10:00 UTC, so nothing was changed. "
                     f"Wait until that run has ended (process {os.getpid()} on this computer).")
