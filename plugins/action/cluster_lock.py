@@ -44,5 +44,5 @@ class ActionModule(ActionBase):
             result.update(self._execute_module(module_name=MODULE, module_args=dict(arguments, instead_of=dataclasses.asdict(held)), task_vars=task_vars))
             held = run_of(result.get("held_by"))
         if held is not None:
-            result.update(failed=True, msg=refusal((task_vars or {}).get("inventory_hostname", "the head"), held, own.computer))
+            result.update(failed=True, msg=refusal((task_vars or {}).get("inventory_hostname", "the machine"), held, own.computer))
         return result

@@ -13,9 +13,11 @@ version_added: 0.1.0
 author:
   - herd.llama_cpp contributors (@herd)
 description:
-  - Notes on the head which run of a playbook changes the cluster, and fails where another one does, with who started it and when.
-  - A run that has died is noticed at once where it was started on the same computer as this one. One of another computer counts until it has
-    ended, the head was rebooted, or O(force) is given.
+  - Notes on the machine which run of a playbook changes its cluster, and fails where another one does, with who started it and when.
+  - The playbooks note it on every machine of the groups C(llama_host) and C(llama_rpc), the head first, because another inventory may have
+    another one as its head.
+  - A run that has died is noticed at once where it was started on the same computer as this one, in the same space of process numbers. Any
+    other one counts until it has said that it has ended, the machine was rebooted, or O(force) is given.
 options:
   path:
     description: Where it is noted, in a directory that others cannot write and that a reboot empties.

@@ -2,10 +2,10 @@
 # Copyright: (c) 2026, herd.llama_cpp contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who changes a cluster at the moment: a file on the head that names one run of a playbook.
+"""Who changes a cluster at the moment: a file on every machine that names one run of a playbook.
 
 Whether that run still lives is known where it was started: its process is looked for there. A run that was started on another computer counts
-until it says that it has ended, because nothing on the head could tell a run that is dead from one that is compiling elsewhere.
+until it says that it has ended, because nothing on the machine could tell a run that is dead from one that is compiling elsewhere.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import os
 import typing as t
 from dataclasses import dataclass
 
-#: Gone with a reboot of the head.
+#: Gone with a reboot of the machine.
 PATH = "/run/herd.llama_cpp.lock"
 
 
