@@ -12,6 +12,13 @@ import resource
 import typing as t
 
 
+def room(directory: str) -> int:
+    """How many bytes may still be written there, with a gibibyte, or half of what there is, left over."""
+    state = os.statvfs(directory)
+    free = state.f_bavail * state.f_frsize
+    return max(free - (1 << 30), free // 2)
+
+
 @contextlib.contextmanager
 def file_size_limit(max_bytes: int) -> t.Iterator[None]:
     """No file becomes larger than that (setrlimit(2), RLIMIT_FSIZE). Python says so as an OSError EFBIG; most programs are ended by SIGXFSZ."""

@@ -19,6 +19,7 @@ import tarfile
 import tempfile
 import typing as t
 
+from ansible_collections.herd.llama_cpp.plugins.module_utils._common.file_limit import file_size_limit, room
 from ansible_collections.herd.llama_cpp.plugins.module_utils._common.text import printable
 from ansible_collections.herd.llama_cpp.plugins.module_utils._common.urls import without_secrets
 
@@ -216,7 +217,8 @@ def make_bundle(executable: str, requirements: t.Sequence[str], environment: t.M
         arguments = pip_arguments(requirements, environment, tree)
         arguments[1:1] = list(pip_options)
         try:
-            run_pip(executable, arguments, environment)
+            with file_size_limit(room(work)):
+                run_pip(executable, arguments, environment)
         except BundleError as exc:
             raise BundleError(
                 "pip on the control node cannot get %s for Python %s on %s %s: %s"

