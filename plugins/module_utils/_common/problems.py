@@ -20,9 +20,18 @@ _KEYS = ("machine", "problem", "remedy")
 # Programs with a name like a word that sentences begin with.
 _PROGRAMS = ("ccache", "nvcc")
 
+Problem = t.Dict[str, str]
+# What is wrong and what to do about it, where all of it is one machine's.
+Found = t.Iterator[t.Tuple[str, str]]
+
 
 class ProblemError(ValueError):
     """The list of problems itself is malformed."""
+
+
+def problems_of(machine: str, found: t.Iterable[t.Tuple[str, str]]) -> t.List[Problem]:
+    """What was found wrong with one machine, as problems."""
+    return [{"machine": machine, "problem": problem, "remedy": remedy} for problem, remedy in found]
 
 
 def _sentence(text: str) -> str:

@@ -13,9 +13,9 @@ from __future__ import annotations
 import re
 import typing as t
 
+from ansible_collections.herd.llama_cpp.plugins.module_utils._common.problems import Problem
 from ansible_collections.herd.llama_cpp.plugins.module_utils._common.text import printable
 
-Problem = t.Dict[str, str]
 Seen = t.Mapping[str, t.Any]
 
 HEAD_GROUP = "llama_host"

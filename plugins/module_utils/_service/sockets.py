@@ -48,6 +48,13 @@ def held_by(process: t.Optional[SocketProcess], unit: str, is_root: bool) -> str
     return "%s (pid %d%s)" % (process.name, process.pid, ", " + unit if unit else "")
 
 
+def stands_in_the_way(local_address: str, address: str) -> bool:
+    """Whether a listener on ``local_address`` keeps another program from listening on the same port of this IPv4 address."""
+    if address in ANY_IPV4:
+        return local_address != "::"
+    return local_address == address or local_address in ANY_IPV4
+
+
 @dataclass(frozen=True)
 class TcpSocket:
     """One listening, established or abandoned TCP socket."""
@@ -73,9 +80,7 @@ class TcpSocket:
 
     def stands_in_the_way_of(self, address: str, port: int) -> bool:
         """Whether this listener keeps another program from listening on this IPv4 address and port."""
-        if address in ANY_IPV4:
-            return self.state == "listening" and self.local_port == port and self.local_address != "::"
-        return self.takes_connections_to(address, port)
+        return self.state == "listening" and self.local_port == port and stands_in_the_way(self.local_address, address)
 
 
 def _address(text: str) -> t.Tuple[str, int]:

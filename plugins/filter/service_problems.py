@@ -1,0 +1,96 @@
+# -*- coding: utf-8 -*-
+# Copyright: (c) 2026, herd.llama_cpp contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: service_problems
+short_description: What is in the way of a service on a machine
+version_added: 0.1.0
+author:
+  - herd.llama_cpp contributors (@herd)
+description:
+  - Judges the settings of one of the roles P(herd.llama_cpp.llama_server#role), P(herd.llama_cpp.rpc_server#role) and
+    P(herd.llama_cpp.watchdog#role) by what was seen on its machine, and returns the reasons why the service cannot be set up there, as a list for
+    P(herd.llama_cpp.problem_report#filter).
+options:
+  _input:
+    description: What the role's C(vars/main.yml) hands over, its variables without their prefix.
+    type: dict
+    required: true
+  service:
+    description: Whose settings these are.
+    type: str
+    choices: [llama_server, rpc_server, watchdog]
+    required: true
+  machine:
+    description: Inventory name of the machine.
+    type: str
+    required: true
+  look:
+    description:
+      - What was seen there. C(units) is the result of M(herd.llama_cpp.unit_process_info), C(sockets) of M(herd.llama_cpp.tcp_socket_info), C(addresses)
+        are the machine's IPv4 addresses.
+      - Of C(llama_server) also C(certificate), C(certificate_ended) and C(certificate_key), the results of openssl, and C(beside), problems of
+        P(herd.llama_cpp.llama_beside#filter); of C(watchdog) also C(python) and C(python_version).
+    type: dict
+    required: true
+seealso:
+  - plugin: herd.llama_cpp.preflight_machine_problems
+    plugin_type: filter
+"""
+
+EXAMPLES = r"""
+- name: Stop when anything is in the way of the workers
+  ansible.builtin.fail:
+    msg: "{{ problems | herd.llama_cpp.problem_report }}"
+  when: problems | length > 0
+  vars:
+    problems: "{{ settings | herd.llama_cpp.service_problems('rpc_server', inventory_hostname, {'units': units, 'sockets': sockets}) }}"
+"""
+
+RETURN = r"""
+_value:
+  description: The problems, empty where nothing is in the way.
+  type: list
+  elements: dict
+  sample:
+    - machine: worker1
+      problem: port 50052 on 192.168.1.101 is taken by nginx (pid 812, nginx.service)
+      remedy: Stop that program or set rpc_server_port
+"""
+
+import typing as t
+
+from ansible.errors import AnsibleFilterError
+
+from ansible_collections.herd.llama_cpp.plugins.module_utils._common.problems import problems_of
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service import checks, llama_server, rpc_server, watchdog
+
+_SERVICES: t.Dict[str, t.Tuple[t.Any, t.Any, t.Any]] = {
+    "llama_server": (llama_server.LlamaServer, llama_server.Look, llama_server.problems),
+    "rpc_server": (rpc_server.RpcServer, checks.Look, rpc_server.problems),
+    "watchdog": (watchdog.Watchdog, watchdog.Look, watchdog.problems),
+}
+
+
+def service_problems(settings: t.Any, service: str, machine: str, look: t.Any) -> t.List[t.Dict[str, str]]:
+    """Return what is in the way of one service on one machine."""
+    if service not in _SERVICES:
+        raise AnsibleFilterError("service_problems knows %s, not %s." % (", ".join(_SERVICES), service))
+    if not isinstance(settings, t.Mapping) or not isinstance(look, t.Mapping):
+        raise AnsibleFilterError("service_problems takes two mappings, the settings and what was seen.")
+    of_settings, of_look, judge = _SERVICES[service]
+    try:
+        return problems_of(str(machine), judge(of_settings(**settings), of_look(**look)))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise AnsibleFilterError("service_problems cannot read what it was given of %s: %s." % (service, error)) from error
+
+
+class FilterModule:
+    """Filter of the herd.llama_cpp collection."""
+
+    def filters(self) -> t.Dict[str, t.Callable[..., t.Any]]:
+        return {"service_problems": service_problems}
