@@ -14,7 +14,7 @@ author:
 description:
   - Compares what M(herd.llama_cpp.unit_process_info) found with what should run and returns the units that must be started or
     restarted. These are the units that do not run, that run with another C(HERD_CONFIG_ID) or other credentials than those in their
-    files, or whose executable is another file by now.
+    files, whose executable is another file by now, or whose own files were just changed.
   - The decision rests on the running process and not on what a play changed, so an interrupted play is completed by the next.
 options:
   _input:
@@ -23,13 +23,20 @@ options:
     elements: dict
     required: true
   wanted:
-    description: The units that should run, each with the C(HERD_CONFIG_ID) its process must have.
+    description: The units that should run, each with the C(HERD_CONFIG_ID) its process must have. It is empty for one without.
     type: dict
     required: true
   executable:
-    description: The file they must have been started from, links resolved.
+    description: The file they must have been started from, links resolved. Empty for any.
     type: str
-    required: true
+    default: ""
+  changed_files:
+    description:
+      - The RV(herd.llama_cpp.service_files#module:changed_files) of M(herd.llama_cpp.service_files). A unit is outdated where it is among them, or its
+        template, or its settings, which for C(NAME@INSTANCE.service) are C(INSTANCE.env).
+    type: list
+    elements: str
+    default: []
 """
 
 EXAMPLES = r"""
@@ -55,12 +62,12 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.herd.llama_cpp.plugins.module_utils._service.workers import outdated_units as _outdated_units
 
 
-def outdated_units(units: t.Any, wanted: t.Any, executable: str) -> t.List[str]:
+def outdated_units(units: t.Any, wanted: t.Any, executable: str = "", changed_files: t.Sequence[str] = ()) -> t.List[str]:
     """Return the wanted units that do not run what they should."""
     if isinstance(units, (str, bytes)) or not isinstance(units, t.Iterable) or not isinstance(wanted, t.Mapping):
         raise AnsibleFilterError("The outdated_units filter takes a list of units and a mapping of units to ids.")
     try:
-        return _outdated_units(units, wanted, str(executable))
+        return _outdated_units(units, wanted, str(executable), changed_files)
     except (KeyError, TypeError, AttributeError) as error:
         raise AnsibleFilterError(
             "The outdated_units filter takes the units that unit_process_info returned: %r is missing or wrong." % error

@@ -96,7 +96,7 @@ EXAMPLES = r"""
 - name: Have systemd read its units again
   ansible.builtin.systemd_service:
     daemon_reload: true
-  when: written.changed_files | select('match', '/etc/systemd/') | length > 0
+  when: written.units_changed
 """
 
 RETURN = r"""
@@ -106,6 +106,11 @@ changed_files:
   type: list
   elements: str
   sample: [/etc/llama-rpc-server/0.env]
+units_changed:
+  description: Whether units, or drop-ins of units, are among them, so that systemd must read its files again.
+  returned: success
+  type: bool
+  sample: true
 removed_files:
   description: What was removed from the directories that are exclusive.
   returned: success
@@ -118,6 +123,8 @@ import os
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.common.text.converters import to_text
+
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.systemd import is_unit_file
 
 FILE = {
     "path": {"type": "path", "required": True},
@@ -236,7 +243,7 @@ def main():
         module.fail_json(msg="%s could not be written: %s." % (at, error.strerror))
     module.exit_json(
         changed=bool(changed or changed_files or removed_files), changed_files=changed_files, removed_files=removed_files,
-        **({"diff": diff} if module._diff else {}),
+        units_changed=any(is_unit_file(path) for path in changed_files), **({"diff": diff} if module._diff else {}),
     )
 
 

@@ -87,6 +87,10 @@ units:
       description: Whether it starts at boot.
       type: bool
       sample: true
+    in_service:
+      description: Whether it is active and starts at boot, so that nothing is to be done for it as long as it runs what it should.
+      type: bool
+      sample: true
     need_daemon_reload:
       description: Whether its file changed since systemd read it.
       type: bool
@@ -167,7 +171,8 @@ def as_result(state: UnitState, environment: list, credentials: dict) -> dict:
         "load_state": state.load_state,
         "active_state": state.active_state,
         "sub_state": state.sub_state,
-        "enabled": state.unit_file_state == "enabled",
+        "enabled": state.enabled,
+        "in_service": state.in_service,
         "need_daemon_reload": state.need_daemon_reload,
         "restarts": state.restarts,
         "running": state.running and process is not None,

@@ -33,6 +33,8 @@ SHOW_PROPERTIES = (
     "InvocationID",
 )
 
+# A unit, or a drop-in of one (systemd.unit(5)).
+_UNIT_FILE = re.compile(r"(?:.*/)?[^/]+[.](?:service|socket|path|timer|target|mount|slice)(?:[.]d/[^/]+[.]conf)?")
 # ExecMainCode is the CLD_* code of waitid(2).
 _EXIT_CODES = {1: "exited", 2: "killed", 3: "dumped"}
 
@@ -61,6 +63,15 @@ class UnitState:
     @property
     def running(self) -> bool:
         return self.active_state in ("active", "reloading") and self.main_pid > 0
+
+    @property
+    def enabled(self) -> bool:
+        return self.unit_file_state == "enabled"
+
+    @property
+    def in_service(self) -> bool:
+        """Whether nothing is to be done for it, as long as it runs what it should."""
+        return self.enabled and self.active_state == "active"
 
     @property
     def how_it_ended(self) -> str:
@@ -107,6 +118,11 @@ def parse_show(text: str) -> t.List[UnitState]:
             )
         )
     return units
+
+
+def is_unit_file(path: str) -> bool:
+    """Whether systemd reads the file as a unit or as a drop-in of one, by its name."""
+    return _UNIT_FILE.fullmatch(path) is not None
 
 
 def unit_of_cgroup(text: str) -> str:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 import typing as t
 
 
@@ -61,25 +62,36 @@ def worker_arguments(instance: t.Mapping[str, t.Any], threads: int = 0, cache: b
     return arguments + (["-c"] if cache else []) + [str(word) for word in extra_arguments]
 
 
+def _files_of(unit: str) -> t.Set[str]:
+    """The names of a unit's own files: itself, its template, and the settings of an instance, INSTANCE.env."""
+    prefix, at, rest = unit.partition("@")
+    if not at:
+        return {unit}
+    instance, _dot, kind = rest.rpartition(".")
+    return {unit, "%s@.%s" % (prefix, kind), "%s.env" % instance}
+
+
 def outdated_units(
-    units: t.Iterable[t.Mapping[str, t.Any]], wanted: t.Mapping[str, str], executable: str
+    units: t.Iterable[t.Mapping[str, t.Any]], wanted: t.Mapping[str, str], executable: str = "", changed_files: t.Iterable[str] = ()
 ) -> t.List[str]:
     """The wanted units whose running process was not started with the wanted id from the wanted file and with the credentials that are kept.
 
-    ``units`` is what the module unit_process_info returned, ``wanted`` maps a unit to its HERD_CONFIG_ID. A unit that does not
-    run is outdated too.
+    ``units`` is what the module unit_process_info returned, ``wanted`` maps a unit to its HERD_CONFIG_ID, which is empty for one without. Which
+    file it was started from is no matter where ``executable`` is empty. A unit that does not run is outdated too, and one with a file among
+    ``changed_files``: somebody may have changed that by hand, and started it.
     """
     processes = {unit["unit"]: unit for unit in units}
+    changed = {os.path.basename(path) for path in changed_files}
 
     def current(name: str) -> bool:
         process = processes.get(name)
         return (
             process is not None
             and bool(process["running"])
-            and process["environment"].get("HERD_CONFIG_ID") == wanted[name]
-            and process["executable"] == executable
-            and not process["executable_deleted"]
+            and process["environment"].get("HERD_CONFIG_ID", "") == wanted[name]
+            and (not executable or (process["executable"] == executable and not process["executable_deleted"]))
             and not process.get("stale_credentials")
+            and not changed & _files_of(name)
         )
 
     return [name for name in wanted if not current(name)]

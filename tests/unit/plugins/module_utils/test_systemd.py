@@ -15,6 +15,7 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._service.systemd im
     SystemdError,
     UnitState,
     UnitWatch,
+    is_unit_file,
     parse_journal,
     parse_show,
     parse_verify,
@@ -258,3 +259,22 @@ def test_what_systemd_ignores_is_found_by_file_and_line():
 def test_only_what_is_ignored_in_the_files_asked_for(text, found):
     assert [(one.file, one.line) for one in parse_verify(text, [UNIT])] == found
     assert all(isinstance(one, Ignored) for one in parse_verify(text, [UNIT]))
+
+
+@pytest.mark.parametrize(("path", "is_one"), [
+    ("/etc/systemd/system/llama-rpc-server@.service", True),
+    ("/home/u/.config/systemd/user/llama-rpc-tls@0.socket", True),
+    ("/etc/systemd/system/llama-watchdog-restart@.path", True),
+    ("/etc/systemd/system/nftables.service.d/llama-rpc-firewall.conf", True),
+    ("/etc/llama-rpc-server/0.env", False),
+    ("/etc/llama-rpc-server/firewall.nft", False),
+    ("/etc/llama-server/proxy.conf", False),
+])
+def test_which_files_are_systemds(path, is_one):
+    assert is_unit_file(path) == is_one
+
+
+@pytest.mark.parametrize(("state", "file_state", "is_so"), [
+    ("active", "enabled", True), ("active", "static", False), ("inactive", "enabled", False), ("activating", "enabled", False)])
+def test_in_service_is_active_and_enabled(state, file_state, is_so):
+    assert UnitState(unit="u.service", active_state=state, unit_file_state=file_state).in_service == is_so

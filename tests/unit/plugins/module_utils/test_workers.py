@@ -81,3 +81,20 @@ def test_units_that_are_not_wanted_do_not_matter():
 def test_a_unit_that_has_loaded_another_key_than_the_one_that_is_kept_is_outdated():
     assert outdated_units([unit(stale_credentials=[])], {"u.service": "1"}, EXECUTABLE) == []
     assert outdated_units([unit(stale_credentials=["psk"])], {"u.service": "1"}, EXECUTABLE) == ["u.service"]
+
+
+def test_which_file_it_was_started_from_matters_only_where_one_is_named():
+    assert outdated_units([unit(executable="/usr/bin/python3.11", executable_deleted=True)], {"u.service": "1"}) == []
+    assert outdated_units([unit(environment={})], {"u.service": ""}) == []
+    assert outdated_units([unit()], {"u.service": ""}) == ["u.service"]
+
+
+@pytest.mark.parametrize(("changed", "outdated"), [
+    (["/etc/systemd/system/w@.service"], ["w@0.service", "w@1.service"]),
+    (["/etc/w/1.env"], ["w@1.service"]),
+    (["/etc/systemd/system/w@0.service"], ["w@0.service"]),
+    (["/etc/systemd/system/w-tls@.service", "/etc/w/0.tls", "/etc/w/10.env"], []),
+])
+def test_a_unit_whose_own_file_was_another_is_outdated(changed, outdated):
+    units = [unit(unit=f"w@{number}.service") for number in (0, 1)]
+    assert outdated_units(units, {"w@0.service": "1", "w@1.service": "1"}, EXECUTABLE, changed) == outdated

@@ -66,7 +66,7 @@ def test_files_of_all_kinds_are_written_once(role: Role) -> None:
     rc, output, result = role.run(entries(place), directories=directories)
     assert rc == 0, output
     names = ["unit.service", "check.py", "0.env", "1.env", "key", "keys/worker1"]
-    assert result["changed_files"] == [str(place / name) for name in names]
+    assert result["changed_files"] == [str(place / name) for name in names] and result["units_changed"] is True
     assert (place / "unit.service").read_text(encoding="utf-8") == "ExecStart=/opt/server\nWord=a\nWord=b\n"
     assert (place / "check.py").read_text(encoding="utf-8") == "print('{{ as it is }}')\n"
     assert (place / "1.env").read_text(encoding="utf-8") == "PORT=50053 /opt/server\n"
@@ -89,7 +89,8 @@ def test_only_what_is_another_is_written_and_what_is_not_forced_stays(role: Role
     (place / "other").write_text("somebody else's\n", encoding="utf-8")
     rc, output, result = role.run(entries(place), directories=directories)
     assert rc == 0, output
-    assert result["changed_files"] == [f"{place}/0.env", f"{place}/1.env"] and result["removed_files"] == [f"{place}/keys/worker9"]
+    assert result["changed_files"] == [f"{place}/0.env", f"{place}/1.env"] and result["units_changed"] is False
+    assert result["removed_files"] == [f"{place}/keys/worker9"]
     assert (place / "0.env").read_text(encoding="utf-8") == "PORT=50052 /opt/server\n" and (place / "1.env").stat().st_mode & 0o777 == 0o640
     assert (place / "key").read_text(encoding="utf-8") == "made here\n"
     assert (place / "other").exists() and not (place / "keys" / "worker9").exists()
