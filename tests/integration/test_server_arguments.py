@@ -70,6 +70,17 @@ def test_no_worker_is_spoken_to(llama_cpp_bin: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="it needs root")
+@pytest.mark.parametrize(("arguments", "says"), [
+    ([], ""),
+    (["-t", "2", "-c"], ""),
+    (["-t", "2", "--no-such"], "unknown argument: --no-such"),
+])
+def test_a_worker_says_what_it_does_not_take(llama_cpp_bin: Path, arguments: list[str], says: str) -> None:
+    binary = next(path for path in (llama_cpp_bin / "ggml-rpc-server", llama_cpp_bin / "rpc-server") if path.exists())
+    said = argument_check.refused_arguments(str(binary), arguments, {}, program="rpc-server")
+    assert says in said if says else said == ""
+
+
 def test_a_file_that_its_user_cannot_read_is_one_that_it_does_not_take(llama_cpp_bin: Path, tmp_path: Path) -> None:
     template = tmp_path / "template.jinja"
     template.write_text("x", encoding="utf-8")

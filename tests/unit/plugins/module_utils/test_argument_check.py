@@ -28,3 +28,19 @@ def test_what_reaches_the_workers_is_left_out(given, kept):
 ])
 def test_only_a_refusal_is_one(returncode, output, says):
     assert argument_check.refusal(returncode, output) == says
+
+
+USAGE = "Usage: /opt/x/rpc-server [options]\n"
+
+
+@pytest.mark.parametrize(("returncode", "output", "says"), [
+    (0, USAGE, ""),
+    (0, "ggml_cuda_init: found no devices\n" + USAGE, ""),
+    (0, "error: unknown argument: --x\n" + USAGE, "unknown argument: --x"),
+    (0, "ggml_cuda_init: found no devices\nerror: unknown argument: --x\n" + USAGE, "unknown argument: --x"),
+    (127, "rpc-server: error while loading shared libraries: libx.so\n", "rpc-server: error while loading shared libraries: libx.so"),
+    (-6, "terminate called\n  what():  stoi\n\n", "what():  stoi"),
+    (-11, "", "it ends with -11"),
+])
+def test_rpc_server_refuses_in_its_first_line_and_ends_with_0(returncode, output, says):
+    assert argument_check.rpc_server_refusal(returncode, output) == says

@@ -7,8 +7,8 @@
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-module: llama_server_arguments_info
-short_description: See whether an installed llama-server takes a command line
+module: server_arguments_info
+short_description: See whether an installed llama-server or rpc-server takes a command line
 version_added: 0.1.0
 author:
   - herd.llama_cpp contributors (@herd)
@@ -18,9 +18,14 @@ description:
   - What names workers or their devices (C(--rpc), C(--device) and the like) is left out, because reading it connects to them.
 options:
   binary:
-    description: Path of llama-server.
+    description: Path of the program.
     type: path
     required: true
+  program:
+    description: Which program it is, and so how it says what it does not take.
+    type: str
+    choices: [llama-server, rpc-server]
+    default: llama-server
   arguments:
     description: Its arguments.
     type: list
@@ -49,7 +54,7 @@ seealso:
 
 EXAMPLES = r"""
 - name: See whether the installed llama-server takes what it will be started with
-  herd.llama_cpp.llama_server_arguments_info:
+  herd.llama_cpp.server_arguments_info:
     binary: /opt/llama.cpp/current/bin/llama-server
     arguments: [--model, /srv/models/model.gguf, --ctx-size, "8192", --temp, "0.2"]
     user: llama-server
@@ -77,13 +82,14 @@ import subprocess
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.header import printable
-from ansible_collections.herd.llama_cpp.plugins.module_utils._service.argument_check import refused_arguments
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.argument_check import PROGRAMS, refused_arguments
 
 
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "binary": {"type": "path", "required": True},
+            "program": {"type": "str", "choices": list(PROGRAMS), "default": "llama-server"},
             "arguments": {"type": "list", "elements": "str", "required": True},
             # Its values are for the service alone, and never shown.
             "environment": {"type": "dict", "default": {}},
@@ -106,7 +112,7 @@ def main() -> None:
     environment = {name: str(value) for name, value in given["environment"].items()}
     who = (user.pw_uid, user.pw_gid, groups) if os.geteuid() == 0 else ()
     try:
-        refused = refused_arguments(given["binary"], given["arguments"], environment, *who)
+        refused = refused_arguments(given["binary"], given["arguments"], environment, *who, program=given["program"])
     except subprocess.TimeoutExpired as error:
         module.fail_json(msg="%s did not print its usage within %d s." % (given["binary"], error.timeout))
     except (OSError, subprocess.SubprocessError) as error:
