@@ -51,6 +51,34 @@ class LlamaServer:
 
 
 @dataclass(frozen=True)
+class Start(LlamaServer):
+    """What it is started with besides, when the model and its devices are known.
+
+    ``socket`` is where it listens behind its proxy, ``url`` where clients reach the API, ``beside_arguments`` what ``_plan/beside.py`` makes of
+    the settings of what stands beside the model.
+    """
+
+    model: str
+    socket: str
+    url: str
+    metrics: bool
+    webui: bool
+    kv_unified: bool
+    cache_type_k: str
+    cache_type_v: str
+    batch_size: t.Union[int, str, None]
+    ubatch_size: t.Union[int, str, None]
+    flash_attention: str
+    n_gpu_layers: t.Union[int, str]
+    devices: t.Sequence[str]
+    tensor_split: t.Sequence[t.Any]
+    fit: t.Optional[bool]
+    alias: str
+    log_verbosity: t.Union[int, str]
+    beside_arguments: t.Sequence[t.Sequence[str]]
+
+
+@dataclass(frozen=True)
 class Look(checks.Look):
     """The results of openssl with a certificate and key that were given, and what is wrong with what stands beside the model."""
 
@@ -58,6 +86,47 @@ class Look(checks.Look):
     certificate_ended: t.Mapping[str, t.Any] = field(default_factory=dict)
     certificate_key: t.Mapping[str, t.Any] = field(default_factory=dict)
     beside: t.Sequence[t.Mapping[str, str]] = ()
+
+
+def arguments(given: Start) -> t.List[t.List[str]]:
+    """llama-server's arguments without its API key's file: an option with its value at a time, so that the unit can be read.
+
+    The names are those of common/arg.cpp of llama.cpp b11434. An option that is not set is left to llama.cpp.
+    """
+    lines = [["--model", given.model]]
+    if given.proxy:
+        # A thread for each request that is let in, and some for who watches: versions differ in how many they make by themselves.
+        lines += [["--host", given.socket], ["--threads-http", str(given.max_requests + 8)]]
+    else:
+        lines += [["--host", given.address], ["--port", str(given.port)]]
+    lines += [["--ctx-size", str(given.context_size)], ["--n-gpu-layers", str(given.n_gpu_layers)], ["--timeout", str(given.timeout_s)]]
+    if not given.proxy and list(given.cors_origins) != ["*"]:
+        # It allows one, which has to be a real one: its own is that of no other page.
+        lines.append(["--cors-origins", given.cors_origins[0] if given.cors_origins else given.url])
+    if given.metrics:
+        lines.append(["--metrics"])
+    if not given.webui:
+        lines.append(["--no-webui"])
+    lines += _with_value("--rpc", ",".join(given.rpc_endpoints))
+    lines += _with_value("--device", ",".join(given.devices))
+    # 7.0 is 7 to a reader.
+    lines += _with_value("--tensor-split", ",".join(re.sub("[.]0+$", "", str(part)) for part in given.tensor_split))
+    if given.fit is not None:
+        lines.append(["--fit", "on" if given.fit else "off"])
+    lines += [["--parallel", str(given.parallel)], ["--kv-unified" if given.kv_unified else "--no-kv-unified"]]
+    lines += _with_value("--cache-type-k", given.cache_type_k)
+    lines += _with_value("--cache-type-v", given.cache_type_v)
+    lines += _with_value("--batch-size", given.batch_size)
+    lines += _with_value("--ubatch-size", given.ubatch_size)
+    lines += _with_value("--flash-attn", given.flash_attention)
+    lines += [list(line) for line in given.beside_arguments]
+    lines += _with_value("--alias", given.alias)
+    lines.append(["-lv", str(given.log_verbosity)])
+    return lines + ([[str(word) for word in given.extra_args]] if given.extra_args else [])
+
+
+def _with_value(option: str, value: t.Union[str, int, None]) -> t.List[t.List[str]]:
+    return [] if value is None or value == "" else [[option, str(value)]]
 
 
 def problems(given: LlamaServer, look: Look) -> Found:

@@ -1,0 +1,57 @@
+# Copyright: (c) 2026, herd.llama_cpp contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""llama-server's command line from the role's settings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible.errors import AnsibleFilterError
+from ansible_collections.herd.llama_cpp.plugins.filter.llama_server_arguments import llama_server_arguments
+
+# The role's defaults.
+SETTINGS: dict[str, Any] = {
+    "address": "192.168.1.100", "port": 8080, "host_name": "", "proxy": True, "tls": "off", "tls_subject": "192.168.1.100", "tls_certificate_file": "",
+    "tls_key_file": "", "tls_days": 825, "cors_origins": [], "max_requests": 64, "max_requests_per_client": None, "max_connections_per_client": 256,
+    "max_request_mib": 16, "timeout_s": 3600, "context_size": 8192, "parallel": 2, "rpc_endpoints": [], "rpc_tunnels": [], "extra_args": [],
+    "rpc_keys": {}, "api_key": "", "model": "/srv/m.gguf", "socket": "/run/llama-server/api.sock", "url": "http://192.168.1.100:8080", "metrics": False,
+    "webui": False, "kv_unified": False, "cache_type_k": "", "cache_type_v": "", "batch_size": None, "ubatch_size": None, "flash_attention": "",
+    "n_gpu_layers": 99, "devices": [], "tensor_split": [], "fit": False, "alias": "m", "log_verbosity": 4, "beside_arguments": [],
+}
+
+
+def line(**settings: Any) -> str:
+    return " ".join(" ".join(words) for words in llama_server_arguments({**SETTINGS, **settings}))
+
+
+def test_by_default_it_listens_behind_its_proxy_and_leaves_the_rest_to_llama_cpp():
+    assert line() == ("--model /srv/m.gguf --host /run/llama-server/api.sock --threads-http 72 --ctx-size 8192 --n-gpu-layers 99 --timeout 3600 "
+                      "--no-webui --fit off --parallel 2 --no-kv-unified --alias m -lv 4")
+
+
+def test_all_that_can_be_set_in_the_order_of_the_unit():
+    assert line(metrics=True, webui=True, rpc_endpoints=["127.1.1.1:50052", "127.1.1.2:50052"], devices=["CUDA0", "RPC0", "RPC1"],
+                tensor_split=[7.0, "8", 10.5], fit=True, kv_unified=True, cache_type_k="q8_0", cache_type_v="q4_0", batch_size=512, ubatch_size="0",
+                flash_attention="on", n_gpu_layers="all", beside_arguments=[["--mmproj", "/srv/p.gguf"]], extra_args=["--temp", 0.5]) == (
+        "--model /srv/m.gguf --host /run/llama-server/api.sock --threads-http 72 --ctx-size 8192 --n-gpu-layers all --timeout 3600 --metrics "
+        "--rpc 127.1.1.1:50052,127.1.1.2:50052 --device CUDA0,RPC0,RPC1 --tensor-split 7,8,10.5 --fit on --parallel 2 --kv-unified "
+        "--cache-type-k q8_0 --cache-type-v q4_0 --batch-size 512 --ubatch-size 0 --flash-attn on --mmproj /srv/p.gguf --alias m -lv 4 --temp 0.5")
+
+
+@pytest.mark.parametrize(("origins", "says"), [
+    ([], " --cors-origins http://192.168.1.100:8080"), (["https://chat.example.com"], " --cors-origins https://chat.example.com"), (["*"], "")])
+def test_without_the_proxy_it_has_the_port_and_allows_one_origin(origins, says):
+    expected = "--host 192.168.1.100 --port 8080 --ctx-size 8192 --n-gpu-layers 99 --timeout 3600%s --no-webui" % says
+    assert expected in line(proxy=False, cors_origins=origins)
+
+
+def test_a_build_that_does_not_know_fit_and_a_model_without_a_name():
+    assert "--fit" not in line(fit=None) and "--alias" not in line(alias="")
+
+
+def test_settings_that_are_not_whole_are_refused():
+    with pytest.raises(AnsibleFilterError, match="model"):
+        llama_server_arguments({name: value for name, value in SETTINGS.items() if name != "model"})
+    with pytest.raises(AnsibleFilterError, match="not a list"):
+        llama_server_arguments([])
