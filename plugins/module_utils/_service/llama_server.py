@@ -55,7 +55,7 @@ class Start(LlamaServer):
     """What it is started with besides, when the model and its devices are known.
 
     ``socket`` is where it listens behind its proxy, ``url`` where clients reach the API, ``beside_arguments`` what ``_plan/beside.py`` makes of
-    the settings of what stands beside the model.
+    the settings of what stands beside the model, ``read_paths`` all files that it reads. A sandbox has directives that replace or join ours.
     """
 
     model: str
@@ -76,6 +76,12 @@ class Start(LlamaServer):
     alias: str
     log_verbosity: t.Union[int, str]
     beside_arguments: t.Sequence[t.Sequence[str]]
+    bin_dir: str
+    read_paths: t.Sequence[str]
+    sandbox_profile: str
+    sandbox: t.Mapping[str, t.Any]
+    tunnel_sandbox: t.Mapping[str, t.Any]
+    proxy_sandbox: t.Mapping[str, t.Any]
 
 
 @dataclass(frozen=True)

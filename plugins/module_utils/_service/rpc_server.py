@@ -33,6 +33,16 @@ class RpcServer:
     tls_key: str = field(repr=False)
 
 
+@dataclass(frozen=True)
+class Worker(RpcServer):
+    """What they are started with besides. A sandbox has directives that replace or join ours."""
+
+    bin_dir: str
+    sandbox_profile: str
+    sandbox: t.Mapping[str, t.Any]
+    tls_sandbox: t.Mapping[str, t.Any]
+
+
 def problems(given: RpcServer, look: checks.Look) -> Found:
     """Every reason why the workers cannot be set up on the machine."""
     yield from checks.systemd_problems("rpc-server", look)

@@ -9,16 +9,9 @@ from typing import Any
 import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.herd.llama_cpp.plugins.filter.llama_server_arguments import llama_server_arguments
+from service_settings import STARTED
 
-# The role's defaults.
-SETTINGS: dict[str, Any] = {
-    "address": "192.168.1.100", "port": 8080, "host_name": "", "proxy": True, "tls": "off", "tls_subject": "192.168.1.100", "tls_certificate_file": "",
-    "tls_key_file": "", "tls_days": 825, "cors_origins": [], "max_requests": 64, "max_requests_per_client": None, "max_connections_per_client": 256,
-    "max_request_mib": 16, "timeout_s": 3600, "context_size": 8192, "parallel": 2, "rpc_endpoints": [], "rpc_tunnels": [], "extra_args": [],
-    "rpc_keys": {}, "api_key": "", "model": "/srv/m.gguf", "socket": "/run/llama-server/api.sock", "url": "http://192.168.1.100:8080", "metrics": False,
-    "webui": False, "kv_unified": False, "cache_type_k": "", "cache_type_v": "", "batch_size": None, "ubatch_size": None, "flash_attention": "",
-    "n_gpu_layers": 99, "devices": [], "tensor_split": [], "fit": False, "alias": "m", "log_verbosity": 4, "beside_arguments": [],
-}
+SETTINGS = STARTED["llama_server"]
 
 
 def line(**settings: Any) -> str:
@@ -40,9 +33,9 @@ def test_all_that_can_be_set_in_the_order_of_the_unit():
 
 
 @pytest.mark.parametrize(("origins", "says"), [
-    ([], " --cors-origins http://192.168.1.100:8080"), (["https://chat.example.com"], " --cors-origins https://chat.example.com"), (["*"], "")])
+    ([], " --cors-origins http://192.168.1.101:8080"), (["https://chat.example.com"], " --cors-origins https://chat.example.com"), (["*"], "")])
 def test_without_the_proxy_it_has_the_port_and_allows_one_origin(origins, says):
-    expected = "--host 192.168.1.100 --port 8080 --ctx-size 8192 --n-gpu-layers 99 --timeout 3600%s --no-webui" % says
+    expected = "--host 192.168.1.101 --port 8080 --ctx-size 8192 --n-gpu-layers 99 --timeout 3600%s --no-webui" % says
     assert expected in line(proxy=False, cors_origins=origins)
 
 

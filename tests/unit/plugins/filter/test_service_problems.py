@@ -9,22 +9,11 @@ from typing import Any
 import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.herd.llama_cpp.plugins.filter.service_problems import service_problems
+from service_settings import SETTINGS
 
 KEY = "ab" * 32
 PUBLIC = "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----"
 LOOK = {"units": {"systemd": True, "units": []}, "sockets": {"sockets": []}, "addresses": ["192.168.1.101", "10.0.0.5"]}
-SETTINGS: dict[str, dict[str, Any]] = {
-    "rpc_server": {"address": "192.168.1.101", "ports": [50052], "devices": ["CUDA0"], "extra_args": ["-t", 5], "tls": True, "firewall": True,
-                   "allow_from": ["192.168.1.100", "10.2.0.0/16"], "tls_key": ""},
-    "watchdog": {"address": "192.168.1.101", "port": 8079, "watched": ["llama-rpc-server@0.service"], "worker_endpoints": ["127.1.1.1:50052"],
-                 "peers": ["192.168.1.100", "10.0.0.0/8"], "interval_s": 1, "probe_interval_s": 30, "answer_max_age_s": 90, "backoff_s": 10,
-                 "backoff_longest_s": 600},
-    "llama_server": {
-        "address": "192.168.1.101", "port": 8080, "host_name": "", "proxy": True, "tls": "off", "tls_subject": "192.168.1.101",
-        "tls_certificate_file": "", "tls_key_file": "", "tls_days": 825, "cors_origins": [], "max_requests": 64, "max_requests_per_client": None,
-        "max_connections_per_client": 256, "max_request_mib": 16, "timeout_s": 3600, "context_size": 8192, "parallel": 2, "rpc_endpoints": [],
-        "rpc_tunnels": [], "extra_args": [], "rpc_keys": {}, "api_key": ""},
-}
 LOOKS: dict[str, dict[str, Any]] = {
     "rpc_server": LOOK,
     "watchdog": {**LOOK, "python": "/usr/bin/python3", "python_version": "3.11.2"},
