@@ -22,6 +22,10 @@ SETTINGS: dict[str, dict[str, Any]] = {
 # The same, and what they are started with besides.
 STARTED: dict[str, dict[str, Any]] = {
     "rpc_server": {**SETTINGS["rpc_server"], "bin_dir": "/opt/llama.cpp/current/bin", "sandbox_profile": "auto", "sandbox": {}, "tls_sandbox": {}},
+    "watchdog": {
+        **SETTINGS["watchdog"], "runtime_dir": "/run/llama-watchdog", "bin_dir": "/opt/llama.cpp/current/bin", "cache_dir": "", "rpc_servers": [],
+        "server_unit": "", "server_proxy_unit": "", "server_address": "192.168.1.101", "server_port": 8080, "server_socket": "", "server_tls": False,
+        "server_url": "", "server_workers": []},
     "llama_server": {
         **SETTINGS["llama_server"], "model": "/srv/m.gguf", "socket": "/run/llama-server/api.sock", "url": "http://192.168.1.101:8080",
         "metrics": False, "webui": False, "kv_unified": False, "cache_type_k": "", "cache_type_v": "", "batch_size": None, "ubatch_size": None,

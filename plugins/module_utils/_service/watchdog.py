@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import typing as t
+import urllib.parse
 from dataclasses import dataclass
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._common.problems import Found
@@ -15,6 +16,8 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._service import che
 from ansible_collections.herd.llama_cpp.plugins.module_utils._service.preflight import version_tuple
 
 UNIT = "llama-watchdog.service"
+# Who ends a probe is the watchdog's own judgement; this bounds what it may cost when that fails.
+_PROBE_TIMEOUT_S = 3600
 _SERVICE = re.compile(r"[A-Za-z0-9:_.@-]+[.]service")
 
 
@@ -35,11 +38,76 @@ class Watchdog:
 
 
 @dataclass(frozen=True)
+class Start(Watchdog):
+    """What it is told besides.
+
+    ``server_workers`` are the head's, each with its endpoint, machine, unit and, where the endpoint is not the machine's own, address;
+    ``rpc_servers`` this machine's, each with its unit and port. ``server_tls`` says whether the head is asked by https.
+    """
+
+    runtime_dir: str
+    bin_dir: str
+    cache_dir: str
+    rpc_servers: t.Sequence[t.Mapping[str, t.Any]]
+    server_unit: str
+    server_proxy_unit: str
+    server_address: str
+    server_port: int
+    server_socket: str
+    server_tls: bool
+    server_url: str
+    server_workers: t.Sequence[t.Mapping[str, t.Any]]
+
+
+@dataclass(frozen=True)
 class Look(checks.Look):
     """``python`` is the program that would run it, ``python_version`` what that says of itself, empty where it says nothing."""
 
     python: str = ""
     python_version: str = ""
+
+
+def config(given: Start) -> t.Dict[str, t.Any]:
+    """What its program reads (roles/watchdog/files/llama_watchdog.py)."""
+    workers = [
+        {"endpoint": one["endpoint"], "machine": one["machine"], "unit": one["unit"],
+         "watchdog": "%s:%d" % (one.get("address") or one["endpoint"].split(":")[0], given.port)}
+        for one in given.server_workers
+    ]
+    peers = [str(peer) for peer in given.peers] + [worker["watchdog"].split(":")[0] for worker in workers]
+    return {
+        "address": given.address,
+        "port": given.port,
+        "runtime_dir": given.runtime_dir,
+        "bin_dir": given.bin_dir,
+        "cache_dir": given.cache_dir,
+        "interval_s": given.interval_s,
+        "probe_interval_s": given.probe_interval_s,
+        "probe_timeout_s": _PROBE_TIMEOUT_S,
+        "answer_max_age_s": given.answer_max_age_s,
+        "backoff_s": given.backoff_s,
+        "backoff_longest_s": given.backoff_longest_s,
+        # In order, so that the same machines make the same settings.
+        "peers": sorted({peer for peer in peers if checks.IPV4_OR_NETWORK.fullmatch(peer)}),
+        "head": _head(given, workers) if given.server_unit else None,
+        "workers": [{"unit": one["unit"], "port": int(one["port"])} for one in given.rpc_servers],
+    }
+
+
+def _head(given: Start, workers: t.List[t.Dict[str, t.Any]]) -> t.Dict[str, t.Any]:
+    return {
+        "unit": given.server_unit,
+        "proxy_unit": given.server_proxy_unit,
+        # A server on all addresses is asked on loopback.
+        "address": "127.0.0.1" if given.server_address == checks.ANY else given.server_address,
+        "port": given.server_port,
+        "socket": given.server_socket,
+        "tls": given.server_tls,
+        "name": (urllib.parse.urlsplit(given.server_url).hostname or "") if given.server_tls else "",
+        "workers": workers,
+        # What the check before its start says of the model (role llama_server).
+        "model_state": "/run/%s/model.json" % re.sub("[.]service$", "", given.server_unit),
+    }
 
 
 def problems(given: Watchdog, look: Look) -> Found:
