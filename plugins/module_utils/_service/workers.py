@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import typing as t
+from dataclasses import dataclass
 
 
 # stdout into a pipe is not flushed before the first client comes; with it the banner is in the journal at once.
@@ -95,3 +96,36 @@ def outdated_units(
         )
 
     return [name for name in wanted if not current(name)]
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Services that should run: each unit's HERD_CONFIG_ID, and the file that they are started from."""
+
+    wanted: t.Mapping[str, str]
+    executable: str
+
+
+def due_units(
+    units: t.Sequence[t.Mapping[str, t.Any]], workers: Runs, tls: Runs, changed_files: t.Collection[str], files: t.Iterable[str]
+) -> t.Dict[str, t.List[str]]:
+    """What has to be done on a worker's machine so that what is configured runs there.
+
+    ``units`` is what the module unit_process_info returned. ``files`` are settings (``N.env``) and TLS sockets that are there, also those of a time
+    when there were more devices or TLS was wanted. ``start`` and ``tls_restart`` do not run what they should; of ``start``, those of ``stop`` run
+    something else; ``remove`` and ``tls_remove`` are no longer wanted; ``in_service`` needs nothing.
+    """
+    start = outdated_units(units, workers.wanted, workers.executable, changed_files)
+    tls_restart = outdated_units(units, tls.wanted, tls.executable)
+    running = [unit["unit"] for unit in units if unit["unit"].startswith("llama-rpc-server@") and unit["active_state"] != "inactive"]
+    names = [os.path.basename(path) for path in files]
+    settled = ["llama-rpc-server@%s.service" % name[: -len(".env")] for name in names if name.endswith(".env")]
+    tls_settled = [name[: -len(".socket")] + ".service" for name in names if name.endswith(".socket")]
+    return {
+        "start": start,
+        "stop": [name for name in running if name in start],
+        "remove": [name for name in dict.fromkeys(settled + running) if name not in workers.wanted],
+        "tls_restart": tls_restart,
+        "tls_remove": [name for name in tls_settled if name not in tls.wanted],
+        "in_service": [unit["unit"] for unit in units if unit["in_service"] and unit["unit"] not in start + tls_restart],
+    }

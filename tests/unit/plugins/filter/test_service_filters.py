@@ -8,6 +8,7 @@ from __future__ import annotations
 import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.herd.llama_cpp.plugins.filter.outdated_units import outdated_units
+from ansible_collections.herd.llama_cpp.plugins.filter.rpc_server_due import rpc_server_due
 from ansible_collections.herd.llama_cpp.plugins.filter.rpc_server_instances import rpc_server_instances
 from ansible_collections.herd.llama_cpp.plugins.filter.systemd_quote import systemd_quote
 
@@ -51,3 +52,47 @@ def test_a_name_and_a_path_of_a_unit():
     for value, form in (("a\nb", "path"), (" a", "path"), ("a\\", "path"), ("", "name"), ("a", "other"), (["a"], "name"), ({"A": "b"}, "path")):
         with pytest.raises(AnsibleFilterError):
             systemd_quote(value, form=form)
+
+
+WORKER, OTHER, TLS, GONE = "llama-rpc-server@0.service", "llama-rpc-server@1.service", "llama-rpc-tls@0.service", "llama-rpc-tls@1.service"
+
+
+def process(unit, config_id="1", executable="/bin/worker", **values):
+    return {"unit": unit, "active_state": "active", "in_service": True, "running": True, "environment": {"HERD_CONFIG_ID": config_id},
+            "executable": executable, "executable_deleted": False, "stale_credentials": [], **values}
+
+
+def due(units, changed_files=(), files=("/etc/llama-rpc-server/0.env", "/etc/systemd/system/llama-rpc-tls@0.socket")):
+    return {name: found for name, found in rpc_server_due(
+        units, {WORKER: "1"}, "/bin/worker", {TLS: "2"}, "/bin/stunnel", changed_files, files).items() if found}
+
+
+CURRENT = [process(WORKER), process(TLS, "2", "/bin/stunnel")]
+
+
+def test_workers_that_run_as_configured_need_nothing():
+    assert due(CURRENT) == {"in_service": [WORKER, TLS]}
+
+
+def test_a_bare_machine_has_all_to_start():
+    assert due([], files=[]) == {"start": [WORKER], "tls_restart": [TLS]}
+
+
+def test_a_worker_that_runs_something_else_is_stopped_before_any_is_started():
+    assert due([process(WORKER, "old"), CURRENT[1]]) == {"start": [WORKER], "stop": [WORKER], "in_service": [TLS]}
+    assert due([process(WORKER, active_state="inactive", running=False, in_service=False), CURRENT[1]]) == {"start": [WORKER], "in_service": [TLS]}
+
+
+def test_a_worker_whose_settings_were_others_is_started_anew():
+    assert due(CURRENT, ["/etc/llama-rpc-server/0.env"]) == {"start": [WORKER], "stop": [WORKER], "in_service": [TLS]}
+
+
+def test_workers_and_tls_of_more_devices_go():
+    units = [*CURRENT, process(OTHER), process("llama-rpc-server@2.service", active_state="inactive", in_service=False)]
+    files = ["/etc/llama-rpc-server/0.env", "/etc/llama-rpc-server/1.env", "/etc/llama-rpc-server/3.env", "/etc/systemd/system/llama-rpc-tls@1.socket"]
+    assert due(units, files=files) == {"remove": [OTHER, "llama-rpc-server@3.service"], "tls_remove": [GONE], "in_service": [WORKER, TLS, OTHER]}
+
+
+def test_rpc_server_due_checks_its_input():
+    with pytest.raises(AnsibleFilterError, match="unit_process_info"):
+        rpc_server_due([{"unit": WORKER}], {WORKER: "1"}, "/bin/worker", {}, "", [], [])
