@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
+import base64
+
 import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.herd.llama_cpp.plugins.filter.outdated_units import outdated_units
 from ansible_collections.herd.llama_cpp.plugins.filter.rpc_server_due import rpc_server_due
 from ansible_collections.herd.llama_cpp.plugins.filter.rpc_server_instances import rpc_server_instances
+from ansible_collections.herd.llama_cpp.plugins.filter.rpc_tunnel_keys import rpc_tunnel_keys
 from ansible_collections.herd.llama_cpp.plugins.filter.systemd_quote import systemd_quote
 
 
@@ -96,3 +99,22 @@ def test_workers_and_tls_of_more_devices_go():
 def test_rpc_server_due_checks_its_input():
     with pytest.raises(AnsibleFilterError, match="unit_process_info"):
         rpc_server_due([{"unit": WORKER}], {WORKER: "1"}, "/bin/worker", {}, "", [], [])
+
+
+KEY, ANOTHER = "ab" * 32, "0F" * 16
+
+
+def slurped(machine, text):
+    return {"item": machine, "content": base64.b64encode(text.encode()).decode()}
+
+
+def test_the_keys_of_the_tunnels():
+    read = [slurped("w1", f"llama-rpc:{KEY}\n"), slurped("w2", "llama-rpc:short\n"), slurped("w3", f"other:{KEY}"), {"item": "w4", "msg": "no such file"}]
+    assert rpc_tunnel_keys(read, {}, ["w1", "w2", "w3", "w4"]) == {"w1": f"llama-rpc:{KEY}"}
+    assert rpc_tunnel_keys(read, {"w1": ANOTHER, "w2": ANOTHER, "w9": ANOTHER}, ["w1", "w2"]) == dict.fromkeys(["w1", "w2"], f"llama-rpc:{ANOTHER}")
+
+
+def test_no_key_is_in_the_message():
+    with pytest.raises(AnsibleFilterError) as caught:
+        rpc_tunnel_keys([{"item": "w1", "content": KEY[:-1]}], {}, ["w1"])
+    assert KEY[:-1] not in str(caught.value)
