@@ -25,7 +25,7 @@ options:
       - V(present) keeps what there is, unless an archive is there already, which an interrupted run left and which is older and better.
       - V(restored) puts it back and restarts the units of O(units) that ran; the others of these are stopped. Where there is no archive, nothing is
         done.
-      - V(compared) only says whether the configuration is another than the archive's.
+      - V(compared) only says whether the configuration is another than the archive's, or a unit does not run that ran.
       - V(absent) removes the archive.
     type: str
     choices: [present, compared, restored, absent]
@@ -56,7 +56,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 differs:
-  description: Whether the configuration is another than the one that is kept.
+  description: Whether the configuration is another than the one that is kept, or less of it runs than did.
   returned: O(state=compared)
   type: bool
   sample: false
@@ -73,7 +73,7 @@ import os
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._service.snapshot import SnapshotError, differs, forget, put_back, take
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.snapshot import SnapshotError, differs, forget, put_back, take, units_of
 
 KINDS = (".service", ".socket", ".path")
 
@@ -85,9 +85,15 @@ def running(module):
     return [line.split()[0] for line in lines if line.split() and line.split()[0].endswith(KINDS)]
 
 
+def by_sockets(units):
+    """Those of these units that sockets start, which are among them too."""
+    return [unit for unit in units if unit.endswith(".service") and unit.replace(".service", ".socket") in units]
+
+
 def restore(module, path, patterns):
     """Put the files back, and have run what ran."""
-    units = put_back(path)
+    units = units_of(path)
+    put_back(path)
     module.run_command(["systemctl", "daemon-reload"], check_rc=True)
 
     def chosen(names):
@@ -96,15 +102,20 @@ def restore(module, path, patterns):
     surplus = chosen(set(running(module)) - set(units))
     if surplus:
         module.run_command(["systemctl", "stop"] + sorted(surplus))
-    # What sockets and paths start is started by them.
     wanted = chosen(units)
-    by_others = [unit for unit in wanted if unit.endswith(".service") and unit.replace(".service", ".socket") in wanted]
-    wanted = [unit for unit in wanted if unit not in by_others]
-    if by_others:
-        module.run_command(["systemctl", "stop"] + by_others)
+    waiting = by_sockets(wanted)
+    if waiting:
+        module.run_command(["systemctl", "stop"] + waiting)
+    wanted = [unit for unit in wanted if unit not in waiting]
     if wanted:
         module.run_command(["systemctl", "restart"] + wanted, check_rc=True)
     return wanted
+
+
+def changed(module, path):
+    """Whether the configuration is another than the archive's, or less runs; what a socket starts need not run."""
+    ran = units_of(path)
+    return differs(path) or not set(ran) - set(by_sockets(ran)) <= set(running(module))
 
 
 def main():
@@ -126,7 +137,7 @@ def main():
             elif state == "restored":
                 result["started"] = restore(module, path, module.params["units"]) if os.path.exists(path) else []
             elif state == "compared":
-                result["differs"] = os.path.exists(path) and differs(path)
+                result["differs"] = os.path.exists(path) and changed(module, path)
             elif state == "absent":
                 forget(path)
         except SnapshotError as error:

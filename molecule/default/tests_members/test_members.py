@@ -21,6 +21,7 @@ from playbook_run import PlaybookRun, run_playbook
 
 CLUSTER = clusters.scenario("default")
 SERVICES = "systemctl list-units --all --plain --no-legend 'llama-*' | cut -d' ' -f1"
+RUNNING = SERVICES.replace("--all", "--state=active")
 LISTENING = "ss -Hltn | awk '{print $4}' | grep -vE ':(22|2222)$' || true"
 KEY, RECORD = "/etc/llama-rpc-server/tls-key", "/etc/llama.cpp/cluster.json"
 KEYS = "find /etc -name tls-key -o -name api-key -o -path '*/rpc-keys/*'"
@@ -28,6 +29,8 @@ SWAPPED = ("worker1", "head", "worker-2.lab")
 FEWEST = ("-e", "cluster_plan_policy=fewest_machines")
 _ROLES = ("rpc_server", "rpc_server_tls", "llama_server", "llama_server_tunnel", "watchdog")
 IGNORED = ("-e", json.dumps({f"{role}_sandbox": {"ProtectMoon": "yes"} for role in _ROLES}))
+# Nothing that is looked at before the start tells.
+HIDDEN_MODEL = json.dumps({"llama_server_sandbox": {"InaccessiblePaths": "/var/lib/llama.cpp"}, "llama_server_ready_timeout_s": 60})
 
 testinfra_hosts = ["local://"]
 
@@ -92,6 +95,17 @@ def test_head_and_worker_are_swapped(inventory):
     assert status.rc == 0 and status.says("worker1 serves", "with 3 machines"), status.output[-3000:]
 
 
+def test_a_plan_for_fewer_machines_that_does_not_start_is_put_back_on_all_of_them(inventory):
+    """The machine that it does not need is one of those that served, and they do not start without it."""
+    before = {machine: on(machine, f"{RUNNING}; id -u llama-rpc llama-watchdog") for machine in ("head", "worker-2.lab")}
+    run = run_playbook("deploy.yml", inventory(*SWAPPED), *FEWEST, "-e", HIDDEN_MODEL)
+    assert run.rc != 0 and run.says("Not needed: head."), run.output[-4000:]
+    assert run.says("The changed configuration was rejected", "The cluster is back on the configuration before, which answers again"), run.output[-4000:]
+    assert {machine: on(machine, f"{RUNNING}; id -u llama-rpc llama-watchdog") for machine in before} == before
+    assert "llama-rpc-server@" in before["head"] and set(record("worker1")["machines"]) == {"head", "worker1", "worker-2.lab"}
+    assert "Paris" in answer("worker1")
+
+
 def test_a_worker_that_left_its_group_has_nothing_left(inventory):
     run = deploy(inventory("worker1", "head"))
     assert run.says("worker-2.lab has rpc-server, which the inventory no longer says"), run.output[-3000:]
@@ -131,9 +145,8 @@ def test_a_second_deployment_keeps_the_split_and_changes_nothing(inventory):
 def test_a_changed_setting_that_does_not_start_is_put_back(inventory):
     units = {"worker1": "llama-server.service", "worker-2.lab": "llama-rpc-server@.service"}
     before = {machine: on(machine, f"sha256sum /etc/systemd/system/{unit}") for machine, unit in units.items()}
-    # A sandbox that hides the model: nothing that is looked at before the start tells. The workers' units are others as well, without IGNORED.
-    wrong = json.dumps({"llama_server_sandbox": {"InaccessiblePaths": "/var/lib/llama.cpp"}, "llama_server_ready_timeout_s": 60})
-    run = run_playbook("deploy.yml", inventory(*SWAPPED), *FEWEST, "-e", wrong)
+    # The workers' units are others as well, without IGNORED.
+    run = run_playbook("deploy.yml", inventory(*SWAPPED), *FEWEST, "-e", HIDDEN_MODEL)
     assert run.rc != 0
     assert run.says("The changed configuration was rejected", "The cluster is back on the configuration before, which answers again"), run.output[-4000:]
     # The new units do not have it, so nothing is said of it.

@@ -9,6 +9,7 @@ It holds keys, so that it is for root alone. What is no part of a snapshot did n
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import io
 import json
@@ -58,41 +59,46 @@ def take(archive: str, units: t.Sequence[str], root: str = "/") -> None:
     os.replace(new, archive)
 
 
-def put_back(archive: str, root: str = "/") -> t.List[str]:
-    """Make the configuration what it was, and return the units that ran."""
+@contextlib.contextmanager
+def _opened(archive: str) -> t.Iterator[tarfile.TarFile]:
     try:
         with tarfile.open(archive) as tar:
-            # Ours, and with links to absolute paths, as systemd makes them.
-            tar.extraction_filter = lambda member, path: member
-            members = {member.name: member for member in tar.getmembers()}
-            units = json.load(t.cast(t.IO[bytes], tar.extractfile(UNITS)))
-            for name in reversed(files(root)):
-                if name not in members:
-                    _remove(os.path.join(root, name))
-            for name, member in members.items():
-                if name == UNITS:
-                    continue
-                path = os.path.join(root, name)
-                if os.path.lexists(path) and not (member.isdir() and os.path.isdir(path)):
-                    _remove(path)
-                os.makedirs(os.path.dirname(path), exist_ok=True)
-                if member.isfile():
-                    _write(path, t.cast(t.IO[bytes], tar.extractfile(member)).read(), member)
-                else:
-                    tar.extract(member, root, numeric_owner=True)
+            yield tar
     except (tarfile.TarError, KeyError, ValueError) as error:
         raise SnapshotError("%s is not whole (%s)" % (archive, error)) from error
-    return [str(unit) for unit in units]
+
+
+def units_of(archive: str) -> t.List[str]:
+    """The units that ran."""
+    with _opened(archive) as tar:
+        return [str(unit) for unit in json.load(t.cast(t.IO[bytes], tar.extractfile(UNITS)))]
+
+
+def put_back(archive: str, root: str = "/") -> None:
+    """Make the configuration what it was."""
+    with _opened(archive) as tar:
+        # Ours, and with links to absolute paths, as systemd makes them.
+        tar.extraction_filter = lambda member, path: member
+        members = {member.name: member for member in tar.getmembers() if member.name != UNITS}
+        for name in reversed(files(root)):
+            if name not in members:
+                _remove(os.path.join(root, name))
+        for name, member in members.items():
+            path = os.path.join(root, name)
+            if os.path.lexists(path) and not (member.isdir() and os.path.isdir(path)):
+                _remove(path)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            if member.isfile():
+                _write(path, t.cast(t.IO[bytes], tar.extractfile(member)).read(), member)
+            else:
+                tar.extract(member, root, numeric_owner=True)
 
 
 def differs(archive: str, root: str = "/") -> bool:
     """Whether the configuration is another than it was, by names, kinds, modes and contents."""
-    try:
-        with tarfile.open(archive) as tar:
-            members = {member.name: member for member in tar.getmembers() if member.name != UNITS}
-            return set(members) != set(files(root)) or any(not _same(tar, member, os.path.join(root, name)) for name, member in members.items())
-    except tarfile.TarError as error:
-        raise SnapshotError("%s is not whole (%s)" % (archive, error)) from error
+    with _opened(archive) as tar:
+        members = {member.name: member for member in tar.getmembers() if member.name != UNITS}
+        return set(members) != set(files(root)) or any(not _same(tar, member, os.path.join(root, name)) for name, member in members.items())
 
 
 def _same(tar: tarfile.TarFile, member: tarfile.TarInfo, path: str) -> bool:

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 import pytest
-from ansible_collections.herd.llama_cpp.plugins.module_utils._service.snapshot import SnapshotError, differs, files, forget, put_back, take
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.snapshot import SnapshotError, differs, files, forget, put_back, take, units_of
 
 
 def state(root: Path) -> dict:
@@ -45,10 +45,13 @@ def test_it_is_as_it_was(root):
     (root / "etc" / "llama-rpc-server" / "tls-key").write_text("new", encoding="utf-8")
     (root / "etc" / "llama-server" / "rpc-keys" / "w1").unlink()
     (root / "etc" / "llama-server" / "rpc-keys" / "w1").mkdir()
-    assert put_back(archive, str(root)) == ["llama-server.service"]
+    put_back(archive, str(root))
+    assert units_of(archive) == ["llama-server.service"]
     assert state(root) == before and not differs(archive, str(root))
     (root / "etc" / "llama-server" / "rpc-keys" / "w1").chmod(0o644)
-    assert differs(archive, str(root)) and put_back(archive, str(root)) and state(root) == before
+    assert differs(archive, str(root))
+    put_back(archive, str(root))
+    assert state(root) == before
     assert (units / "ssh.service").read_text(encoding="utf-8") == "not ours"
     assert forget(archive) and not forget(archive) and not (root / "kept").exists()
 
@@ -73,7 +76,8 @@ def test_a_machine_on_which_nothing_was_is_bare_again(root):
     take(archive, [], str(empty))
     (empty / "etc" / "llama-server").mkdir(parents=True)
     (empty / "etc" / "llama-server" / "api-key").write_text("x", encoding="utf-8")
-    assert put_back(archive, str(empty)) == [] and files(str(empty)) == []
+    put_back(archive, str(empty))
+    assert units_of(archive) == [] and files(str(empty)) == []
 
 
 @pytest.mark.parametrize("content", [b"", b"no archive"])

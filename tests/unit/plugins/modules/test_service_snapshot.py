@@ -1,0 +1,69 @@
+# Copyright: (c) 2026, herd.llama_cpp contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The configuration of services and what runs of it, kept, compared and put back: with files of the test's own and a systemd that is played."""
+
+from __future__ import annotations
+
+import functools
+import json
+from pathlib import Path
+
+import pytest
+from ansible.module_utils import basic
+from ansible.module_utils.testing import patch_module_args
+from ansible_collections.herd.llama_cpp.plugins.modules import service_snapshot
+
+UNITS = Path("etc") / "systemd" / "system"
+
+
+class Machine:
+    """Its units and whether they run; and of each that was stopped, whether systemd still knew its unit."""
+
+    def __init__(self, root: Path, running: set[str]) -> None:
+        self.root, self.running = root, running
+        self.stopped: dict[str, bool] = {}
+        (root / UNITS).mkdir(parents=True)
+        for unit in running:
+            (root / UNITS / unit).write_text("before", encoding="utf-8")
+
+    def run_command(self, _module: object, command: list[str], **_options: object) -> tuple[int, str, str]:
+        _, verb, *units = command
+        if verb == "stop":
+            self.stopped.update({unit: (self.root / UNITS / unit).exists() for unit in units})
+            self.running -= set(units)
+        elif verb == "restart":
+            self.running |= set(units)
+        return 0, "".join(f"{unit} loaded active running it\n" for unit in sorted(self.running)) if verb == "list-units" else "", ""
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    played = Machine(tmp_path, {"llama-rpc-server@0.service", "llama-rpc-tls@0.socket", "llama-rpc-tls@0.service", "llama-watchdog.service"})
+    monkeypatch.setattr(basic.AnsibleModule, "run_command", lambda *given, **options: played.run_command(*given, **options))
+    for name in ("take", "put_back", "differs"):
+        monkeypatch.setattr(service_snapshot, name, functools.partial(getattr(service_snapshot, name), root=str(tmp_path)))
+    return played
+
+
+@pytest.fixture
+def snapshot(machine: Machine, capsys: pytest.CaptureFixture[str]):
+    def run(state: str, **options: object) -> dict:
+        with patch_module_args({"path": str(machine.root / "before.tar"), "state": state, **options}), pytest.raises(SystemExit):
+            service_snapshot.main()
+        return json.loads(capsys.readouterr().out)
+
+    run("present")
+    return run
+
+
+def test_a_worker_that_was_only_stopped_is_not_as_it_was(machine, snapshot):
+    """One that a smaller plan does not need, whose files are all there: it is to run again where that plan fails."""
+    ran = set(machine.running)
+    assert snapshot("compared")["differs"] is False
+    # Started when somebody connects.
+    machine.running.remove("llama-rpc-tls@0.service")
+    assert snapshot("compared")["differs"] is False
+    machine.running.remove("llama-rpc-server@0.service")
+    assert snapshot("compared")["differs"] is True
+    assert snapshot("restored")["started"] == ["llama-rpc-server@0.service", "llama-rpc-tls@0.socket", "llama-watchdog.service"]
+    assert machine.running == ran - {"llama-rpc-tls@0.service"} and snapshot("compared")["differs"] is False
