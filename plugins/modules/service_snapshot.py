@@ -20,6 +20,11 @@ options:
     description: The archive. It holds keys, and only root may read it.
     type: path
     default: /etc/llama.cpp/before.tar
+  paths:
+    description: Further files that V(present) keeps, as far as they are regular files or not there yet.
+    type: list
+    elements: path
+    default: []
   state:
     description:
       - V(present) keeps what there is, unless an archive is there already, which an interrupted run left and which is older and better.
@@ -122,6 +127,7 @@ def main():
     module = AnsibleModule(
         argument_spec={
             "path": {"type": "path", "default": "/etc/llama.cpp/before.tar"},
+            "paths": {"type": "list", "elements": "path", "default": []},
             "state": {"type": "str", "choices": ["present", "compared", "restored", "absent"], "default": "present"},
             "units": {"type": "list", "elements": "str", "default": ["llama-*"]},
         },
@@ -133,7 +139,7 @@ def main():
     if not module.check_mode:
         try:
             if state == "present" and not os.path.exists(path):
-                take(path, running(module))
+                take(path, running(module), paths=module.params["paths"])
             elif state == "restored":
                 result["started"] = restore(module, path, module.params["units"]) if os.path.exists(path) else []
             elif state == "compared":

@@ -24,35 +24,50 @@ PATTERNS = (
     "etc/llama-rpc-server", "etc/llama-server", "etc/llama-watchdog", "usr/local/lib/llama-server", "usr/local/lib/llama-watchdog",
     "etc/systemd/system/llama-*.*", "etc/systemd/system/*.wants/llama-*.*", "etc/systemd/system/nftables.service.d/llama-*.conf",
 )
-UNITS = "units.json"
+#: In the archive only: the units that ran, and the names of further files that belong to the configuration.
+UNITS, FURTHER = "units.json", "further.json"
 
 
 class SnapshotError(Exception):
     """The archive cannot be used. One sentence without its final full stop."""
 
 
-def files(root: str = "/") -> t.List[str]:
-    """What there is of the configuration by now, directories before what is in them, relative to ``root``."""
+def files(root: str = "/", further: t.Sequence[str] = ()) -> t.List[str]:
+    """What there is of the configuration by now, directories before what is in them, relative to ``root``.
+
+    ``further``: names, relative to ``root`` too, that are part of it as long as they are regular files.
+    """
     found: t.List[str] = []
     for pattern in PATTERNS:
         for path in sorted(glob.glob(os.path.join(root, pattern))):
             found.append(path)
             if os.path.isdir(path) and not os.path.islink(path):
                 found += [os.path.join(top, name) for top, dirs, names in os.walk(path) for name in sorted(dirs + names)]
-    return [os.path.relpath(path, root) for path in found]
+    names = [os.path.relpath(path, root) for path in found]
+    return names + [name for name in further if name not in names and _is_regular(os.path.join(root, name))]
 
 
-def take(archive: str, units: t.Sequence[str], root: str = "/") -> None:
-    """Write the configuration and the names of the units that run into an archive, in one step."""
+def _is_regular(path: str) -> bool:
+    return os.path.isfile(path) and not os.path.islink(path)
+
+
+def take(archive: str, units: t.Sequence[str], root: str = "/", paths: t.Sequence[str] = ()) -> None:
+    """Write the configuration and the names of the units that run into an archive, in one step.
+
+    ``paths``: further files of the configuration, absolute. Where there is something else than a regular file it is no part of it.
+    """
     os.makedirs(os.path.dirname(archive), mode=0o755, exist_ok=True)
     new = archive + ".new"
+    names = [os.path.relpath(path, "/") for path in paths]
+    further = [name for name in names if _is_regular(os.path.join(root, name)) or not os.path.lexists(os.path.join(root, name))]
     with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "wb") as stream:
         with tarfile.open(fileobj=stream, mode="w") as tar:
-            text = json.dumps(list(units)).encode()
-            entry = tarfile.TarInfo(UNITS)
-            entry.size = len(text)
-            tar.addfile(entry, io.BytesIO(text))
-            for name in files(root):
+            for name, words in ((UNITS, units), (FURTHER, further)):
+                text = json.dumps(list(words)).encode()
+                entry = tarfile.TarInfo(name)
+                entry.size = len(text)
+                tar.addfile(entry, io.BytesIO(text))
+            for name in files(root, further):
                 tar.add(os.path.join(root, name), arcname=name, recursive=False)
         stream.flush()
         os.fsync(stream.fileno())
@@ -68,10 +83,18 @@ def _opened(archive: str) -> t.Iterator[tarfile.TarFile]:
         raise SnapshotError("%s is not whole (%s)" % (archive, error)) from error
 
 
+def _words(tar: tarfile.TarFile, name: str) -> t.List[str]:
+    return [str(word) for word in json.load(t.cast(t.IO[bytes], tar.extractfile(name)))]
+
+
+def _members(tar: tarfile.TarFile) -> t.Dict[str, tarfile.TarInfo]:
+    return {member.name: member for member in tar.getmembers() if member.name not in (UNITS, FURTHER)}
+
+
 def units_of(archive: str) -> t.List[str]:
     """The units that ran."""
     with _opened(archive) as tar:
-        return [str(unit) for unit in json.load(t.cast(t.IO[bytes], tar.extractfile(UNITS)))]
+        return _words(tar, UNITS)
 
 
 def put_back(archive: str, root: str = "/") -> None:
@@ -79,8 +102,8 @@ def put_back(archive: str, root: str = "/") -> None:
     with _opened(archive) as tar:
         # Ours, and with links to absolute paths, as systemd makes them.
         tar.extraction_filter = lambda member, path: member
-        members = {member.name: member for member in tar.getmembers() if member.name != UNITS}
-        for name in reversed(files(root)):
+        members = _members(tar)
+        for name in reversed(files(root, _words(tar, FURTHER))):
             if name not in members:
                 _remove(os.path.join(root, name))
         for name, member in members.items():
@@ -97,8 +120,9 @@ def put_back(archive: str, root: str = "/") -> None:
 def differs(archive: str, root: str = "/") -> bool:
     """Whether the configuration is another than it was, by names, kinds, modes and contents."""
     with _opened(archive) as tar:
-        members = {member.name: member for member in tar.getmembers() if member.name != UNITS}
-        return set(members) != set(files(root)) or any(not _same(tar, member, os.path.join(root, name)) for name, member in members.items())
+        members = _members(tar)
+        return set(members) != set(files(root, _words(tar, FURTHER))) or any(
+            not _same(tar, member, os.path.join(root, name)) for name, member in members.items())
 
 
 def _same(tar: tarfile.TarFile, member: tarfile.TarInfo, path: str) -> bool:

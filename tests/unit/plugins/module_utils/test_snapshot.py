@@ -69,6 +69,35 @@ def test_a_key_that_is_put_back_is_nobodys_to_open_before_its_mode_is_set(root, 
     assert [oct(one.st_mode & 0o777) for one in seen if one.st_ino == key.stat().st_ino] == ["0o600"]
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_a_key_elsewhere_belongs_to_it(root, there):
+    archive, key = str(root / "kept" / "before.tar"), root / "srv" / "keys" / "api"
+    key.parent.mkdir(parents=True)
+    if there:
+        key.write_text("old", encoding="utf-8")
+        key.chmod(0o600)
+    take(archive, [], str(root), paths=["/srv/keys/api", "/etc/llama-server/rpc-keys/w1"])
+    assert not differs(archive, str(root))
+    key.write_text("new", encoding="utf-8")
+    key.chmod(0o644)
+    assert differs(archive, str(root))
+    put_back(archive, str(root))
+    assert not differs(archive, str(root)) and key.exists() == there
+    assert not there or (key.read_text(encoding="utf-8"), key.stat().st_mode & 0o777) == ("old", 0o600)
+
+
+def test_what_is_no_regular_file_is_left_alone(root):
+    archive, link, place = str(root / "kept" / "before.tar"), root / "link", root / "place"
+    link.symlink_to(root / "etc")
+    place.mkdir()
+    take(archive, [], str(root), paths=["/link", "/place"])
+    link.unlink()
+    link.write_text("new", encoding="utf-8")
+    assert not differs(archive, str(root))
+    put_back(archive, str(root))
+    assert link.read_text(encoding="utf-8") == "new" and place.is_dir()
+
+
 def test_a_machine_on_which_nothing_was_is_bare_again(root):
     archive = str(root / "kept" / "before.tar")
     empty = root / "bare"
