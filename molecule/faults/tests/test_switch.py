@@ -184,4 +184,6 @@ def test_an_argument_that_is_not_taken_stops_nothing(lab: FaultLab, playbook: st
     assert run.rc != 0
     assert run.says("--no-such-argument", f"Correct {variable}", "what runs was left as it is"), run.output[-4000:]
     assert before == [lab.pid(machine, unit) for machine, unit in units.items()]
+    # A later switch that fails would go back to it.
+    assert not any(lab.run(machine, "ls /etc/llama.cpp/before.tar", check=False) for machine in lab.cluster.addresses)
     assert lab.ask(30)
