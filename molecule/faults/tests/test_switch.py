@@ -175,7 +175,8 @@ def test_new_keys_while_a_worker_is_away_for_good(lab: FaultLab) -> None:
 
 
 @pytest.mark.parametrize(("playbook", "variable"), [
-    ("deploy.yml", "llama_server_extra_args"), ("deploy.yml", "rpc_server_extra_args"), ("rollback.yml", "llama_server_extra_args")])
+    ("deploy.yml", "llama_server_extra_args"), ("deploy.yml", "rpc_server_extra_args"),
+    ("rollback.yml", "llama_server_extra_args"), ("rollback.yml", "rpc_server_extra_args")])
 def test_an_argument_that_is_not_taken_stops_nothing(lab: FaultLab, playbook: str, variable: str) -> None:
     units = {"head": HEAD_UNIT, "worker1": WORKER_UNIT}
     before = [lab.pid(machine, unit) for machine, unit in units.items()]
