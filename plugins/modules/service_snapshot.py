@@ -28,8 +28,8 @@ options:
   state:
     description:
       - V(present) keeps what there is, unless an archive is there already, which an interrupted run left and which is older and better.
-      - V(restored) puts it back and restarts the units of O(units) that ran; the others of these are stopped. Where there is no archive, nothing is
-        done.
+      - V(restored) stops the units that did not run, puts it back and restarts the units of O(units) that ran. Where there is no archive, nothing
+        is done.
       - V(compared) only says whether the configuration is another than the archive's, or a unit does not run that ran.
       - V(absent) removes the archive.
     type: str
@@ -80,13 +80,14 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._service.snapshot import SnapshotError, differs, forget, put_back, take, units_of
 
+OURS = ("llama-rpc-*", "llama-server*", "llama-watchdog*")
 KINDS = (".service", ".socket", ".path")
 
 
 def running(module):
     """The units of this collection that are active."""
-    command = ["systemctl", "list-units", "--plain", "--no-legend", "--full", "--state=active,activating,reloading", "llama-*"]
-    lines = module.run_command(command, check_rc=True)[1].splitlines()
+    command = ["systemctl", "list-units", "--plain", "--no-legend", "--full", "--state=active,activating,reloading"]
+    lines = module.run_command(command + list(OURS), check_rc=True)[1].splitlines()
     return [line.split()[0] for line in lines if line.split() and line.split()[0].endswith(KINDS)]
 
 
@@ -97,21 +98,18 @@ def by_sockets(units):
 
 def restore(module, path, patterns):
     """Put the files back, and have run what ran."""
-    units = units_of(path)
-    put_back(path)
-    module.run_command(["systemctl", "daemon-reload"], check_rc=True)
-
-    def chosen(names):
-        return [name for name in names if any(fnmatch.fnmatch(name, pattern) for pattern in patterns)]
-
-    surplus = chosen(set(running(module)) - set(units))
+    ran = units_of(path)
+    # By their own units, which say how they are stopped, and which the archive may not have.
+    surplus = set(running(module)) - set(ran)
     if surplus:
         module.run_command(["systemctl", "stop"] + sorted(surplus))
-    wanted = chosen(units)
-    waiting = by_sockets(wanted)
+    put_back(path)
+    module.run_command(["systemctl", "daemon-reload"], check_rc=True)
+    chosen = [unit for unit in ran if any(fnmatch.fnmatch(unit, pattern) for pattern in patterns)]
+    waiting = by_sockets(chosen)
+    wanted = [unit for unit in chosen if unit not in waiting]
     if waiting:
         module.run_command(["systemctl", "stop"] + waiting)
-    wanted = [unit for unit in wanted if unit not in waiting]
     if wanted:
         module.run_command(["systemctl", "restart"] + wanted, check_rc=True)
     return wanted

@@ -67,3 +67,14 @@ def test_a_worker_that_was_only_stopped_is_not_as_it_was(machine, snapshot):
     assert snapshot("compared")["differs"] is True
     assert snapshot("restored")["started"] == ["llama-rpc-server@0.service", "llama-rpc-tls@0.socket", "llama-watchdog.service"]
     assert machine.running == ran - {"llama-rpc-tls@0.service"} and snapshot("compared")["differs"] is False
+
+
+def test_what_did_not_run_is_stopped_by_its_own_unit(machine, snapshot):
+    """systemd stops a firewall's unit whose file is gone without what it says of stopping: the rules would stay."""
+    new = {"llama-rpc-firewall.service", "llama-server-firewall.service"}
+    for unit in new:
+        (machine.root / UNITS / unit).write_text("new", encoding="utf-8")
+    machine.running |= new
+    snapshot("restored", units=["llama-rpc-*"])
+    assert {unit: machine.stopped.get(unit) for unit in new} == dict.fromkeys(new, True)
+    assert not any((machine.root / UNITS / unit).exists() for unit in new)
