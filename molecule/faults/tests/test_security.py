@@ -134,6 +134,17 @@ def test_it_is_the_key_that_a_stranger_lacks_and_the_firewall_that_keeps_users_o
 # --- the API ---
 
 
+def test_what_keeps_the_head_from_an_idle_worker_is_named(lab: FaultLab, idle_head: Any) -> None:
+    """Preflight asks as root: the head's own firewall resets what other users send there, as if a worker had refused it."""
+    rules = f"table inet other {{ chain all {{ type filter hook input priority 0; tcp dport {RPC_PORT} drop; }}; }}"
+    lab.run("worker1", "nft -f -", given=rules)
+    try:
+        run = run_playbook("preflight.yml", lab.cluster.inventory)
+    finally:
+        lab.run("worker1", "nft delete table inet other")
+    assert run.rc != 0 and run.says("it cannot reach worker1", str(RPC_PORT)), run.output[-3000:]
+
+
 def endpoints(lab: FaultLab) -> list[str]:
     """Every route, from the program itself; the linker keeps a word once that is the end of another."""
     words = lab.run("head", "grep -aohzP '^/[a-z0-9_/:-]{2,40}$' /opt/llama.cpp/current/bin/libllama-server-impl.so /opt/llama.cpp/current/bin/llama-server"
