@@ -145,14 +145,16 @@ def test_a_second_deployment_keeps_the_split_and_changes_nothing(inventory):
 def test_a_changed_setting_that_does_not_start_is_put_back(inventory):
     units = {"worker1": "llama-server.service", "worker-2.lab": "llama-rpc-server@.service"}
     before = {machine: on(machine, f"sha256sum /etc/systemd/system/{unit}") for machine, unit in units.items()}
-    # The workers' units are others as well, without IGNORED.
-    run = run_playbook("deploy.yml", inventory(*SWAPPED), *FEWEST, "-e", HIDDEN_MODEL)
+    # The workers' units are others as well, without IGNORED, and the API key is to lie elsewhere.
+    on("worker1", "mkdir -p -m 700 /srv/keys")
+    run = run_playbook("deploy.yml", inventory(*SWAPPED), *FEWEST, "-e", HIDDEN_MODEL, "-e", "llama_server_api_key_file=/srv/keys/api")
     assert run.rc != 0
     assert run.says("The changed configuration was rejected", "The cluster is back on the configuration before, which answers again"), run.output[-4000:]
     # The new units do not have it, so nothing is said of it.
     assert "ProtectMoon" not in run.output
     assert {machine: on(machine, f"sha256sum /etc/systemd/system/{unit}") for machine, unit in units.items()} == before
     assert "Paris" in answer("worker1")
+    assert on("worker1", "rmdir -v /srv/keys"), "a key was left there"
     for machine in ("head", "worker1", "worker-2.lab"):
         assert not CLUSTER.machine(machine).file("/etc/llama.cpp/before.tar").exists
 
