@@ -20,6 +20,7 @@ import pytest
 import requests
 from clusters import API_PORT, RPC_PORT, WATCHDOG_PORT, tunnel_end
 from fault_lab import HEAD_UNIT, FaultLab
+from playbook_run import run_playbook
 
 testinfra_hosts = ["local://"]
 
