@@ -82,10 +82,11 @@ def several_heads(inventory) -> PlaybookRun:
             "worker3": {"ansible_host": "198.18.1.99", "ansible_ssh_timeout": 3}}}}
     # The lab's own machines, without the one that is not there.
     wrong = {"gguf_model_source": "path", "preflight_disk_free_mib_min": {"/opt": 900000000}, "virtual_lab_machines": MACHINES}
-    run = run_playbook("deploy.yml", inventory(json.dumps(hosts)), "-e", json.dumps(wrong))
-    for machine in ("head", "worker1"):
-        on(machine, "rm /root/bad.gguf")
-    return run
+    try:
+        return run_playbook("deploy.yml", inventory(json.dumps(hosts)), "-e", json.dumps(wrong))
+    finally:
+        for machine in ("head", "worker1"):
+            on(machine, "rm /root/bad.gguf")
 
 
 @pytest.fixture(scope="module")
@@ -93,9 +94,10 @@ def no_head(inventory) -> PlaybookRun:
     """One worker has an address that is not its own, and the other's port is another program's."""
     hosts = {"llama_rpc": {"hosts": {"worker-2.lab": {"rpc_server_address": "198.18.1.77"}}}}
     on("worker1", "systemd-run --quiet --collect --unit=squatter python3 -m http.server 50099 --bind 198.18.1.11")
-    run = run_playbook("deploy.yml", inventory(json.dumps(hosts), llama_host="llama_nobody"), "-e", "rpc_server_port=50099")
-    on("worker1", "systemctl stop squatter")
-    return run
+    try:
+        return run_playbook("deploy.yml", inventory(json.dumps(hosts), llama_host="llama_nobody"), "-e", "rpc_server_port=50099")
+    finally:
+        on("worker1", "systemctl stop squatter")
 
 
 @dataclass(frozen=True)
