@@ -54,6 +54,14 @@ def _lone_mib(plan: Mapping, device: Mapping) -> int:
     return sum(int(part["mib"]) for part in parts if (part["machine"], part["device"]) == (device["machine"], device["device"]))
 
 
+def _without_layers(plan: Mapping) -> t.List[t.Dict[str, t.Any]]:
+    """Devices that hold a draft model or a projector and none of the model's layers, as the plan's devices are."""
+    layered = {(device["machine"], device["device"]) for device in plan["devices"]}
+    parts = {(part["machine"], part["device"]): part for part in (plan.get("beside") or {}).get("parts") or [] if "free_mib" in part}
+    nothing = {"n_layers": 0, "weights_mib": 0, "kv_mib": 0, "compute_mib": 0}
+    return [dict(part, **nothing) for where, part in parts.items() if where not in layered]
+
+
 def _row(planned: Mapping, names: t.Mapping[str, t.Any], real: t.Sequence[Mapping]) -> t.Dict[str, t.Any]:
     """One device's figures in MiB: planned, llama.cpp's own word from before the start where it was asked, and real."""
     row = dict(names)
@@ -114,7 +122,7 @@ def _factor(plan: Mapping, number: int) -> float:
 
     What it says without libllama-measure.so is more than it takes. A whole number may be one whose line was lost, rounded up (ask.parse).
     """
-    if plan["devices"][number].get("kind") == "cpu" and (plan.get("figures") or {}).get("exact") and plan.get("answer"):
+    if number < len(plan["devices"]) and plan["devices"][number].get("kind") == "cpu" and (plan.get("figures") or {}).get("exact") and plan.get("answer"):
         told = float(plan["answer"]["devices"][number][2])
         if told != int(told):
             return 1.0
@@ -183,7 +191,7 @@ def deviations(plan: Mapping, log: Mapping) -> t.Dict[str, t.Any]:
         warnings: t.List[t.Dict[str, str]] = []
         unknown: t.List[str] = []
         rows: t.List[t.Dict[str, t.Any]] = []
-        for number, device in enumerate(planned):
+        for number, device in enumerate(planned + _without_layers(plan)):
             real = [other for other in seen if not other.get("host") and str(other.get("name")) == str(device["llama_device"])][:1]
             names = {key: device[key] for key in ("machine", "device", "llama_device")}
             row = _row(device, dict(names, planned_layers=device["n_layers"], layers=real[0].get("layers") if real else None), real)

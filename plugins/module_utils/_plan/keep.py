@@ -70,7 +70,8 @@ def keep_split(plan: Plan, earlier: Mapping[str, Any], stay: bool = False) -> bo
     if split is None:
         return False
     plan.split = split
+    plan.problems = host_problems(plan)
     if not plan.fits:
-        plan.fits, plan.shortfall, plan.ways_out, plan.problems = True, None, [], host_problems(plan)
+        plan.fits, plan.shortfall, plan.ways_out = True, None, []
         plan.largest_context = plan.request.settings.context_size
     return True

@@ -17,7 +17,7 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import beside
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import beside_memory
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.caches import RunSettings
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.model import MemoryModelError, Model, describe_model, mib_up
-from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.search import Machine, PlanError, accounts_of
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.search import BESIDE, Machine, PlanError, accounts_of
 
 
 class _Tensor(NamedTuple):
@@ -107,8 +107,7 @@ def _place(found: Beside, what: str, file: str, head: str, wanted: str, lone: be
         wanted = own[0].label
     device = next((d for m in found.machines for d in m.devices if d.label == wanted), None)
     if wanted and wanted != "none" and device is None:
-        raise PlanError("the device %s for %s is not among the devices (machine/device)" % (
-            wanted, "the draft model" if what == "draft" else "the projector"))
+        raise PlanError("the device %s for the %s is not among the devices (machine/device)" % (wanted, BESIDE[what]))
     if device is None:
         mib = mib_up(lone.alone_bytes)
         found.host_extra_mib += mib
@@ -124,15 +123,16 @@ def _place(found: Beside, what: str, file: str, head: str, wanted: str, lone: be
 def beside_facts(found: Beside, head: str, devices: Sequence[Mapping[str, Any]]) -> Dict[str, Any]:
     """The parts with llama.cpp's names for their devices, llama_server's variables, and the arguments; ``devices`` are the plan's."""
     names = {(str(d["machine"]), str(d["device"])): str(d["llama_device"]) for d in devices}
+    room = {(d.machine, d.name): {"free_mib": d.free_mib, "reserve_mib": d.reserve_mib} for m in found.machines for d in m.devices}
     words, parts = dict(found.words), []
     for part in found.parts:
         name = "" if part["for"] == "lora" else "none" if not part["device"] else names.get((part["machine"], part["device"]), "")
         if part["device"] and not name:
             if part["machine"] != head:
-                raise PlanError("%s/%s is to hold %s and holds no layers, so llama-server would not reach it; choose another device or none" % (
-                    part["machine"], part["device"], "the draft model" if part["for"] == "draft" else "the projector"))
+                raise PlanError("%s/%s is to hold the %s and holds no layers, so llama-server would not reach it; choose another device or none" % (
+                    part["machine"], part["device"], BESIDE[part["for"]]))
             name = part["device"]
-        parts.append(dict(part, llama_device=name))
+        parts.append(dict(part, llama_device=name, **room.get((part["machine"], part["device"]), {})))
         if part["for"] == "draft":
             words["draft_devices"] = [name]
         elif part["for"] == "mmproj":

@@ -287,7 +287,7 @@ def failure(result: Mapping[str, Any]) -> str:
         return ""
     problems = "; ".join(problem.rstrip(".") for problem in result["problems"]) or "the model does not fit"
     ways = "; or ".join(way["text"] for way in result["ways_out"])
-    said = "%s. What would make it fit: %s." % (problems, ways) if ways else (
+    said = "%s. What would make it fit: %s." % (problems, ways) if ways else "%s." % problems if not result["shortfall"] else (
         "%s. No single change makes it fit: add machines, or take a smaller model." % problems)
     if result.get("may_fit"):
         by = "an upper bound" if result["confidence"]["bound"] else "formulas of llama.cpp %s, not of the one that will run" % COMPARED_BUILD

@@ -32,6 +32,8 @@ _BEAM = 48
 # The head's own process besides the buffers counted here: measured between 60 and 250 MiB, mostly the vocabulary. Fitted.
 HEAD_PROCESS_MIB = 300
 CONTEXT_STEP = 256
+# What a part beside the model is called.
+BESIDE = {"draft": "draft model", "mmproj": "projector", "lora": "adapter"}
 # Bits per weight of common quantisations of whole files, measured on a 70B (tools/quantize/README.md of llama.cpp).
 QUANTISATIONS = (("Q8_0", 8.50), ("Q6_K", 6.56), ("Q5_K_M", 5.67), ("Q5_K_S", 5.52), ("Q4_K_M", 4.84), ("Q4_K_S", 4.57), ("IQ4_XS", 4.25),
                  ("Q3_K_L", 4.27), ("Q3_K_M", 3.89), ("Q3_K_S", 3.47), ("IQ3_XXS", 3.06), ("Q2_K", 2.96), ("IQ2_XXS", 2.06))
@@ -843,25 +845,48 @@ def _one_more_machine(request: Request, machines: Sequence[Machine]) -> Optional
     return {"change": "machine", "free_mib": need * 1024, "text": "one more machine with a device of %d GiB free" % need}
 
 
+def _beside_alone(plan: Plan) -> List[Tuple[Device, Dict[str, Any]]]:
+    """What stands beside the model on devices without layers, of which the search leaves nothing to judge."""
+    holding = {p.device.label for p in plan.split.placed} if plan.split is not None else set()
+    devices = {d.label: d for m in plan.request.machines for d in m.devices if d.label not in holding}
+    parts = plan.request.beside.parts if plan.request.beside is not None else []
+    return [(devices[label], part) for part in parts for label in ["%(machine)s/%(device)s" % part] if label in devices]
+
+
 def host_problems(plan: Plan) -> List[str]:
-    """The head's own RAM: input embeddings, its compute buffer, the results and the process."""
+    """The head's own RAM (input embeddings, its compute buffer, the results and the process), and devices that hold no layers and a part beside."""
     if plan.split is None:
         return []
     need = host_mib(plan)["total_mib"]
     head = next(m for m in plan.request.machines if m.name == plan.request.head)
+    problems, alone = [], _beside_alone(plan)
+    for device in dict.fromkeys(d for d, _part in alone):
+        if device.free_mib < device.reserve_mib and (head.ram_free_mib is None or not _in_head_ram(plan, device)):
+            parts = [part for other, part in alone if other is device]
+            mib = sum(part["mib"] for part in parts)
+            problems.append("%s: %s has no room for the %s: %d MiB and the reserve of %d MiB, %d MiB are free; name another device, or none for the RAM"
+                            " of %s (%s)" % (device.machine, device.name, " and the ".join(BESIDE[part["for"]] for part in parts), mib,
+                                             device.reserve_mib - mib, device.free_mib, head.name,
+                                             ", ".join("cluster_plan_%s_device" % part["for"] for part in parts)))
     if any(p.device.machine == head.name and p.device.shared_memory for p in plan.split.placed):
         # Counted on that device already, whose memory is this RAM.
-        return []
+        return problems
     cpu = sum(mib_up(p.memory.total_bytes) for p in plan.split.placed if p.device.machine == head.name and p.device.kind == "cpu")
     if head.ram_free_mib is not None and need + cpu > head.ram_free_mib:
-        return ["%s: llama-server needs about %d MiB of RAM, %d MiB are free" % (head.name, need + cpu, head.ram_free_mib)]
-    return []
+        problems.append("%s: llama-server needs about %d MiB of RAM, %d MiB are free" % (head.name, need + cpu, head.ram_free_mib))
+    return problems
+
+
+def _in_head_ram(plan: Plan, device: Device) -> bool:
+    return device.shared_memory and device.machine == plan.request.head
 
 
 def host_mib(plan: Plan) -> Dict[str, int]:
     if plan.on_head:
         return _host_parts(plan.accounts.host_alone(), plan.request)
-    return _host_parts(plan.accounts.host(plan.split is not None and len(plan.split.placed) == 1), plan.request)
+    parts = _host_parts(plan.accounts.host(plan.split is not None and len(plan.split.placed) == 1), plan.request)
+    more = sum(part["mib"] for device, part in _beside_alone(plan) if _in_head_ram(plan, device))
+    return dict(parts, extra_mib=parts["extra_mib"] + more, total_mib=parts["total_mib"] + more)
 
 
 def _host_parts(host: HostMemory, request: Request) -> Dict[str, int]:

@@ -177,3 +177,33 @@ def test_a_model_without_such_layers_is_not_asked_to_draft() -> None:
     found = plan([big], "glm4moe-106b-mtp", words={"spec_type": "draft-mtp"})
     assert found["beside"]["own_layers_draft"] and found["devices"][0]["beside_mib"] > 0
     assert plan([big], "glm4moe-106b-mtp")["devices"][0]["beside_mib"] == 0
+
+
+@pytest.mark.parametrize("policy", ["fewest_machines", "most_headroom"])
+def test_a_part_that_does_not_fit_its_device_is_no_plan_that_fits(policy: str) -> None:
+    """The search passes over a device of which nothing is left for layers."""
+    small = dict(HEAD, devices=[{"name": "CUDA0", "total_mib": 8192, "free_mib": 7800}])
+    machines = [small, WORKER, dict(WORKER, name="w2")]
+    beside = {"words": {"draft_model": "/m/d.gguf"}, "headers": [{"for": "draft", "header": sparse_gguf.facts("qwen2-32b"), "file": "/m/d.gguf"}]}
+    found = plan_from_facts(sparse_gguf.facts("llama-8b"), machines, host="head", policy=policy, beside=beside)
+    mib = found["beside"]["parts"][0]["mib"]
+    assert not found["fits"] and mib > 7800 and "head" not in {device["machine"] for device in found["devices"]}
+    assert "head: CUDA0 has no room for the draft model: %d MiB and the reserve of 1024 MiB, 7800 MiB are free" % mib in found["failure"]
+    assert "cluster_plan_draft_device" in found["failure"] and "take a smaller model" not in found["failure"]
+    moved = plan_from_facts(sparse_gguf.facts("llama-8b"), machines, host="head", policy=policy, beside={**beside, "draft_device": "none"})
+    assert moved["fits"] and moved["problems"] == []
+
+
+def test_a_part_on_a_device_that_shares_the_head_s_ram_takes_of_it() -> None:
+    shared = {"name": "head", "ram_free_mib": 7800, "devices": [{"name": "CUDA0", "total_mib": 8192, "free_mib": 7800, "shared_memory": True}]}
+
+    def made(ram: int) -> dict:
+        machines = [dict(shared, ram_free_mib=ram), WORKER]
+        header = {"for": "mmproj", "header": {"metadata": {}, "tensors": [], "file_size_bytes": 5000 * MIB}, "file": "/m/p.gguf"}
+        return plan_from_facts(sparse_gguf.facts("llama-8b"), machines, host="head", policy="named_machines", named=["w1"],
+                               beside={"words": {"mmproj": "/m/p.gguf"}, "headers": [header]})
+
+    found = made(7800)
+    assert found["fits"] and found["host"]["extra_mib"] == found["beside"]["parts"][0]["mib"] == 5000
+    need = found["host"]["total_mib"]
+    assert made(need)["fits"] and not made(need - 1)["fits"]

@@ -265,6 +265,28 @@ def test_a_draft_model_larger_than_its_bound_fails_where_it_takes_from_the_reser
     assert [problem["machine"] for problem in failed["problems"]] == [device["machine"]] and "reserve of 512 MiB" in failed["problems"][0]["problem"]
 
 
+def test_a_draft_model_on_a_device_without_layers_is_compared(drafting: tuple[dict, dict]) -> None:
+    plan, found = drafting
+    found["devices"] = [entry for entry in found["devices"] if entry["host"]] + [
+        dict(entry, beside_mib=None) for entry in found["devices"] if not entry["host"]]
+    part = plan["beside"]["parts"][0]
+    part.update(machine="head", device="CUDA0", llama_device="CUDA0", mib=300, free_mib=7800, reserve_mib=1024 + 300)
+    untold = compare(plan, found)
+    assert untold["unknown"] == ["the head's log does not tell the draft model or projector of CUDA0 on head"]
+    lone = dict.fromkeys(found["devices"][0], None)
+    found["devices"].append(dict(lone, name="CUDA0", host=False, beside_mib=299.5))
+    result = compare(plan, found)
+    assert (result["problems"], result["warnings"], result["unknown"]) == ([], [], [])
+    row = next(row for row in result["rows"] if row["llama_device"] == "CUDA0")
+    assert (row["machine"], row["planned_layers"], row["planned_beside_mib"], row["beside_mib"]) == ("head", 0, 300, 299.5)
+    found["devices"][-1]["beside_mib"] = 400.0
+    assert [warning["machine"] for warning in compare(plan, found)["warnings"]] == ["head"]
+    part["free_mib"] = 1400
+    assert "reserve of 1024 MiB" in compare(plan, found)["problems"][0]["problem"]
+    found["devices"][-1]["layers"] = 3
+    assert "3 layers (0 planned)" in compare(plan, found)["problems"][0]["problem"]
+
+
 def test_what_layers_take_besides_counts_against_the_margin(real: dict) -> None:
     """Adapters, and the context of layers that draft, lie with the layers: nothing is reserved for them."""
     plan = plan_of(real)
