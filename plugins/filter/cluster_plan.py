@@ -174,8 +174,8 @@ _value:
       sample: true
     may_fit:
       description:
-        - Whether the model does not fit by an upper bound, or by formulas of another llama.cpp than that of O(build_number), and its weights,
-          which are known exactly, do. Then only a llama.cpp that is asked can tell.
+        - Whether the model does not fit by an upper bound (its own, or of what stands beside it), or by formulas of another llama.cpp than that of
+          O(build_number), and its weights, which are known exactly, do. Then only a llama.cpp that is asked can tell, or the proof after the start.
       type: bool
       sample: false
     basis:
@@ -215,8 +215,8 @@ _value:
            weights_mib: 18821, kv_mib: 1312, compute_mib: 312, reserve_mib: 1024, free_mib: 24100, headroom_mib: 2630}
     beside:
       description:
-        - What stands beside the model. C(parts) with their C(mib), which are bounds, and llama.cpp's name of their device, the values that the
-          variables C(llama_server_draft_devices) and C(llama_server_mmproj_device) then have, and the C(arguments).
+        - What stands beside the model. C(parts) with their C(mib), which are bounds, C(least_mib) of it in any case, llama.cpp's name of their device,
+          the values that the variables C(llama_server_draft_devices) and C(llama_server_mmproj_device) then have, and the C(arguments).
       type: dict
     rpc:
       description: The workers' devices in the order in which their endpoints belong in C(--rpc).

@@ -47,7 +47,9 @@ options:
     elements: dict
     required: true
   options:
-    description: The options of the filter P(herd.llama_cpp.cluster_plan#filter), by name. C(host) is required.
+    description:
+      - The options of the filter P(herd.llama_cpp.cluster_plan#filter), by name. C(host) is required.
+      - With C(beyond_bound) only the weights count of what stands beside the model (a draft model, a projector) where it does not fit by its bound.
     type: dict
     required: true
   timeout_s:

@@ -29,11 +29,15 @@ _PATCHES = 16384
 
 @dataclass(frozen=True)
 class Lone:
-    """What a draft model or a projector takes: on a device of its own, or all of it in the head's RAM; and in the head's RAM besides."""
+    """What a draft model or a projector takes: on a device of its own, or all of it in the head's RAM; and in the head's RAM besides.
+
+    All of that is a bound. ``least_bytes`` it takes in any case, wherever it lies: its weights.
+    """
 
     on_cuda_bytes: int
     on_cpu_bytes: int
     alone_bytes: int
+    least_bytes: int
     host_bytes: int = 0
 
     def device_bytes(self, kind: str) -> int:
@@ -103,8 +107,10 @@ def _rows(model: Model, arch: str, metadata: Mapping[str, Any], il: int) -> Sequ
 
 def draft_model(accounts: Accounts) -> Lone:
     """A draft model whole on one device: weights, caches, compute buffer (``accounts`` are the draft's own)."""
-    whole = {kind: accounts.device(kind, 0, accounts.model.n_slots, True).total_bytes for kind in ("cuda", "cpu")}
-    return Lone(whole["cuda"], whole["cpu"], accounts.host_alone().total_bytes, accounts.host(True).total_bytes)
+    whole = {kind: accounts.device(kind, 0, accounts.model.n_slots, True) for kind in ("cuda", "cpu")}
+    alone = accounts.host_alone()
+    return Lone(whole["cuda"].total_bytes, whole["cpu"].total_bytes, alone.total_bytes, min(whole["cpu"].weight_bytes, alone.weight_bytes),
+                accounts.host(True).total_bytes)
 
 
 def draft_settings(settings: RunSettings) -> RunSettings:
@@ -128,4 +134,4 @@ def projector(metadata: Mapping[str, Any], file_size_bytes: int) -> Lone:
         if patch:
             reach = max(reach, (number("image_size") // patch) ** 2)
     size = file_size_bytes + 4 * rows * reach
-    return Lone(size, size, size)
+    return Lone(size, size, size, file_size_bytes)

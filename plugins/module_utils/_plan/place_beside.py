@@ -111,13 +111,14 @@ def _place(found: Beside, what: str, file: str, head: str, wanted: str, lone: be
     if device is None:
         mib = mib_up(lone.alone_bytes)
         found.host_extra_mib += mib
-        found.parts.append({"for": what, "file": file, "machine": head, "device": "", "mib": mib})
+        found.parts.append({"for": what, "file": file, "machine": head, "device": "", "mib": mib, "least_mib": min(mib, mib_up(lone.least_bytes))})
         return
     mib = mib_up(lone.device_bytes(device.kind))
     found.host_extra_mib += mib_up(lone.host_bytes)
     found.machines = [replace(m, devices=tuple(replace(d, reserve_mib=d.reserve_mib + mib) if d.label == wanted else d for d in m.devices))
                       for m in found.machines]
-    found.parts.append({"for": what, "file": file, "machine": device.machine, "device": device.name, "mib": mib})
+    found.parts.append({"for": what, "file": file, "machine": device.machine, "device": device.name, "mib": mib,
+                        "least_mib": min(mib, mib_up(lone.least_bytes))})
 
 
 def beside_facts(found: Beside, head: str, devices: Sequence[Mapping[str, Any]]) -> Dict[str, Any]:

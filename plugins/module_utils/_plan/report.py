@@ -5,15 +5,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import asdict
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._build.advisories import parse_build_number
 from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.kind import kind_of
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.ask import CannotBeAsked
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.caches import RunSettings
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.model import COMPARED_BUILD, MemoryModelError, Model, describe_model, mib_up
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.search import (
-    Device, Machine, Plan, PlanError, Request, host_mib, make_plan, unsure_of,
+    Device, Machine, Plan, PlanError, Request, host_mib, least_beside, make_plan, unsure_of,
 )
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.rounds import (
     Ask, Asked, accounts_told, answer_as_dict, asked_context, plan_by_asking,
@@ -152,11 +154,22 @@ def plan_from_facts(facts: Mapping[str, Any], machines: Sequence[Mapping[str, An
 
 
 def asked_plan_from_facts(facts: Mapping[str, Any], machines: Sequence[Mapping[str, Any]], ask: Ask, *, keep: Optional[Mapping[str, Any]] = None,
-                          stay: bool = False, **options: Any) -> Dict[str, Any]:
-    """The same by llama.cpp's own figures; ``ask`` is Asker.ask. Raises PlanError and AskError."""
+                          stay: bool = False, beyond_bound: bool = False, **options: Any) -> Dict[str, Any]:
+    """The same by llama.cpp's own figures; ``ask`` is Asker.ask. Raises PlanError and AskError.
+
+    With ``beyond_bound`` no more of what stands beside the model counts than is known exactly, where it fits in no other way.
+    """
     request = request_from_facts(facts, machines, **options)
     try:
         plan, asked = plan_by_asking(request, ask, keep)
+        known = least_beside(request)
+        if known is not request and not (plan.fits and not plan.problems):
+            # it says nothing of a projector, and of a draft model only where that is the head's RAM
+            with contextlib.suppress(CannotBeAsked):
+                other, how = plan_by_asking(known, ask, keep)
+                plan.may_fit = other.fits and not other.problems
+                if plan.may_fit and beyond_bound:
+                    plan, asked = other, how
     except MemoryModelError as exc:
         raise PlanError(str(exc)) from exc
     kept = keep_split(plan, keep or {}, stay)
@@ -290,9 +303,11 @@ def failure(result: Mapping[str, Any]) -> str:
     said = "%s. What would make it fit: %s." % (problems, ways) if ways else "%s." % problems if not result["shortfall"] else (
         "%s. No single change makes it fit: add machines, or take a smaller model." % problems)
     if result.get("may_fit"):
-        by = "an upper bound" if result["confidence"]["bound"] else "formulas of llama.cpp %s, not of the one that will run" % COMPARED_BUILD
+        beside = any("least_mib" in part for part in (result.get("beside") or {}).get("parts") or [])
+        by = "an upper bound" if result["confidence"]["bound"] or beside else "formulas of llama.cpp %s, not of the one that will run" % COMPARED_BUILD
         said += (" That is by %s, and what is known exactly does fit: set cluster_plan_beyond_bound to true to go on to the build,"
-                 " after which llama.cpp itself says what it needs." % by)
+                 " after which llama.cpp itself says what it needs%s." % (by, "; of what stands beside the model only the weights count then, and the proof"
+                                                                          " after the start says what it takes" if beside else ""))
     return said
 
 

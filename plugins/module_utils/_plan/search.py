@@ -638,7 +638,7 @@ def make_plan(request: Request, accounts: Optional[Accounts] = None, with_contex
     elif with_context:
         plan.largest_context = estimated_context(plan)
     plan.problems = host_problems(plan)
-    plan.may_fit = (not plan.fits or bool(plan.problems)) and _may_fit(plan, machines)
+    plan.may_fit = (not plan.fits or bool(plan.problems)) and _may_fit(plan)
     return plan
 
 
@@ -662,26 +662,44 @@ def settle(plan: Plan, split: Split) -> None:
     plan.fits, plan.problems = fits, host_problems(plan)
 
 
-def _least(plan: Plan) -> Optional[Accounts]:
-    """Accounts of what is known exactly, where a plan rests on a bound, or on formulas and another llama.cpp will run."""
-    request, model = plan.request, plan.request.model
+def least_beside(request: Request) -> Request:
+    """The request with no more of what stands beside the model than is known exactly; the same one where that is all of it."""
+    parts = request.beside.parts if request.beside is not None else []
+    spare = {(part["machine"], part["device"]): 0 for part in parts if part.get("least_mib", part["mib"]) < part["mib"]}
+    if not spare:
+        return request
+    for part in parts:
+        if (part["machine"], part["device"]) in spare:
+            spare[part["machine"], part["device"]] += part["mib"] - part["least_mib"]
+    machines = tuple(replace(m, devices=tuple(replace(d, reserve_mib=d.reserve_mib - spare.get((m.name, d.name), 0)) for d in m.devices))
+                     for m in request.machines)
+    beside = replace(request.beside, machines=list(machines), parts=[dict(part, mib=part.get("least_mib", part["mib"])) for part in parts])
+    # of the head's RAM what lies there and what a device's part takes of it besides are one figure
+    return replace(request, machines=machines, beside=beside, host_extra_mib=request.host_extra_mib - spare.get((request.head, ""), 0))
+
+
+def _least(plan: Plan) -> Optional[Tuple[Request, Accounts]]:
+    """What is known exactly, where a plan rests on a bound, or on formulas and another llama.cpp will run."""
+    model, request = plan.request.model, least_beside(plan.request)
     if unsure_of(model, request.settings):
-        return BoundAccounts(model, request.settings, least=True)
-    if request.compared:
-        return None
+        return request, BoundAccounts(model, request.settings, least=True)
     try:
-        return BoundAccounts(replace(model, unknown=("another llama.cpp",)), request.settings, least=True)
+        if not request.compared:
+            return request, BoundAccounts(replace(model, unknown=("another llama.cpp",)), request.settings, least=True)
     except MemoryModelError:
         # it reads more of the header than the formulas do
-        return None
+        pass
+    return None if request is plan.request else (request, plan.accounts)
 
 
-def _may_fit(plan: Plan, machines: Sequence[Machine]) -> bool:
+def _may_fit(plan: Plan) -> bool:
     """Whether llama.cpp may well load a model that does not fit: what is known exactly fits."""
     known = _least(plan)
-    if known is None or host_problems(replace(plan, accounts=known)):
+    if known is None:
         return False
-    return plan.fits or find_split(plan.request, known, machines, plan.request.headroom_mib) is not None
+    request, accounts = known
+    split = plan.split if plan.fits else find_split(request, accounts, candidates(request), request.headroom_mib)
+    return split is not None and not host_problems(replace(plan, request=request, accounts=accounts, split=split))
 
 
 # -- the head's CPU alone ---------------------------------------------------------------------------------------------
@@ -703,7 +721,7 @@ def _plan_on_head(request: Request, accounts: Accounts, with_context: bool) -> P
         return plan
     known = _least(plan)
     if known is not None:
-        least = _head_spare_mib(request, known)
+        least = _head_spare_mib(*known)
         plan.may_fit = least is not None and least >= request.headroom_mib
     missing = request.headroom_mib - (spare or 0)
     plan.shortfall = {"machine": request.head, "device": "CPU", "missing_mib": missing, "total_missing_mib": missing}

@@ -63,7 +63,8 @@ def plan_text(plan: Mapping, model: Mapping, commands: t.Sequence[Mapping] = (),
         for command in commands:
             lines += ["", "%s, %s:" % (command["machine"], command["unit"])] + command["text"].splitlines()
     else:
-        may = " by %s, though it may in truth" % ("that bound" if plan["confidence"]["bound"] else "these formulas") if plan.get("may_fit") else ""
+        bound = plan["confidence"]["bound"] or (plan.get("beside") or {}).get("parts")
+        may = " by %s, though it may in truth" % ("that bound" if bound else "these formulas") if plan.get("may_fit") else ""
         lines.append("It does not fit%s: %s." % (may, "; ".join(plan["problems"])))
         lines += ["A way out: %s." % way["text"] for way in plan["ways_out"]]
     if notes:

@@ -207,3 +207,37 @@ def test_a_part_on_a_device_that_shares_the_head_s_ram_takes_of_it() -> None:
     assert found["fits"] and found["host"]["extra_mib"] == found["beside"]["parts"][0]["mib"] == 5000
     need = found["host"]["total_mib"]
     assert made(need)["fits"] and not made(need - 1)["fits"]
+
+
+SEEING = {"clip.vision.embedding_length": 1664, "clip.vision.feed_forward_length": 8192, "clip.vision.patch_size": 14, "clip.vision.image_size": 448}
+
+
+@pytest.mark.parametrize("build_number", [plan_model.COMPARED_BUILD, 0])
+@pytest.mark.parametrize(("named", "room"), [(["head"], 24000), (["w1"], 24000)])
+def test_what_is_a_guess_beside_the_model_refuses_nothing_for_good(build_number: object, named: list, room: int) -> None:
+    """A projector's file is what it takes in any case, whether layers lie beside it or not."""
+    header = {"for": "mmproj", "header": {"metadata": SEEING, "tensors": [], "file_size_bytes": 1300 * 10 ** 6}, "file": "/m/p.gguf"}
+    beside = {"words": {"mmproj": "/m/p.gguf"}, "headers": [header]}
+
+    def made(free: int, head: dict = HEAD) -> dict:
+        machines = [dict(head, devices=[dict(head["devices"][0], free_mib=free)]), WORKER]
+        return plan_from_facts(sparse_gguf.facts("llama-8b"), machines, host="head", policy="named_machines", named=named, beside=beside,
+                               build_number=build_number)
+
+    ample = made(room)
+    part = ample["beside"]["parts"][0]
+    assert ample["fits"] and part["mib"] > 3000 and part["least_mib"] == 1240
+    need = room - ample["headroom_mib"] if named == ["head"] else 1024 + part["mib"]
+    assert made(need)["fits"]
+    short = made(need - 300)
+    assert not short["fits"] and short["may_fit"] and "cluster_plan_beyond_bound" in short["failure"] and "only the weights count" in short["failure"]
+    assert made(need - (part["mib"] - 1240))["may_fit"]
+    if build_number or named == ["w1"]:
+        assert not made(need - (part["mib"] - 1240) - 1)["may_fit"]
+
+
+def test_a_draft_model_takes_its_weights_in_any_case() -> None:
+    headers = [{"for": "draft", "header": sparse_gguf.facts("smollm2-135m", 98_000_000), "file": "/m/d.gguf"}]
+    for machines, least in (([HEAD], 92), ([BARE, WORKER], 92)):
+        part = plan(machines, words={"draft_model": "/m/d.gguf"}, headers=headers)["beside"]["parts"][0]
+        assert least <= part["least_mib"] <= least + 31 < part["mib"]

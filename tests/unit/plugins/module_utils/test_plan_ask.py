@@ -369,3 +369,24 @@ def test_figures_of_a_running_split_are_llama_cpp_s_own_and_called_so(unknown: b
     machines[1]["devices"][0]["free_mib"] = 660
     other = report.plan_from_facts(facts, machines, keep=first, **options)
     assert other["tensor_split"] != first["tensor_split"] and other["figures"]["source"] == ("bound" if unknown else "formulas")
+
+
+def test_a_guess_about_a_projector_does_not_decide_after_the_build_either() -> None:
+    """llama.cpp says nothing of a projector: who goes on beyond the bound gets a plan with its file's size."""
+    header = {"for": "mmproj", "header": {"metadata": {"clip.vision.embedding_length": 1664}, "tensors": [], "file_size_bytes": 1300 * 10 ** 6}, "file": "p"}
+    beside = {"words": {"mmproj": "p"}, "headers": [header], "mmproj_device": "w/D0"}
+
+    def made(free: int, **options: Any) -> Dict[str, Any]:
+        machines = [{"name": "head", "ram_free_mib": 60000}, {"name": "w", "devices": [{"name": "D0", "kind": "cpu", "free_mib": free}]}]
+        return report.asked_plan_from_facts(sparse_gguf.facts("smollm2-135m"), machines, Table(described("smollm2-135m"), RUN).ask, host="head",
+                                            beside=beside, **options)
+
+    ample = made(8000)
+    need, part = 8000 - ample["headroom_mib"], ample["beside"]["parts"][0]
+    assert made(need, beyond_bound=True)["beside"]["parts"][0]["mib"] == part["mib"], "the bound fits"
+    refused, gone_on = made(need - 300), made(need - 300, beyond_bound=True)
+    assert not refused["fits"] and refused["may_fit"] and refused["arguments"] == []
+    assert gone_on["fits"] and gone_on["figures"]["source"] == "asked" and gone_on["beside"]["parts"][0]["mib"] == part["least_mib"] < part["mib"]
+    assert gone_on["devices"][0]["reserve_mib"] == 512 + part["least_mib"]
+    hopeless = made(need - part["mib"], beyond_bound=True)
+    assert not hopeless["fits"] and not hopeless["may_fit"]
