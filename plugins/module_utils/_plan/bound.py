@@ -46,7 +46,7 @@ _STAYING = 2
 # Positions (four to a token with M-RoPE), cells to write, outputs, states: bytes for a token, all small inputs together.
 _SMALL_BYTES = 256
 # What names the tensors of a layer that caches keys, and of one that keeps a state.
-_KEYS = ("attn_k", "attn_qkv", "attn_kv", "indexer")
+KEYS = ("attn_k", "attn_qkv", "attn_kv", "indexer")
 _STATES = ("ssm_", "time_mix", "shortconv.")
 
 
@@ -111,7 +111,7 @@ class Bound:
                 recurrent = shared or not somewhere or _has(own, _STATES)
                 # beside a state, an attention of its own has a projection of its own
                 attends = not _has(own, _STATES) or _has(own, ("attn_output",))
-            cached = attends and kv_heads[il] > 0 and (shared or _has(own, _KEYS))
+            cached = attends and kv_heads[il] > 0 and (shared or _has(own, KEYS))
             self.layers.append(_LayerBound(
                 k_row=key_head * kv_heads[il] if cached else 0,
                 v_row=0 if latent or self.compressed or not cached else value_head * kv_heads[il],

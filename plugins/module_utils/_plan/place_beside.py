@@ -13,10 +13,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.kind import kind_of
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import beside as plan_beside
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import beside_memory
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.bound import KEYS
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.caches import RunSettings
-from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.model import MemoryModelError, Model, describe_model, mib_up
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.model import MAX_LAYERS, MemoryModelError, Model, describe_model, mib_up
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.search import BESIDE, Machine, PlanError, accounts_of
 
 
@@ -92,12 +94,34 @@ def _add(found: Beside, what: str, header: Mapping[str, Any], file: str, head: s
     elif what == "mmproj":
         _place(found, what, file, head, devices[what], beside_memory.projector(_metadata(header), int(header.get("file_size_bytes") or 0)))
     elif what == "draft":
+        only = kind_of(_metadata(header), [tensor.name for tensor in _tensors(header)]).kind == "draft"
+        metadata, tensors = _as_a_model(found.model, _metadata(header), _tensors(header)) if only else (_metadata(header), _tensors(header))
         # its own layers that draft are all there is to a file of them alone
-        draft = describe_model(_metadata(header), _tensors(header), int(header.get("file_size_bytes") or 0))
-        if _metadata(header).get("%s.nextn_predict_layers" % draft.architecture) and "draft-mtp" in plan_beside.spec_types(found.words):
+        draft = describe_model(metadata, tensors, int(header.get("file_size_bytes") or 0))
+        if not only and _metadata(header).get("%s.nextn_predict_layers" % draft.architecture) and "draft-mtp" in plan_beside.spec_types(found.words):
             draft = beside_memory.with_own_drafting(draft, _metadata(header), _tensors(header))
         run = beside_memory.draft_settings(found.settings)
-        _place(found, what, file, head, devices[what], beside_memory.draft_model(accounts_of(draft, run)))
+        # results of the model's layers that reach it: as they come, looked up, scaled and side by side (src/models/gemma4-assistant.cpp)
+        reached = 4 * 4 * run.tokens * found.model.n_embd if only else 0
+        _place(found, what, file, head, devices[what], beside_memory.draft_model(accounts_of(draft, run), reached))
+
+
+def _as_a_model(model: Model, metadata: Mapping[str, Any], tensors: Sequence[_Tensor]) -> Tuple[Dict[str, Any], List[_Tensor]]:
+    """The header of a file that only drafts for ``model``, such that a bound can be said of it as of any model.
+
+    All its layers are loaded, those too of which it says that they predict further tokens (src/models/gemma4-assistant.cpp). What it lacks
+    is the model's: embeddings of its vocabulary (src/models/eagle3.cpp, dflash.cpp), whose results count and which take nothing here, and
+    keys, for which a bound counts caches all the same.
+    """
+    arch = str(metadata.get("general.architecture"))
+    names = {tensor.name for tensor in tensors}
+    width, count = metadata.get(arch + ".embedding_length"), metadata.get(arch + ".block_count")
+    lent = [_Tensor("token_embd.weight", (width if isinstance(width, int) else 0, model.n_vocab), "F32", 0)] if "token_embd.weight" not in names else []
+    for il in range(min(count if isinstance(count, int) else 0, MAX_LAYERS)):
+        own = [name.split(".")[2] for name in names if name.startswith("blk.%d." % il)]
+        if own and not any(name.startswith(KEYS) for name in own):
+            lent.append(_Tensor("blk.%d.attn_k.weight" % il, (), "F32", 0))
+    return {key: value for key, value in metadata.items() if key != arch + ".nextn_predict_layers"}, [*tensors, *lent]
 
 
 def _place(found: Beside, what: str, file: str, head: str, wanted: str, lone: beside_memory.Lone) -> None:

@@ -241,3 +241,15 @@ def test_a_draft_model_takes_its_weights_in_any_case() -> None:
     for machines, least in (([HEAD], 92), ([BARE, WORKER], 92)):
         part = plan(machines, words={"draft_model": "/m/d.gguf"}, headers=headers)["beside"]["parts"][0]
         assert least <= part["least_mib"] <= least + 31 < part["mib"]
+
+
+@pytest.mark.parametrize(("architecture", "spec_type", "kv"), [
+    ("eagle3", "draft-eagle3", 32), ("dflash", "draft-dflash", 5 * 32), ("gemma4-assistant", "draft-mtp", 32)])
+@pytest.mark.parametrize("machines", [[HEAD], [BARE, WORKER]])
+def test_files_that_only_draft_are_planned_by_a_bound(architecture: str, spec_type: str, kv: int, machines: list) -> None:
+    """Weights, caches for all blocks (one whole one of gemma4-assistant, whose others have windows), and a graph of a layer and the output."""
+    header = beside_files.draft_facts(architecture)
+    found = plan(machines, words={"draft_model": "/m/d.gguf", "spec_type": spec_type}, headers=[{"for": "draft", "header": header, "file": "/m/d.gguf"}])
+    part, weights = found["beside"]["parts"][0], header["file_size_bytes"] / MIB
+    assert found["fits"] and abs(part["least_mib"] - weights) <= 1
+    assert weights + kv < part["mib"] < weights + 2 * kv + 600
