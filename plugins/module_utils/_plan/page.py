@@ -30,6 +30,7 @@ PARTS = (
     ("weights", "weights"),
     ("kv", "KV cache"),
     ("compute", "compute buffers"),
+    ("beside", "beside the model"),
     ("host", "llama-server"),
     ("reserve", "reserve"),
     ("left", "left free"),
@@ -46,15 +47,15 @@ POLICIES = {
 STYLE = """
 :root { color-scheme: light dark;
   --page: #ffffff; --text: #1f2328; --soft: #57606a; --card: #f6f8fa; --edge: #d0d7de; --empty: #ffffff; --link: #8250df;
-  --weights: #4493e0; --kv: #ec8f3c; --compute: #3fa86b; --host: #b98bd9; --reserve: #b6bec8; --used: #7d8590; --missing: #cf222e;
+  --weights: #4493e0; --kv: #ec8f3c; --compute: #3fa86b; --beside: #d2b93f; --host: #b98bd9; --reserve: #b6bec8; --used: #7d8590; --missing: #cf222e;
   --on: #0b1016; --good: #1a7f37; --goodback: #dafbe1; --bad: #a40e26; --badback: #ffebe9; --code: #f6f8fa }
 @media (prefers-color-scheme: dark) { :root {
   --page: #0d1117; --text: #e6edf3; --soft: #a2acb7; --card: #161b22; --edge: #3d444d; --empty: #0d1117; --link: #b388ff;
-  --weights: #4a96e8; --kv: #e3873a; --compute: #43ab6e; --host: #b98bd9; --reserve: #59636e; --used: #3d444d; --missing: #f85149;
+  --weights: #4a96e8; --kv: #e3873a; --compute: #43ab6e; --beside: #d2b93f; --host: #b98bd9; --reserve: #59636e; --used: #3d444d; --missing: #f85149;
   --on: #05080c; --good: #56d364; --goodback: #12261e; --bad: #ff7b72; --badback: #2d1416; --code: #161b22 } }
 @media print { :root { color-scheme: light;
   --page: #ffffff; --text: #000000; --soft: #444c56; --card: #ffffff; --edge: #8c959f; --empty: #ffffff; --link: #6639ba;
-  --weights: #4493e0; --kv: #ec8f3c; --compute: #3fa86b; --host: #b98bd9; --reserve: #b6bec8; --used: #7d8590; --missing: #cf222e;
+  --weights: #4493e0; --kv: #ec8f3c; --compute: #3fa86b; --beside: #d2b93f; --host: #b98bd9; --reserve: #b6bec8; --used: #7d8590; --missing: #cf222e;
   --on: #0b1016; --good: #1a7f37; --goodback: #ffffff; --bad: #a40e26; --badback: #ffffff; --code: #ffffff } }
 * { box-sizing: border-box }
 body { margin: 0; background: var(--page); color: var(--text);
@@ -81,7 +82,8 @@ ul { padding-left: 22px; margin: 0 } li { margin: 2px 0 }
 .card { fill: var(--card); stroke: var(--edge) } .head .card { stroke: var(--text); stroke-width: 1.5 }
 .idle .card { fill: none; stroke-dasharray: 5 5 }
 .box { fill: var(--empty); stroke: none } .frame { fill: none; stroke: var(--text); stroke-width: 1.25 } .idle .frame { stroke: var(--soft) }
-.weights { fill: var(--weights) } .kv { fill: var(--kv) } .compute { fill: var(--compute) } .host { fill: var(--host) } .reserve { fill: var(--reserve) }
+.weights { fill: var(--weights) } .kv { fill: var(--kv) } .compute { fill: var(--compute) }
+.beside { fill: var(--beside) } .host { fill: var(--host) } .reserve { fill: var(--reserve) }
 .used { fill: var(--used) } .left { fill: var(--empty) }
 .missing { fill: url(#stripes); stroke: var(--missing); stroke-width: 1.25 } .stripe { fill: var(--missing) } .over { fill: var(--card); opacity: .45 }
 .swatch { stroke: var(--text); stroke-width: .75 }
@@ -137,6 +139,32 @@ def shared_device(plan: Mapping) -> t.Optional[Mapping]:
     return next((device for device in plan["devices"] if device.get("host_mib")), None)
 
 
+def devices_with_parts(plan: Mapping) -> t.List[t.Dict[str, t.Any]]:
+    """The plan's devices, with what lies there by itself (a draft model, a projector) beside the model and not as reserved."""
+    devices = []
+    for device in plan["devices"]:
+        lone = sum(int(part["mib"]) for part in (plan.get("beside") or {}).get("parts") or []
+                   if (part["machine"], part["device"]) == (device["machine"], device["device"]))
+        devices.append(dict(device, beside_mib=int(device.get("beside_mib") or 0) + lone, reserve_mib=int(device["reserve_mib"]) - lone))
+    return devices
+
+
+def beside_lines(plan: Mapping) -> t.List[str]:
+    """What stands beside the model, one line each: what it is, where it lies, what it takes."""
+    lines = []
+    for part in (plan.get("beside") or {}).get("parts") or []:
+        what = "%s %s" % ({"draft": "Draft model", "mmproj": "Projector"}.get(part["for"], "Adapter"), str(part["file"]).rpartition("/")[2])
+        if part["for"] == "lora":
+            lines.append("%s: beside the layers that it changes, %d MiB and its part of their compute buffers." % (what.rstrip(), part["mib"]))
+            continue
+        sure = "its weights alone" if part["mib"] == part.get("least_mib") else "a bound"
+        word = "; llama.cpp says %.0f MiB of RAM" % sum(part["asked"].values()) if part.get("asked") else ""
+        lines.append("%s: %s of %s, %d MiB, %s%s." % (what.rstrip(), part["device"] or "the RAM", part["machine"], part["mib"], sure, word))
+    if (plan.get("beside") or {}).get("own_layers_draft"):
+        lines.append("The model's own layers that draft: a context of their own, beside the model where they lie.")
+    return lines
+
+
 class Bar(t.NamedTuple):
     """One device as it is drawn."""
 
@@ -170,7 +198,7 @@ def device_bar(device: Mapping, endpoint: str) -> Bar:
     """A planned device. What others hold stands at the right end, so that all bars begin with the model."""
     free, total = int(device["free_mib"]), int(device["total_mib"])
     left = int(device["headroom_mib"])
-    parts = [(part, int(device[part + "_mib"])) for part in ("weights", "kv", "compute")]
+    parts = [(part, int(device[part + "_mib"])) for part in ("weights", "kv", "compute", "beside")]
     parts += [("host", int(device.get("host_mib") or 0)), ("left", max(0, left)), ("reserve", int(device["reserve_mib"])), ("used", max(0, total - free))]
     return Bar(str(device["device"]), str(device["llama_device"]), str(device.get("description") or ""), total, tuple(parts),
                max(0, -left), layer_range(device), left, endpoint)
@@ -188,7 +216,7 @@ def cards_of(plan: Mapping, machines: t.Sequence[Mapping], endpoints: t.Mapping[
     """The head, the workers in the order of the plan, then what is not needed."""
     head = str(plan["host"]["machine"])
     planned: t.Dict[str, t.List[Bar]] = {}
-    for device in plan["devices"]:
+    for device in devices_with_parts(plan):
         key = (str(device["machine"]), str(device["device"]))
         planned.setdefault(key[0], []).append(device_bar(device, endpoints.get(key, "")))
     by_name = {str(machine["name"]): machine for machine in machines}
@@ -304,7 +332,8 @@ def draw(plan: Mapping, machines: t.Sequence[Mapping], endpoints: t.Mapping[t.Tu
         out.append('<path class="link" d="M%.1f %.1fH%.1f"/><path class="tip" d="M%.1f %.1fl-9 -5v10z"/>' % (trunk, at, right_x - 8, right_x, at))
         out.append('<text class="mono mid" x="%.1f" y="%.1f">%s</text></g>' % ((trunk + right_x) / 2 - 2, at - 7, shortened(label, 22)))
     out += draw_card(head, MARGIN, MARGIN, card_width, scale) + drawn
-    out += legend(MARGIN, MARGIN + body + 22, any(gauge.missing for gauge in bars), shared_device(plan) is not None)
+    absent = {"beside", "host"} - {part for gauge in bars for part, size in gauge.parts if size}
+    out += legend(MARGIN, MARGIN + body + 22, any(gauge.missing for gauge in bars), absent)
     words = "%s and %s to scale in memory, coloured by what they hold." % (
         counted(len(cards), "machine"), counted(len(bars), "device"))
     words += " " + " ".join("%s, %s: %s, %s." % (d["machine"], d["device"], layer_range(d), (
@@ -316,10 +345,10 @@ def draw(plan: Mapping, machines: t.Sequence[Mapping], endpoints: t.Mapping[t.Tu
                 WIDTH, height, text(words), "\n".join(out))
 
 
-def legend(x: float, y: float, missing: bool, host: bool) -> t.List[str]:
+def legend(x: float, y: float, missing: bool, absent: t.Container[str]) -> t.List[str]:
     """The colours in words."""
     out = []
-    for part, label in [entry for entry in PARTS if host or entry[0] != "host"] + ([("missing", "missing")] if missing else []):
+    for part, label in [entry for entry in PARTS if entry[0] not in absent] + ([("missing", "missing")] if missing else []):
         out.append('<rect class="%s swatch" x="%.1f" y="%.1f" width="14" height="14" rx="2"/><text x="%.1f" y="%.1f">%s</text>' % (
             part, x, y, x + 20, y + 12, label))
         x += 20 + 7.4 * len(label) + 24
@@ -380,12 +409,14 @@ def table(plan: Mapping, endpoints: t.Mapping[t.Tuple[str, str], str]) -> str:
         ("was free", "n"), ("left", "n"),
     )
     keys = ["weights_mib", "kv_mib", "compute_mib", "reserve_mib", "free_mib"]
-    if shared_device(plan):
-        heads = heads[:7] + (("llama-server", "n"),) + heads[7:]
-        keys.insert(3, "host_mib")
+    devices = devices_with_parts(plan)
+    for key, label in (("host_mib", "llama-server"), ("beside_mib", "beside")):
+        if any(device.get(key) for device in devices):
+            heads = heads[:7] + ((label, "n"),) + heads[7:]
+            keys.insert(3, key)
     out = ['<table><thead><tr>%s</tr></thead><tbody>' % "".join(
         '<th scope="col"%s>%s</th>' % (' class="n"' if kind else "", label) for label, kind in heads)]
-    for device in plan["devices"]:
+    for device in devices:
         endpoint = endpoints.get((str(device["machine"]), str(device["device"])), "")
         name = str(device["device"]) if device["device"] == device["llama_device"] else "%s as %s" % (device["device"], device["llama_device"])
         out.append('<tr><th scope="row">%s</th><td>%s</td><td>%s</td><td>%s</td>%s<td class="n%s">%s</td></tr>' % (
@@ -398,6 +429,11 @@ def table(plan: Mapping, endpoints: t.Mapping[t.Tuple[str, str], str]) -> str:
 
 def figures_lines(plan: Mapping) -> t.List[str]:
     """Whose the figures are: llama.cpp's own, formulas compared with one version of it, or a bound and what will become of it."""
+    bounds = any(part["mib"] != part.get("least_mib") for part in (plan.get("beside") or {}).get("parts") or [])
+    return _figures_of_model(plan) + (["What stands beside the model is planned by upper bounds."] if bounds else [])
+
+
+def _figures_of_model(plan: Mapping) -> t.List[str]:
     sure, figures = plan["confidence"], plan.get("figures") or {}
     more = ["The head has a GPU of its own: what that has no kernel for is left to the head's CPU, and both then take more than planned."] if (
         sure.get("head_gpu")) else []
@@ -443,7 +479,7 @@ def plan_page(plan: Mapping, machines: t.Sequence[Mapping], commands: t.Sequence
             "\n".join(text(line) for line in str(command["text"]).splitlines())))
     ram = ", ".join("%s %s" % (label, mib(host[key])) for label, key in (
         ("input embeddings" if plan["devices"] else "weights", "weights_mib"), ("KV cache", "kv_mib"), ("compute buffers", "compute_mib"),
-        ("results", "output_mib"), ("process", "process_mib"), ("projector", "extra_mib")) if host.get(key))
+        ("results", "output_mib"), ("process", "process_mib"), ("beside the model", "extra_mib")) if host.get(key))
     title = "Plan for %s" % name
     return "\n".join([
         "<!DOCTYPE html>", '<html lang="en">', "<head>", '<meta charset="utf-8">',
@@ -458,6 +494,7 @@ def plan_page(plan: Mapping, machines: t.Sequence[Mapping], commands: t.Sequence
         verdict(plan),
         "<figure>%s</figure>" % draw(plan, machines, endpoints),
         '<section aria-labelledby="figures"><h2 id="figures">Figures, in MiB</h2><div class="wide" tabindex="0">%s</div>' % table(plan, endpoints),
+        "".join('<p class="soft" style="margin-top:10px">%s</p>' % text(line) for line in beside_lines(plan)),
         '<p class="soft" style="margin-top:10px">%s needs %s of RAM%s: %s. Chosen: %s.</p></section>' % (
             "Besides, " + text(host["machine"]) if not shared_device(plan) else "llama-server itself", mib(host["total_mib"]),
             ", of the memory its device shares" if shared_device(plan) else "", ram, text(POLICIES.get(plan["policy"], plan["policy"]))),

@@ -187,6 +187,10 @@ def with_answer(result: Dict[str, Any], plan: Plan, asked: Asked) -> Dict[str, A
     for entry, figures in zip(result["devices"], answer.devices):
         entry["asked"] = asdict(figures)
     result["host"]["asked"] = asdict(answer.host)
+    for part in (result.get("beside") or {}).get("parts") or []:
+        if part["for"] == "draft" and answer.beside_host is not None:
+            # it was asked with the draft model in the RAM, whole
+            part["asked"] = asdict(answer.beside_host)
     result["figures"] = {"source": "asked", "build": answer.build, "rounds": asked.rounds, "as_formulas": asked.agreed,
                          "complete": asked.complete}
     result["answer"] = answer_as_dict(counts, answer)

@@ -9,20 +9,22 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._common.text_table import table_lines
-from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.page import figures_lines, layer_range, shared_device
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.page import (
+    beside_lines, devices_with_parts, figures_lines, layer_range, shared_device,
+)
 
 Mapping = t.Mapping[str, t.Any]
 
 COLUMNS = {
     "machine": "machine", "device": "device", "endpoint": "endpoint", "layers": "layers", "weights_mib": "weights", "kv_mib": "KV",
-    "compute_mib": "compute", "host_mib": "llama-server", "reserve_mib": "reserve", "free_mib": "was free", "headroom_mib": "left",
+    "compute_mib": "compute", "beside_mib": "beside", "host_mib": "llama-server", "reserve_mib": "reserve", "free_mib": "was free", "headroom_mib": "left",
 }
 
 
 def _rows(plan: Mapping, commands: t.Sequence[Mapping]) -> t.List[t.Dict[str, t.Any]]:
     endpoints = {(command["machine"], command["device"]): command["endpoint"] for command in commands}
     rows = []
-    for device in plan["devices"]:
+    for device in devices_with_parts(plan):
         own, llama_name = device["device"], device["llama_device"]
         rows.append(dict(
             device,
@@ -41,8 +43,9 @@ def plan_text(plan: Mapping, model: Mapping, commands: t.Sequence[Mapping] = (),
     host = plan["host"]
     if plan["devices"]:
         shared = shared_device(plan)
-        columns = {key: head for key, head in COLUMNS.items() if key != "host_mib" or shared}
-        lines = [what + " MiB on each device:", ""] + table_lines(_rows(plan, commands), columns) + [""]
+        rows = _rows(plan, commands)
+        columns = {key: head for key, head in COLUMNS.items() if key not in ("beside_mib", "host_mib") or any(row.get(key) for row in rows)}
+        lines = [what + " MiB on each device:", ""] + table_lines(rows, columns) + [""]
         if shared:
             lines.append("%s of %s has no memory of its own: llama-server itself needs %d MiB of the same RAM." % (
                 shared["device"], shared["machine"], shared["host_mib"]))
@@ -51,6 +54,7 @@ def plan_text(plan: Mapping, model: Mapping, commands: t.Sequence[Mapping] = (),
     else:
         lines = [what, "The CPU of %s runs it alone, with %d MiB of RAM: %d for weights, %d for the KV cache, %d for computing, the rest for"
                  " llama-server itself." % (host["machine"], host["total_mib"], host["weights_mib"], host["kv_mib"], host["compute_mib"])]
+    lines += beside_lines(plan)
     if plan.get("requests"):
         lines.append("It serves " + plan["requests"])
     if plan["unused_machines"]:

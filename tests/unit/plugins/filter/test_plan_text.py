@@ -69,3 +69,31 @@ def test_nonsense_is_a_sentence() -> None:
         text_of("x", {})
     with pytest.raises(AnsibleFilterError, match="cannot write this plan"):
         text_of({}, {})
+
+
+BESIDE = {"words": {"draft_model": "/m/d.gguf", "mmproj": "/m/p.gguf"}, "headers": [
+    {"for": "draft", "header": sparse_gguf.facts("smollm2-135m"), "file": "/m/d.gguf"},
+    {"for": "mmproj", "header": {"metadata": {"clip.vision.embedding_length": 64}, "tensors": [], "file_size_bytes": 2_000_000}, "file": "/m/p.gguf"},
+    {"for": "lora", "header": {"metadata": {}, "tensors": [{"name": "blk.1.ffn_up.weight.lora_b", "shape": [16, 8192], "type": "F16", "size_bytes": 1 << 20}]},
+     "file": "/m/a.gguf"}]}
+
+
+@pytest.mark.parametrize("head_device", [True, False])
+def test_what_stands_beside_the_model_is_shown_and_the_rows_add_up(head_device: bool) -> None:
+    cluster = machines(3)
+    if not head_device:
+        cluster[0]["devices"] = []
+    made = plan(LLAMA, cluster, host="head", beside=BESIDE, context_size=4096)
+    lines = text_of(made, MODEL).splitlines()
+    draft, projector = (next(part["mib"] for part in made["beside"]["parts"] if part["for"] == what) for what in ("draft", "mmproj"))
+    where = "CUDA0 of head" if head_device else "the RAM of head"
+    assert "Draft model d.gguf: %s, %d MiB, a bound." % (where, draft) in lines and "Projector p.gguf: %s, %d MiB, a bound." % (where, projector) in lines
+    assert "Adapter a.gguf: beside the layers that it changes, 1 MiB and its part of their compute buffers." in lines
+    assert "What stands beside the model is planned by upper bounds." in lines
+    titles = next(line for line in lines if "reserve" in line and "weights" in line)
+    for line in lines[lines.index(titles) + 1:]:
+        if "CUDA0" not in line or "of head" in line:
+            continue
+        weights, kv, compute, beside, reserve, free, left = [int(word) for word in line.split() if word.isdigit()][-7:]
+        assert beside >= 1 and reserve == 1024 and -3 <= free - (weights + kv + compute + beside + reserve + left) <= 2, line
+    assert "beside" not in text_of(plan(LLAMA, machines(3), host="head"), MODEL)

@@ -390,3 +390,17 @@ def test_a_guess_about_a_projector_does_not_decide_after_the_build_either() -> N
     assert gone_on["devices"][0]["reserve_mib"] == 512 + part["least_mib"]
     hopeless = made(need - part["mib"], beyond_bound=True)
     assert not hopeless["fits"] and not hopeless["may_fit"]
+
+
+def test_the_word_about_a_draft_model_is_its_part_s() -> None:
+    table = Table(described("smollm2-135m"), RUN)
+
+    def ask(counts: Sequence[int], context_size: int = 0) -> plan_ask.Answer:
+        return replace(table.ask(counts, context_size), beside_host=plan_ask.Figures(92, 180, 20.6))
+
+    machines = [{"name": "head", "ram_free_mib": 60000}, {"name": "w", "devices": [{"name": "D0", "kind": "cpu", "free_mib": 8000}]}]
+    facts = sparse_gguf.facts("smollm2-135m")
+    made = report.asked_plan_from_facts(facts, machines, ask, host="head", beside={
+        "words": {"draft_model": "d"}, "headers": [{"for": "draft", "header": facts, "file": "d"}]})
+    assert made["beside"]["parts"][0]["asked"] == {"weights_mib": 92, "kv_mib": 180, "compute_mib": 20.6}
+    assert made["beside"]["parts"][0]["mib"] >= 293

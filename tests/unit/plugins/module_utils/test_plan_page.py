@@ -16,7 +16,7 @@ from ansible.errors import AnsibleFilterError
 
 from ansible_collections.herd.llama_cpp.plugins.filter.plan_commands import FilterModule as CommandFilters
 from ansible_collections.herd.llama_cpp.plugins.filter.plan_page import FilterModule as PageFilters
-from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.page import layer_range, number, shortened, text
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.page import beside_lines, layer_range, number, shortened, text
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.report import plan_from_facts
 
 commands_of = CommandFilters().filters()["plan_commands"]
@@ -241,3 +241,35 @@ def test_a_machine_without_any_device(ram: int | None, words: str) -> None:
     assert plan["fits"] is (ram != 3000)
     assert words in page and "fullest device" not in page and "KV cache" in page
     assert [command["unit"] for command in commands] == (["llama-server.service"] if plan["fits"] else [])
+
+
+@pytest.mark.parametrize("head_device", [True, False])
+def test_what_stands_beside_the_model_is_on_the_page(head_device: bool) -> None:
+    them = machines(3)
+    if not head_device:
+        them[0]["devices"] = []
+    headers = [{"for": "draft", "header": sparse_gguf.facts("smollm2-135m"), "file": HOSTILE + "/d&.gguf"},
+               {"for": "lora", "header": {"metadata": {}, "tensors": [
+                   {"name": "blk.1.ffn_up.weight.lora_b", "shape": [16, 8192], "type": "F16", "size_bytes": 1 << 20}]}, "file": "/m/a.gguf"}]
+    plan, _commands, page = made("llama-70b-q4", them, beside={"words": {"draft_model": "d"}, "headers": headers})
+    checked(page)
+    part = plan["beside"]["parts"][0]
+    where = "CUDA0 of head" if head_device else "the RAM of head"
+    assert "<p class=\"soft\" style=\"margin-top:10px\">Draft model d&amp;.gguf: %s, %d MiB, a bound.</p>" % (where, part["mib"]) in page
+    assert "projector" not in page and "What stands beside the model is planned by upper bounds." in page
+    if not head_device:
+        assert "beside the model %s\u00a0MiB" % number(plan["host"]["extra_mib"]) in page
+    shares = [element for element in picture(page).iter(SVG + "rect") if "beside" in element.get("class", "").split()]
+    assert '<th scope="col" class="n">beside</th>' in page and len(shares) >= 1
+    plain = made("llama-70b-q4", machines(3))[2]
+    assert "beside the model" not in plain and '<th scope="col" class="n">beside</th>' not in plain
+
+
+def test_a_draft_model_s_line_has_the_word_of_llama_cpp() -> None:
+    part = {"for": "draft", "file": "d.gguf", "machine": "head", "device": "CUDA0", "mib": 320, "least_mib": 92,
+            "asked": {"weights_mib": 92, "kv_mib": 180, "compute_mib": 20.6}}
+    assert beside_lines({"beside": {"parts": [part]}}) == ["Draft model d.gguf: CUDA0 of head, 320 MiB, a bound; llama.cpp says 293 MiB of RAM."]
+    del part["asked"]
+    assert beside_lines({"beside": {"parts": [dict(part, mib=92)], "own_layers_draft": True}}) == [
+        "Draft model d.gguf: CUDA0 of head, 92 MiB, its weights alone.",
+        "The model's own layers that draft: a context of their own, beside the model where they lie."]
