@@ -59,9 +59,12 @@ _NOT_ASKED: Mapping[str, int] = {
     "--no-mmproj-offload": 0, "--mmproj-offload": 0, "--device-draft": 1, "-devd": 1, "--hf-token": 1, "-hft": 1,
     # files that its own user may read, and perhaps no other
     "--media-path": 1, "--grammar-file": 1, "--json-schema-file": 1, "-jf": 1, "--ui-config-file": 1, "--webui-config-file": 1,
+    # what it starts, or ends without, before it loads a model (tools/server/server.cpp), and what it writes
+    "--mcp-servers-config": 1, "--mcp-servers-json": 1, "--tools": 1, "--tools-runtime": 1, "-ag": 0, "--agent": 0, "--log-prompts-dir": 1,
 }
 # Variables whose values, or the files they name, are for llama-server's own user alone: LLAMA_API_KEY, HF_TOKEN, LLAMA_ARG_SSL_KEY_FILE.
 _SECRET = re.compile(r"(?:KEY|TOKEN|SECRET|PASSWORD)(?:_FILE)?$")
+_STARTING = re.compile(r"LLAMA_ARG_(?:MCP_SERVERS_|TOOLS|AGENT)")
 # A draft model decides how many outputs the model has; where it lies itself is asked about no device.
 _DRAFT = ("-md", "--model-draft", "--spec-draft-model")
 
@@ -216,7 +219,8 @@ def asked_arguments(arguments: Sequence[str]) -> List[str]:
     words = iter([str(word) for word in arguments])
     for word in words:
         name, has_value, _value = word.partition("=")
-        more = _NOT_ASKED.get(name)
+        # common/arg.cpp takes _ for - in long ones
+        more = _NOT_ASKED.get(name.replace("_", "-") if name.startswith("--") else name)
         if more is None:
             out.append(word)
         elif not has_value:
@@ -265,7 +269,7 @@ class Asker:
         self.model = model
         self.n_devices = n_devices
         self.arguments = asked_arguments(arguments)
-        self.environment = {name: str(value) for name, value in (environment or {}).items() if not _SECRET.search(name)}
+        self.environment = {name: str(value) for name, value in (environment or {}).items() if not _SECRET.search(name) and not _STARTING.match(name)}
         self.workers = workers
         self.rpc = workers.endpoints if workers else "%s:%d" % (_ADDRESS, port) if n_devices else ""
         try:

@@ -17,10 +17,11 @@ import subprocess
 from dataclasses import dataclass
 from typing import Callable, Dict, List, Mapping, Optional, Sequence
 
-# What reaches out to the workers, or names their devices, while it is read: who serves a head must not be spoken to. By their number of values.
+# What reaches out to the workers, or names their devices, while it is read: who serves a head must not be spoken to. And what makes a directory
+# while it is read. By their number of values.
 _REACHING: Dict[str, int] = {
     "--rpc": 1, "-dev": 1, "--device": 1, "-devd": 1, "--device-draft": 1, "--spec-draft-device": 1, "-mmdev": 1, "--mmproj-device": 1,
-    "-ot": 1, "--override-tensor": 1, "-otd": 1, "--override-tensor-draft": 1, "--spec-draft-override-tensor": 1,
+    "-ot": 1, "--override-tensor": 1, "-otd": 1, "--override-tensor-draft": 1, "--spec-draft-override-tensor": 1, "--log-prompts-dir": 1,
 }
 _REACHING_VARIABLES = re.compile(r"LLAMA_ARG_(?:SPEC_DRAFT_)?(?:RPC|(?:MMPROJ_)?DEVICE(?:_DRAFT)?|OVERRIDE_TENSOR(?:_DRAFT)?)$")
 # The beginning of a line of the log may come before it: that is written by a thread of its own.
@@ -34,6 +35,8 @@ def readable_arguments(arguments: Sequence[str]) -> List[str]:
     words = iter(arguments)
     for word in words:
         name, has_value, _value = word.partition("=")
+        # common/arg.cpp takes _ for - in long ones
+        name = name.replace("_", "-") if name.startswith("--") else name
         if name not in _REACHING:
             kept.append(word)
         elif not has_value:

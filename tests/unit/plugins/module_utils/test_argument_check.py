@@ -12,6 +12,7 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._service import arg
     (["--rpc", "10.0.0.1:50052", "--temp", "1"], ["--temp", "1"]),
     (["--rpc=10.0.0.1:50052", "-dev=RPC0", "--temp=1"], ["--temp=1"]),
     (["--temp", "1", "--device"], ["--temp", "1"]),
+    (["--log-prompts-dir", "/var/prompts", "--override_tensor", "x=RPC0", "--temp", "1"], ["--temp", "1"]),
     (["--alias", "--rpc-like", "-ot", "x=RPC0", "-mmdev", "RPC1"], ["--alias", "--rpc-like"]),
 ])
 def test_what_reaches_the_workers_is_left_out(given, kept):

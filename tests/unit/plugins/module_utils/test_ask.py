@@ -207,11 +207,20 @@ def test_a_version_that_is_not_said_is_not_known() -> None:
     (["--no-warmup", "--ctx-size", "8192", "-v", "--kv-unified"], ["--ctx-size", "8192", "--kv-unified"]),
     (["--fit", "off", "--log-verbosity", "2", "--mmproj", "p.gguf", "--no-mmproj-offload", "--lora", "a.gguf", "-c", "1"], ["-c", "1"]),
     (["--spec-type", "draft-simple", "--model-draft", "d.gguf", "--device-draft", "RPC1"], ["--spec-type", "draft-simple", "--model-draft", "d.gguf"]),
+    (["--mcp-servers-config", "/etc/mcp.json", "--mcp_servers_json={}", "--tools", "all", "--tools-runtime", "docker:a", "--agent", "-c", "1"], ["-c", "1"]),
+    (["-ag", "--log-prompts-dir", "/var/prompts", "--api_key", "a", "-c", "1"], ["-c", "1"]),
     (["--ctx-size", 8192, "--port"], ["--ctx-size", "8192"]),
     ([], []),
 ], ids=lambda words: " ".join(map(str, words)))
 def test_what_a_question_shares_with_the_service(words: Sequence[str], kept: Sequence[str]) -> None:
     assert ask.asked_arguments(words) == kept
+
+
+def test_a_question_starts_nothing_by_its_environment() -> None:
+    """MCP servers and tools are started before the model is loaded, and llama-server ends where it cannot."""
+    variables = {"LLAMA_ARG_MCP_SERVERS_CONFIG": "/etc/mcp.json", "LLAMA_ARG_MCP_SERVERS_JSON": "{}", "LLAMA_ARG_TOOLS": "all",
+                 "LLAMA_ARG_TOOLS_RUNTIME": "docker:a", "LLAMA_ARG_AGENT": "1", "LLAMA_ARG_CTX_SIZE": "8192"}
+    assert ask.Asker("/opt/bin", "/m.gguf", 2, [], variables).environment == {"LLAMA_ARG_CTX_SIZE": "8192"}
 
 
 def blocks_of(path: Path) -> int:
