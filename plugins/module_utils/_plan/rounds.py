@@ -274,6 +274,7 @@ def _rounds(request: Request, ask: Ask, earlier: Mapping[str, Any], accounts: As
     agreed = not unsure_of(request.model, request.settings)
     if not agreed or (kept and not accounts.holds(kept, accounts.answers[kept])):
         accounts.survey(ask, MAX_DEVICES)
+    agreed = agreed and (not kept or accounts.agrees(kept, accounts.answers[kept]))
     for number in range(1, MAX_ROUNDS + 1):
         yield Asked(number, agreed)
         split = _best(request, accounts, machines)

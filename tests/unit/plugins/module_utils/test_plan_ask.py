@@ -301,6 +301,18 @@ def test_the_largest_context_fits_by_what_is_said_and_one_step_more_does_not(mor
     assert found == sorted(found) and found[0] == RUN.context_size and found[-1] == largest
 
 
+@pytest.mark.parametrize("more_mib", [0.0, 500.0])
+def test_the_largest_context_is_the_same_where_the_split_was_kept(more_mib: float) -> None:
+    """Nothing that was said of a running split is forgotten: formulas that were wrong of it are wrong the second time too."""
+    model = described("llama-8b")
+    frees = [int(model.file_size_bytes / MIB / 2) + 3000] * 2
+    wanted, table = request(model, frees), Table(model, RUN, more_mib)
+    plan, asked = plan_rounds.plan_by_asking(wanted, table.ask)
+    again, asked_again = plan_rounds.plan_by_asking(wanted, table.ask, earlier_plan(model, frees, counts_of(plan), table))
+    assert counts_of(again) == counts_of(plan) and asked.agreed == asked_again.agreed == (not more_mib)
+    assert plan_rounds.asked_context(again, asked_again, table.ask) == plan_rounds.asked_context(plan, asked, table.ask)
+
+
 @pytest.mark.parametrize("unknown", [False, True])
 @pytest.mark.parametrize("answers", range(8))
 def test_when_the_time_is_over_the_plan_is_the_best_of_what_was_asked_about(answers: int, unknown: bool) -> None:
