@@ -21,8 +21,8 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.bound import 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.model import MIB
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.placement import MAX_DEVICES, Accounts, DeviceMemory, HostMemory
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.search import (
-    Machine, Plan, Request, Split, accounts_of, candidates, check_settings, estimated_context, exactly, find_split, largest_context, least_bad_split,
-    make_plan, settle, unsure_of,
+    Machine, Plan, Request, Split, accounts_of, candidates, check_settings, estimated_context, exactly, find_split, head_spare_mib, largest_context,
+    least_bad_split, make_plan, settle, unsure_of,
 )
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.keep import earlier_devices
 
@@ -117,6 +117,10 @@ class AskedAccounts(Accounts):
         """Whether the base says of a split what llama.cpp says, compute buffers to 0.1 MiB."""
         if answer.beside or not self.holds(counts, answer):
             return False
+        if not counts:
+            ours, told = self.base.host_alone(), answer.host
+            return answer.beside_host is None and abs(ours.compute_bytes / MIB - told.compute_mib) <= 0.1 and (
+                ours.weight_bytes // MIB, ours.context_bytes // MIB) == (told.weights_mib, told.kv_mib)
         at = 0
         for count, figures in zip(counts, answer.devices):
             if count and abs(self.base.exact("cpu", at, at + count, len(counts) == 1).compute_bytes / MIB - figures.compute_mib) > 0.1:
@@ -266,7 +270,7 @@ def _rounds(request: Request, ask: Ask, earlier: Mapping[str, Any], accounts: As
     machines = candidates(request)
     if not any(machine.devices for machine in machines):
         accounts.learn((), ask(()))
-        yield Asked(1, False)
+        yield Asked(1, not unsure_of(request.model, request.settings) and accounts.agrees((), accounts.answers[()]))
         return
     kept = tuple(count for _device, count in earlier_devices(request, earlier))
     if kept:
@@ -292,22 +296,26 @@ def _rounds(request: Request, ask: Ask, earlier: Mapping[str, Any], accounts: As
 
 
 def asked_context(plan: Plan, asked: Asked, ask: Ask) -> int:
-    """The largest context with which the plan's split still fits by llama.cpp's word, as far as there is time to ask.
+    """The largest context with which the plan's split, or the head alone, still fits by llama.cpp's word, as far as there is time to ask.
 
-    Where the formulas said what it says, and where there is no split, theirs.
+    Where the formulas said what it says, and where the head's RAM is not known, theirs.
     """
     request, split = plan.request, plan.split
     if not plan.fits:
         return 0
-    if asked.agreed or split is None:
+    if asked.agreed or (split is None and plan.headroom_mib is None):
         return estimated_context(plan)
 
     def works(context_size: int) -> bool:
         accounts = AskedAccounts(accounts_of(request.model, replace(request.settings, context_size=context_size)))
+        counts = _counts(split) if split is not None else ()
         try:
-            accounts.learn(_counts(split), ask(_counts(split), context_size=context_size))
+            accounts.learn(counts, ask(counts, context_size=context_size))
         except OutOfTime:
             return False
+        if split is None:
+            spare = head_spare_mib(request, accounts)
+            return spare is not None and spare >= request.headroom_mib
         return exactly(request, accounts, split).headroom_mib >= request.headroom_mib
 
     return largest_context(request, works, request.settings.context_size)

@@ -704,7 +704,7 @@ def _may_fit(plan: Plan) -> bool:
 
 # -- the head's CPU alone ---------------------------------------------------------------------------------------------
 
-def _head_spare_mib(request: Request, accounts: Accounts) -> Optional[int]:
+def head_spare_mib(request: Request, accounts: Accounts) -> Optional[int]:
     """What the head's RAM has left when its CPU runs everything, None where its size is not known."""
     ram = next(m for m in request.machines if m.name == request.head).ram_free_mib
     if ram is None:
@@ -713,7 +713,7 @@ def _head_spare_mib(request: Request, accounts: Accounts) -> Optional[int]:
 
 
 def _plan_on_head(request: Request, accounts: Accounts, with_context: bool) -> Plan:
-    spare = _head_spare_mib(request, accounts)
+    spare = head_spare_mib(request, accounts)
     plan = Plan(request, None, spare is None or spare >= request.headroom_mib, accounts, on_head=True, headroom_mib=spare)
     if plan.fits:
         if with_context:
@@ -721,7 +721,7 @@ def _plan_on_head(request: Request, accounts: Accounts, with_context: bool) -> P
         return plan
     known = _least(plan)
     if known is not None:
-        least = _head_spare_mib(*known)
+        least = head_spare_mib(*known)
         plan.may_fit = least is not None and least >= request.headroom_mib
     missing = request.headroom_mib - (spare or 0)
     plan.shortfall = {"machine": request.head, "device": "CPU", "missing_mib": missing, "total_missing_mib": missing}
@@ -740,7 +740,7 @@ def _quick_fits(request: Request, machines: Sequence[Machine]) -> bool:
     """
     accounts = accounts_of(request.model, request.settings)
     if request.head_cpu and not any(m.devices for m in machines):
-        spare = _head_spare_mib(request, accounts)
+        spare = head_spare_mib(request, accounts)
         return spare is None or spare >= request.headroom_mib
     full = request.policy in ("all_machines", "named_machines")
     search = Search(accounts, _machines_with_host_share(request, accounts, machines), request.head, full, quick=True)
@@ -773,16 +773,16 @@ def largest_context(request: Request, works: Callable[[int], bool], least: int =
 
 
 def estimated_context(plan: Plan) -> int:
-    """The largest context on the devices of a plan, without asking llama.cpp."""
+    """The largest context on the devices of a plan that fits, without asking llama.cpp; that of the plan is not too large, whatever an estimate says."""
     request, machines = plan.request, list(plan.request.machines)
     if plan.split is not None:
         used = {p.device.label for p in plan.split.placed}
         machines = [replace(m, devices=tuple(d for d in m.devices if d.label in used)) for m in candidates(request)]
-    return _estimated_context(request, machines)
+    return _estimated_context(request, machines, request.settings.context_size)
 
 
-def _estimated_context(request: Request, machines: Sequence[Machine]) -> int:
-    return largest_context(request, lambda n: _quick_fits(replace(request, settings=replace(request.settings, context_size=n)), machines))
+def _estimated_context(request: Request, machines: Sequence[Machine], least: int = 0) -> int:
+    return largest_context(request, lambda n: _quick_fits(replace(request, settings=replace(request.settings, context_size=n)), machines), least)
 
 
 def ways_out(request: Request, machines: Sequence[Machine]) -> List[Dict[str, Any]]:

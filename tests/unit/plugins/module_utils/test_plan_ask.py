@@ -50,8 +50,9 @@ class Table:
             first = self.more if number == 0 else 0.0
             devices.append(plan_ask.Figures(memory.weight_bytes // MIB, memory.context_bytes // MIB, round(memory.compute_bytes / MIB + first, 2)))
             at += count
-        host = accounts.host(len(counts) == 1)
-        return plan_ask.Answer(tuple(devices), plan_ask.Figures(host.weight_bytes // MIB, 0, round(host.compute_bytes / MIB, 2)),
+        host = accounts.host(len(counts) == 1) if counts else accounts.host_alone()
+        more = 0.0 if counts else self.more
+        return plan_ask.Answer(tuple(devices), plan_ask.Figures(host.weight_bytes // MIB, host.context_bytes // MIB, round(host.compute_bytes / MIB + more, 2)),
                                round(host.output_bytes / MIB, 2), build="b99999")
 
 
@@ -311,6 +312,38 @@ def test_the_largest_context_is_the_same_where_the_split_was_kept(more_mib: floa
     again, asked_again = plan_rounds.plan_by_asking(wanted, table.ask, earlier_plan(model, frees, counts_of(plan), table))
     assert counts_of(again) == counts_of(plan) and asked.agreed == asked_again.agreed == (not more_mib)
     assert plan_rounds.asked_context(again, asked_again, table.ask) == plan_rounds.asked_context(plan, asked, table.ask)
+
+
+@pytest.mark.parametrize("unknown", [False, True])
+@pytest.mark.parametrize("more_mib", [0.0, 300.0])
+def test_a_head_alone_is_asked_for_its_largest_context_where_formulas_are_not_right(unknown: bool, more_mib: float) -> None:
+    known = described("llama-8b")
+    free = int(known.file_size_bytes / MIB) + 4000
+    machine = search.Machine("head", (), free)
+    wanted = replace(request(replace(known, unknown=("pretended",)) if unknown else known, []), machines=(machine,), head_cpu=True)
+    table = Table(known, RUN, more_mib)
+    plan, asked = plan_rounds.plan_by_asking(wanted, table.ask)
+    assert plan.fits and asked.agreed == (not unknown and not more_mib)
+    largest = plan_rounds.asked_context(plan, asked, table.ask)
+    assert (len(table.asked) == 1) == asked.agreed and RUN.context_size < largest < known.n_ctx_train
+    for context, fits in ((largest, True), (largest + 256, False)):
+        told = table.ask((), context)
+        left_mib = free - search.HEAD_PROCESS_MIB - told.output_mib - told.host.weights_mib - told.host.kv_mib - told.host.compute_mib
+        # what is said, and what is planned, is in whole MiB
+        assert left_mib >= 0 if fits else left_mib < 4
+    unlimited, questions = replace(wanted, machines=(replace(machine, ram_free_mib=None),)), len(table.asked)
+    plan, asked = plan_rounds.plan_by_asking(unlimited, table.ask)
+    assert plan_rounds.asked_context(plan, asked, table.ask) == known.n_ctx_train and len(table.asked) == questions + 1
+
+
+def test_the_largest_context_of_a_running_split_is_no_smaller_than_its_own() -> None:
+    """A bound does not fit, and what was said of the split does."""
+    known, cuts = described("llama-8b"), (20, 13)
+    frees = [int(sum(getattr(told, key) for key in ("weights_mib", "kv_mib", "compute_mib"))) + 520 for told in Table(known, RUN).ask(cuts).devices]
+    wanted = request(replace(known, unknown=("pretended",)), frees)
+    assert not search.make_plan(wanted).fits
+    plan = search.make_plan(wanted, plan_rounds.accounts_told(wanted, earlier_plan(wanted.model, frees, cuts, Table(known, RUN))))
+    assert plan.fits and plan.largest_context == RUN.context_size
 
 
 @pytest.mark.parametrize("unknown", [False, True])
