@@ -32,6 +32,7 @@ _FIGURES = (
     ("kv", "KV cache", ("kv_mib", "recurrent_mib")),
     ("compute", "compute buffer", ("compute_mib",)),
 )
+_HOST_MORE = "Nothing needs to be done while the head has as much more RAM free"
 _AGAIN = "Deploy again, so that llama-server is started with the plan's arguments"
 
 
@@ -129,14 +130,41 @@ def _factor(plan: Mapping, number: int) -> float:
     return float(plan["confidence"]["compute_tolerance_factor"])
 
 
-def _over_margin(device: Mapping, row: Mapping, tolerance: float, lone_mib: int) -> t.Optional[str]:
-    """That a device holds more than its reserve allows, None where it does not; what the log does not tell counts as planned."""
+def _host_more_mib(host: Mapping, real_mib: t.Optional[float]) -> float:
+    """By how many MiB the compute buffer in the head's own RAM is larger than planned."""
+    return max(0.0, real_mib - int(host["compute_mib"])) if real_mib is not None and "compute_mib" in host else 0.0
+
+
+def _judge_host(plan: Mapping, row: Mapping, elsewhere: bool, tolerance: float) -> _Findings:
+    """The head's own RAM: its compute buffer, and where it computes alone also its caches, and its layers where some are ``elsewhere``.
+
+    Weights are not judged: a log has mapped ones twice where llama.cpp repacks them.
+    """
+    alone = not plan["devices"]
+    judged = dict(row, weights_mib=None, beside_mib=None, layers=row["layers"] if alone and elsewhere else None)
+    if not alone:
+        # layers there are a problem of their own
+        judged["kv_mib"] = None
+    found = _judge(judged, tolerance, float(plan["confidence"]["compute_tolerance_factor"]), not alone or bool(plan["confidence"].get("bound")), 0)
+    if alone and plan.get("headroom_mib") is not None:
+        more = sum(float(row[key + "_mib"]) - row["planned_%s_mib" % key] for key in ("kv", "compute") if row[key + "_mib"] is not None)
+        if more > int(plan["headroom_mib"]) + tolerance:
+            found.failures.append("%.2f MiB more than planned, which left %d MiB of the RAM that was free" % (more, plan["headroom_mib"]))
+    return found
+
+
+def _over_margin(device: Mapping, row: Mapping, tolerance: float, lone_mib: int, host_more_mib: float) -> t.Optional[str]:
+    """That a device holds more than its reserve allows, None where it does not; what the log does not tell counts as planned.
+
+    Where its memory is the head's RAM, what llama-server itself takes there more than planned counts as well.
+    """
     keys = [key for key, _called, _sources in _FIGURES] + ["beside"]
     planned = sum(row["planned_%s_mib" % key] for key in keys)
     total = sum(float(row["planned_%s_mib" % key] if row["%s_mib" % key] is None else row["%s_mib" % key]) for key in keys)
     # the plan counts what lies there by itself as reserved
     reserve = int(device["reserve_mib"]) - lone_mib
-    room = int(device["free_mib"]) - reserve - int(device.get("host_mib") or 0)
+    host_mib = int(device.get("host_mib") or 0)
+    room = int(device["free_mib"]) - reserve - host_mib - (int(host_more_mib) if host_mib else 0)
     if total <= room + tolerance:
         return None
     return "%.2f MiB in all (%d planned), and %d MiB of what was free are for it when its reserve of %d MiB is kept" % (total, planned, room, reserve)
@@ -151,6 +179,7 @@ def by_word(plan: Mapping, answer: Answer) -> t.Dict[str, t.Any]:
     devices: t.List[t.Dict[str, t.Any]] = []
     problems: t.List[t.Dict[str, str]] = []
     notes: t.List[t.Dict[str, str]] = []
+    more_mib = _host_more_mib(plan["host"], answer.host.compute_mib)
     for number, (device, told) in enumerate(zip(plan["devices"], answer.devices)):
         word = asdict(told)
         devices.append(dict(device, asked=word))
@@ -159,13 +188,16 @@ def by_word(plan: Mapping, answer: Answer) -> t.Dict[str, t.Any]:
         row = _row(devices[-1], {"planned_layers": None, "layers": None}, [dict(word, **most)])
         row["planned_beside_mib"] += lone_mib
         found = _judge(row, tolerance, _factor(plan, number), bool(plan["confidence"].get("bound")), 0)
-        over = _over_margin(device, row, tolerance, lone_mib)
+        over = _over_margin(device, row, tolerance, lone_mib, more_mib)
         said = {"machine": str(device["machine"]), "problem": "%s, which is %s for llama-server, would hold %s" % (
             device["device"], device["llama_device"], ", ".join(found.failures + found.estimates + ([over] if over else [])))}
         if over:
             problems.append(dict(said, remedy="Set cluster_plan_headroom_mib to as much more as that is, so that the plan puts less there, and deploy again"))
         elif found.failures or found.estimates:
             notes.append(dict(said, remedy="Nothing needs to be done: all of it still leaves the device its reserve"))
+    if more_mib > tolerance:
+        notes.append({"machine": str(plan["host"]["machine"]), "problem": "llama-server itself would hold %s MiB of compute buffer (%d planned)" % (
+            answer.host.compute_mib, plan["host"]["compute_mib"]), "remedy": _HOST_MORE})
     host = dict(plan["host"], asked=asdict(answer.host))
     return {"plan": dict(plan, devices=devices, host=host, figures=dict(plan["figures"], over_workers=True)), "problems": problems, "notes": notes}
 
@@ -187,6 +219,8 @@ def deviations(plan: Mapping, log: Mapping) -> t.Dict[str, t.Any]:
         bound = bool(plan["confidence"].get("bound"))
         over_workers = bool((plan.get("figures") or {}).get("over_workers"))
         seen = list(log["devices"])
+        own = [other for other in seen if other.get("host")]
+        more_mib = _host_more_mib(host, _real(own, ("compute_mib",)))
         problems: t.List[t.Dict[str, str]] = []
         warnings: t.List[t.Dict[str, str]] = []
         unknown: t.List[str] = []
@@ -199,7 +233,7 @@ def deviations(plan: Mapping, log: Mapping) -> t.Dict[str, t.Any]:
             lone_mib = _lone_mib(plan, device)
             row["planned_beside_mib"] += lone_mib
             found = _judge(row, tolerance, _factor(plan, number), bound, lone_mib, over_workers)
-            over = _over_margin(device, row, tolerance, lone_mib)
+            over = _over_margin(device, row, tolerance, lone_mib, more_mib)
             unknown += ["the head's log does not tell the %s of %s on %s" % (what, device["llama_device"], device["machine"]) for what in found.unsaid]
             subject = "%s, which is %s for llama-server, holds " % (device["device"], device["llama_device"])
             failures = found.failures + ([over] if over else [])
@@ -211,12 +245,15 @@ def deviations(plan: Mapping, log: Mapping) -> t.Dict[str, t.Any]:
                 warnings.append({
                     "machine": str(device["machine"]), "problem": subject + ", ".join(found.estimates),
                     "remedy": "Nothing needs to be done: all it holds still leaves its reserve free"})
-        own = [other for other in seen if other.get("host")]
         if "compute_mib" in host:
             layers = [int(other["layers"]) for other in own if other.get("layers") is not None]
             rows.append(_row(host, {"machine": head, "device": "CPU", "llama_device": "CPU", "planned_layers": 0 if planned else plan.get("n_layers"),
                                     "layers": sum(layers) if layers else None}, own))
             rows[-1]["planned_beside_mib"] = _lone_mib(plan, {"machine": head, "device": ""})
+            found = _judge_host(plan, rows[-1], any(other.get("layers") for other in seen if not other.get("host")), tolerance)
+            for said, into, remedy in ((found.failures, problems, _AGAIN), (found.estimates, warnings, _HOST_MORE)):
+                if said:
+                    into.append({"machine": head, "problem": "llama-server itself, on the CPU, holds " + ", ".join(said), "remedy": remedy})
     except (IndexError, KeyError, TypeError, ValueError) as error:
         raise PlanCheckError("it lacks %s" % error) from error
     for device in own:

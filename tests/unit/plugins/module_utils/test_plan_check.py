@@ -39,7 +39,8 @@ def plan_of(found: dict) -> dict:
         devices.append(planned("worker%d" % (number + 1), device["name"], layers, -int(-device["weights_mib"] // 1), -int(-device["kv_mib"] // 1),
                                -int(-device["compute_mib"] // 1), first, bool(device["holds_output"])))
         first += layers
-    host = {"machine": "head", "weights_mib": 29, "kv_mib": 0, "compute_mib": 14, "output_mib": 1}
+    own = next(device for device in found["devices"] if device["host"])
+    host = {"machine": "head", "weights_mib": 29, "kv_mib": 0, "compute_mib": -int(-own["compute_mib"] // 1), "output_mib": 1}
     return {"devices": devices, "host": host, "n_layers": first, "context_size": found["n_ctx"],
             "confidence": {"tolerance_mib": 1, "compute_tolerance_factor": 1.25}}
 
@@ -159,6 +160,7 @@ def test_the_margin_of_shared_memory_leaves_room_for_llama_server_too(real: dict
 
 def test_rows_have_planned_asked_and_real_for_devices_and_the_head_s_cpu(real: dict) -> None:
     plan = plan_of(real)
+    plan["host"]["compute_mib"] = 14
     plan["devices"][0]["asked"] = {"weights_mib": 33.823, "kv_mib": 24, "compute_mib": 24.91}
     plan["host"]["asked"] = {"weights_mib": 28.69, "kv_mib": 0.0, "compute_mib": 13.6719}
     first, second, cpu = compare(plan, real)["rows"]
@@ -176,6 +178,50 @@ def test_a_head_that_computes_alone_has_its_row() -> None:
     plan = dict(plan_of(found), host=host, n_layers=30)
     result = compare(plan, found)
     assert result["problems"] == [] and [(row["planned_layers"], row["layers"], row["weights_mib"]) for row in result["rows"]] == [(30, 30, 92.1)]
+
+
+def on_head(**more: float) -> tuple[dict, dict]:
+    """A head that computes alone as planned, with 100 MiB of RAM left, but for what its log says more."""
+    found = log("0workers.txt")
+    for key, mib in more.items():
+        found["devices"][0][key] = round(found["devices"][0][key] + mib, 2)
+    host = {"machine": "head", "weights_mib": 93, "kv_mib": 45, "compute_mib": 17, "output_mib": 1}
+    return dict(plan_of(found), host=host, n_layers=30, headroom_mib=100), found
+
+
+@pytest.mark.parametrize(("more", "problem", "warning"), [
+    ({}, "", ""), ({"weights_mib": 5000.0}, "", ""),
+    ({"compute_mib": 50.0}, "", "66.64 MiB of compute buffer (17 planned)"),
+    ({"kv_mib": 45.0}, "90.0 MiB of KV cache (45 planned)", ""),
+    ({"compute_mib": 120.0}, "119.64 MiB more than planned, which left 100 MiB of the RAM that was free", "136.64 MiB of compute buffer (17 planned)"),
+], ids=str)
+def test_a_head_that_computes_alone_is_judged(more: dict[str, float], problem: str, warning: str) -> None:
+    """By all but its weights, which a log has twice where llama.cpp repacks mapped ones."""
+    plan, found = on_head(**more)
+    result = compare(plan, found)
+    for said, wanted in ((result["problems"], problem), (result["warnings"], warning)):
+        assert [entry["problem"] for entry in said] == ["llama-server itself, on the CPU, holds " + wanted] * bool(wanted)
+        assert all(entry["machine"] == "head" and entry["remedy"] for entry in said)
+    if not problem:
+        assert compare(dict(plan, headroom_mib=None), found) == result
+
+
+def test_a_head_that_computes_alone_and_has_layers_elsewhere_is_not_as_planned() -> None:
+    plan, found = on_head()
+    other = dict(found["devices"][0], name="CUDA0", host=False, layers=30)
+    found["devices"][0].update(layers=0, kv_mib=None)
+    found["devices"].insert(0, other)
+    assert "0 layers (30 planned)" in compare(plan, found)["problems"][0]["problem"]
+
+
+def test_what_llama_server_itself_holds_more_is_a_warning_and_counts_in_a_pool_that_is_its_ram(real: dict) -> None:
+    plan = plan_of(real)
+    next(device for device in real["devices"] if device["host"])["compute_mib"] += 150
+    result = compare(plan, real)
+    assert result["problems"] == [] and [warning["machine"] for warning in result["warnings"]] == ["head"]
+    assert "169.32 MiB of compute buffer (20 planned)" in result["warnings"][0]["problem"]
+    plan["devices"][0].update(host_mib=60, free_mib=plan["devices"][0]["free_mib"] + 60)
+    assert [problem["machine"] for problem in compare(plan, real)["problems"]] == ["worker1"]
 
 
 def test_layers_on_the_cpu_fail_with_both_figures() -> None:
@@ -335,6 +381,15 @@ def test_a_word_that_leaves_no_margin_is_a_problem_with_both_figures(plan: dict,
     planned_mib = sum(plan["devices"][1][key + "_mib"] for key in ("weights", "kv", "compute"))
     assert "(%d planned)" % plan["devices"][1][what + "_mib"] in problem and "MiB in all (%d planned)" % planned_mib in problem
     assert "when its reserve of 512 MiB is kept" in problem and "RPC1" in problem
+
+
+def test_a_word_of_more_in_the_head_s_own_ram_is_a_note_and_counts_in_a_pool_that_is_its_ram(plan: dict) -> None:
+    answer = dataclasses.replace(answer_of(plan), host=Figures(29, 0, 170.0))
+    said = by_word(plan, answer)
+    assert said["problems"] == [] and [(note["machine"], note["problem"]) for note in said["notes"]] == [
+        ("head", "llama-server itself would hold 170.0 MiB of compute buffer (20 planned)")]
+    plan["devices"][0].update(host_mib=60, free_mib=plan["devices"][0]["free_mib"] + 60)
+    assert [problem["machine"] for problem in by_word(plan, answer)["problems"]] == ["worker1"]
 
 
 @pytest.mark.parametrize(("kind", "noted"), [("cpu", True), ("cuda", False)])
