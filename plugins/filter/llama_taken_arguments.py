@@ -12,11 +12,11 @@ version_added: 0.1.0
 author:
   - herd.llama_cpp contributors (@herd)
 description:
-  - Finds in a list of more arguments for C(llama-server) those that have a variable of their own, and names both in words for a sentence. What
-    they decide is planned for only when the variable says it.
+  - Finds in a list of more arguments for C(llama-server), or of names of its environment, those that have a variable of their own, and names
+    both in words for a sentence. What they decide is planned for only when the variable says it.
 options:
   _input:
-    description: The arguments.
+    description: The arguments, or the names.
     type: list
     elements: str
     required: true

@@ -102,11 +102,13 @@ def test_what_the_planner_refuses_is_one_sentence(models: Path, tmp_path: Path) 
 
 def test_what_would_change_the_plan_is_refused(models: Path, tmp_path: Path) -> None:
     inventory = INVENTORY + "    llama_server_tensor_split: [1, 1]\n    llama_server_extra_args: [--no-mmap, -ub, '64', --n-gpu-layers=3]\n"
+    inventory += "    llama_server_environment: {LLAMA_ARG_N_CPU_MOE: 3}\n"
     run, page = plan(tmp_path, models / "llama-70b-q6.gguf", inventory=inventory)
     assert run.rc != 0 and not page.exists()
     assert run.says("llama_server_tensor_split is set"), run.output
     assert run.says(
         "would change the plan: -ub (set llama_server_ubatch_size), --n-gpu-layers (set llama_server_n_gpu_layers)"), run.output
+    assert run.says("LLAMA_ARG_N_CPU_MOE (leave it out)"), run.output
 
 
 def test_without_plan_model_it_is_the_inventory_s_and_so_is_the_policy(models: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.herd.llama_cpp.plugins.module_utils._service import argument_check
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.arguments import taken_arguments
 
 ROOT = Path(__file__).absolute().parents[2]
 PLAY = """
@@ -32,6 +34,53 @@ PLAY = """
 SOUND = ["--model", "/nowhere/model.gguf", "--host", "/nowhere/api.sock", "--threads-http", "72",
          "--ctx-size", "8192", "--n-gpu-layers", "all", "--timeout", "3600",
          "--no-webui", "--fit", "off", "--flash-attn", "on", "-lv", "4"]
+# All arguments of the pinned llama-server that an inventory may give it. Whoever moves the pin looks at each new one: does it decide what is loaded,
+# or how much memory that takes? Then it belongs in _service/arguments.py; else here. What it starts before a model is loaded belongs in _plan/ask.py.
+LET_THROUGH = set("""
+    -h --help --usage --version -cl --cache-list --completion-bash -t --threads -tb --threads-batch -C --cpu-mask -Cr --cpu-range --cpu-strict --prio
+    --poll -Cb --cpu-mask-batch -Crb --cpu-range-batch --cpu-strict-batch --prio-batch --poll-batch -n --predict --n-predict --keep --perf --no-perf
+    -e --escape --no-escape --rope-scaling --rope-scale --rope-freq-base --rope-freq-scale --yarn-orig-ctx --yarn-ext-factor --yarn-attn-factor
+    --yarn-beta-slow --yarn-beta-fast -kvo --kv-offload --repack -nr --no-repack --no-host -dt --defrag-thold -lm --load-mode -lzm --lazy-mode --numa
+    --list-devices -fitt --fit-target -fitc --fit-ctx --check-tensors --override-kv --op-offload --no-op-offload --control-vector-layer-range -hft
+    --hf-token --log-disable --log-file --log-jsonl --no-log-jsonl --log-colors -v --verbose --log-verbose --offline -lv --verbosity --log-verbosity
+    --log-prefix --no-log-prefix --log-timestamps --no-log-timestamps --samplers -s --seed --sampler-seq --sampling-seq --ignore-eos --temp
+    --temperature --top-k --top-p --min-p --top-nsigma --top-n-sigma --xtc-probability --xtc-threshold --typical --typical-p --repeat-last-n
+    --repeat-penalty --presence-penalty --frequency-penalty --dry-multiplier --dry-base --dry-allowed-length --dry-penalty-last-n
+    --dry-sequence-breaker --adaptive-target --adaptive-decay --dynatemp-range --dynatemp-exp --mirostat --mirostat-lr --mirostat-ent -l --logit-bias
+    --grammar --grammar-file -j --json-schema -jf --json-schema-file -bs --backend-sampling --spec-draft-threads -td --threads-draft
+    --spec-draft-threads-batch -tbd --threads-batch-draft --spec-draft-cpu-mask -Cd --cpu-mask-draft --spec-draft-cpu-range -Crd --cpu-range-draft
+    --spec-draft-cpu-strict --cpu-strict-draft --spec-draft-prio --prio-draft --spec-draft-poll --poll-draft --spec-draft-cpu-mask-batch -Cbd
+    --cpu-mask-batch-draft --spec-draft-cpu-strict-batch --cpu-strict-batch-draft --spec-draft-prio-batch --prio-batch-draft --spec-draft-poll-batch
+    --poll-batch-draft --spec-synth-len --spec-synth-rates --spec-draft-p-split --draft-p-split --spec-draft-p-min --draft-p-min
+    --spec-draft-backend-sampling --no-spec-draft-backend-sampling --spec-draft-sampling --spec-ngram-mod-n-min --spec-ngram-mod-n-max
+    --spec-ngram-mod-n-match --spec-ngram-simple-size-n --spec-ngram-simple-size-m --spec-ngram-simple-min-hits --spec-ngram-map-k-size-n
+    --spec-ngram-map-k-size-m --spec-ngram-map-k-min-hits --spec-ngram-map-k4v-size-n --spec-ngram-map-k4v-size-m --spec-ngram-map-k4v-min-hits
+    --spec-ngram-size-n --spec-ngram-size-m --spec-ngram-min-hits -lcs --lookup-cache-static -lcd --lookup-cache-dynamic --kv-unified-per-slot -ctxcp
+    --ctx-checkpoints --swa-checkpoints -cms --checkpoint-min-step -cram --cache-ram --cache-idle-slots --no-cache-idle-slots --context-shift
+    --no-context-shift -r --reverse-prompt -sp --special --warmup --no-warmup --spm-infill --pooling -cb --cont-batching -nocb --no-cont-batching
+    --mmproj-auto --image-min-tokens --image-max-tokens --mtmd-batch-max-tokens --video-fps --video-timestamp-interval --video-ffmpeg-dir -a --alias
+    --tags --embd-normalize --host --port --reuse-port --path --cors-origins --cors-methods --cors-headers --cors-credentials --no-cors-credentials
+    --api-prefix --ui-config --webui-config --ui-config-file --webui-config-file --ui-mcp-proxy --webui-mcp-proxy --no-ui-mcp-proxy
+    --no-webui-mcp-proxy --tools --tools-runtime --mcp-servers-config --mcp-servers-json -ag --agent -no-ag --no-agent --ui --webui --no-ui --no-webui
+    --embedding --embeddings --rerank --reranking --api-key --api-key-file --ssl-key-file --ssl-cert-file --chat-template-kwargs -to --timeout
+    --sse-ping-interval --threads-http --cache-prompt --no-cache-prompt --cache-reuse --metrics --props --slots --no-slots --slot-save-path
+    --media-path --models-dir --models-preset --models-max --models-autoload --no-models-autoload --jinja --no-jinja --reasoning-format -rea
+    --reasoning --reasoning-effort --reasoning-budget --reasoning-budget-message --reasoning-preserve --no-reasoning-preserve --chat-template
+    --chat-template-file --skip-chat-parsing --no-skip-chat-parsing --prefill-assistant --no-prefill-assistant -sps --slot-prompt-similarity
+    --lora-init-without-apply --sleep-idle-seconds --log-prompts-dir
+""".split())
+
+
+def test_what_decides_memory_is_not_let_through(llama_cpp_bin: Path) -> None:
+    """By any name that its help has for it, those of the environment included."""
+    run = subprocess.run([str(llama_cpp_bin / "llama-server"), "--help"], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True)
+    groups = [(re.split(r", +", found["names"]), re.findall(r"\(env: (\w+)\)", found["help"])) for found in re.finditer(
+        r"^(?P<names>(?!---)-[^\s,]+(?:, +-[^\s,]+)*)(?P<help>.*\n(?:[^-\n].*\n|\n)*)", run.stdout, re.MULTILINE)]
+    through = {name for names, _variables in groups for name in names if not taken_arguments([name], planned=True)}
+    assert len(groups) > 200 and through == LET_THROUGH, through ^ LET_THROUGH
+    others = [variables for names, variables in groups if bool(taken_arguments(names, planned=True)) != bool(taken_arguments(variables, planned=True))
+              and variables]
+    assert others == []
 
 
 @pytest.mark.parametrize(("arguments", "environment", "says"), [

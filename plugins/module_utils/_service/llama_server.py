@@ -46,6 +46,7 @@ class LlamaServer:
     rpc_endpoints: t.Sequence[str]
     rpc_tunnels: t.Sequence[t.Mapping[str, t.Any]]
     extra_args: t.Sequence[t.Any]
+    environment_names: t.Sequence[str]
     rpc_keys: t.Mapping[str, str] = field(repr=False)
     api_key: str = field(repr=False)
 
@@ -146,9 +147,9 @@ def problems(given: LlamaServer, look: Look) -> Found:
         yield "llama_server_api_key begins with a hash or has white space in it, which llama-server cannot read from a file", "Choose a key without"
     yield from _public_side_problems(given)
     yield from _certificate_problems(given, look)
-    taken = taken_text(taken_arguments(given.extra_args))
+    taken = taken_text(taken_arguments([*given.extra_args, *given.environment_names]))
     if taken:
-        yield "llama_server_extra_args has what a variable says: %s" % taken, "Use the variable that is named instead of the argument"
+        yield "llama_server_extra_args or llama_server_environment has what a variable says: %s" % taken, "Use the variable that is named instead"
     yield from checks.taken_port_problems(look, given.address, [given.port], checks.of_unit(*_OWN_UNITS), "llama_server_port")
     ends = [checks.split_endpoint(tunnel["endpoint"]) for tunnel in given.rpc_tunnels]
     for socket in checks.in_the_way(look, ends, checks.of_unit(_TUNNEL_UNIT, *_OWN_UNITS))[:1]:
