@@ -63,6 +63,16 @@ def test_what_was_measured_was_measured_with_it(document: str) -> None:
     assert PIN in (pinned.ROOT / document).read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("folder", ["head", "ask"])
+def test_recorded_logs_are_its_own(folder: str) -> None:
+    """But for those that a move of the pin leaves as they are: of a GPU, by hand, or of no build that was run (tests/fixtures/logs/README.md)."""
+    kept = re.compile(r"beside_|cuda_|documented_")
+    builds = {rel(path): set(re.findall(r"build[: ]+(\d+) \(", path.read_text(encoding="utf-8")))
+              for path in (pinned.ROOT / "tests" / "fixtures" / "logs" / folder).glob("*.txt") if not kept.match(path.name)}
+    assert sum(len(found) for found in builds.values()) > 5, "no log says its build in the way that is looked for"
+    assert {name: found for name, found in builds.items() if found - {PIN[1:]}} == {}
+
+
 def test_the_formulas_were_compared_with_it() -> None:
     assert pinned.compared() == PIN, f"`make pin VERSION={PIN}` says what of the formulas does not follow it"
 
