@@ -111,35 +111,35 @@ def model_that_answers(name: str, path: Path) -> Path:
 
 
 def draft_facts(architecture: str) -> Dict[str, Any]:
-    """What gguf_info returns of a file that only drafts for a model of width 4096, as conversion/ of llama.cpp b11434 writes one (F16).
+    """What gguf_info returns of a file that only drafts for SmolLM2-135M, with what src/models/ of llama.cpp b11434 asks of one.
 
     Of eagle3 and dflash one without embeddings of its own, of gemma4-assistant one without keys and values, all of whose layers are said to
     predict further tokens.
     """
-    width, n_layer, n_ff, vocab, target = {"eagle3": (4096, 1, 14336, 32000, 4096), "dflash": (4096, 5, 12288, 128256, 4096),
-                                           "gemma4-assistant": (1024, 4, 8192, 128256, 4096)}[architecture]
-    alone, taken = architecture == "gemma4-assistant", 2 * width if architecture == "eagle3" else width
-    metadata: Dict[str, Any] = {"general.architecture": architecture}
-    keys = {"block_count": n_layer, "embedding_length": width, "feed_forward_length": n_ff, "context_length": 8192, "attention.head_count": 32,
-            "attention.head_count_kv": 8, "attention.key_length": 128, "attention.value_length": 128}
-    if alone:
-        keys.update({"nextn_predict_layers": n_layer, "attention.shared_kv_layers": n_layer, "embedding_length_out": target, "attention.sliding_window": 512,
-                     "attention.key_length_swa": 128, "attention.value_length_swa": 128})
-    metadata.update({"%s.%s" % (architecture, key): value for key, value in keys.items()})
+    target, words = 576, 49152
+    assistant = architecture == "gemma4-assistant"
+    n_layer, width, n_ff, head = {"eagle3": (1, target, 1536, 64), "dflash": (5, target, 1536, 64), "gemma4-assistant": (4, 256, 2048, 256)}[architecture]
+    taken = 2 * width if architecture == "eagle3" else width
+    keys: Dict[str, Any] = {"block_count": n_layer, "embedding_length": width, "feed_forward_length": n_ff, "context_length": 8192,
+                            "attention.head_count": 4 if assistant else 9, "attention.head_count_kv": 2 if assistant else 3,
+                            "attention.key_length": head, "attention.value_length": head}
     rows: Rows = [("output_norm.weight", (width,))]
-    if alone:
-        metadata["gemma4-assistant.attention.sliding_window_pattern"] = [True] * (n_layer - 1) + [False]
-        rows += [("token_embd.weight", (width, vocab)), ("nextn.pre_projection.weight", (2 * target, width)), ("nextn.post_projection.weight", (width, target))]
+    if assistant:
+        keys.update({"nextn_predict_layers": n_layer, "attention.shared_kv_layers": n_layer, "embedding_length_out": target,
+                     "attention.sliding_window": 512, "attention.sliding_window_pattern": [True] * (n_layer - 1) + [False],
+                     "attention.key_length_swa": head, "attention.value_length_swa": head})
+        rows += [("token_embd.weight", (width, words)), ("nextn.pre_projection.weight", (2 * target, width)),
+                 ("nextn.post_projection.weight", (width, target))]
     else:
-        rows.append(("fc.weight", (3 * target, width)))
-    if architecture == "eagle3":
-        rows.append(("output.weight", (width, vocab)))
+        rows += [("fc.weight", (3 * target, width))] + [("output.weight", (width, words))] * (architecture == "eagle3")
     for layer in range(n_layer):
-        block = "blk.%d." % layer
-        rows += [(block + "attn_norm.weight", (width,)), (block + "attn_q.weight", (taken, 4096)), (block + "attn_output.weight", (4096, width)),
+        block, q, kv = "blk.%d." % layer, keys["attention.head_count"] * head, keys["attention.head_count_kv"] * head
+        rows += [(block + "attn_norm.weight", (width,)), (block + "attn_q.weight", (taken, q)), (block + "attn_output.weight", (q, width)),
                  (block + "ffn_norm.weight", (width,)), (block + "ffn_gate.weight", (width, n_ff)), (block + "ffn_up.weight", (width, n_ff)),
                  (block + "ffn_down.weight", (n_ff, width))]
-        if not alone:
-            rows += [(block + "attn_k.weight", (taken, 1024)), (block + "attn_v.weight", (taken, 1024))]
-    tensors = [{"name": name, "shape": list(shape), "type": "F16", "size_bytes": sparse_gguf.tensor_size_bytes(shape, "F16")} for name, shape in rows]
-    return {"metadata": metadata, "tensors": tensors, "file_size_bytes": sum(tensor["size_bytes"] for tensor in tensors)}
+        if not assistant:
+            rows += [(block + "attn_k.weight", (taken, kv)), (block + "attn_v.weight", (taken, kv))]
+    kinds = [(name, shape, "F16" if len(shape) > 1 else "F32") for name, shape in rows]
+    tensors = [{"name": name, "shape": list(shape), "type": kind, "size_bytes": sparse_gguf.tensor_size_bytes(shape, kind)} for name, shape, kind in kinds]
+    return {"metadata": {"general.architecture": architecture, **{"%s.%s" % (architecture, key): value for key, value in keys.items()}},
+            "tensors": tensors, "file_size_bytes": sum(tensor["size_bytes"] for tensor in tensors)}

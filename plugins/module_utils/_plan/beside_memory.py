@@ -105,11 +105,11 @@ def _rows(model: Model, arch: str, metadata: Mapping[str, Any], il: int) -> Sequ
             0 if latent else max(widest_v, kv_heads * number("attention.value_length", width)))
 
 
-def draft_model(accounts: Accounts, reached_bytes: int = 0) -> Lone:
-    """A draft model whole on one device: weights, caches, compute buffer (``accounts`` are the draft's own), and what reaches it of the model."""
+def draft_model(accounts: Accounts, more_bytes: int = 0) -> Lone:
+    """A draft model whole on one device: weights, caches, compute buffer (``accounts`` are the draft's own), and ``more_bytes`` of that."""
     whole = {kind: accounts.device(kind, 0, accounts.model.n_slots, True) for kind in ("cuda", "cpu")}
     alone = accounts.host_alone()
-    return Lone(whole["cuda"].total_bytes + reached_bytes, whole["cpu"].total_bytes + reached_bytes, alone.total_bytes + reached_bytes,
+    return Lone(whole["cuda"].total_bytes + more_bytes, whole["cpu"].total_bytes + more_bytes, alone.total_bytes + more_bytes,
                 min(whole["cpu"].weight_bytes, alone.weight_bytes), accounts.host(True).total_bytes)
 
 

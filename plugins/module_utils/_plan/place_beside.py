@@ -101,9 +101,10 @@ def _add(found: Beside, what: str, header: Mapping[str, Any], file: str, head: s
         if not only and _metadata(header).get("%s.nextn_predict_layers" % draft.architecture) and "draft-mtp" in plan_beside.spec_types(found.words):
             draft = beside_memory.with_own_drafting(draft, _metadata(header), _tensors(header))
         run = beside_memory.draft_settings(found.settings)
-        # results of the model's layers that reach it: as they come, looked up, scaled and side by side (src/models/gemma4-assistant.cpp)
-        reached = 4 * 4 * run.tokens * found.model.n_embd if only else 0
-        _place(found, what, file, head, devices[what], beside_memory.draft_model(accounts_of(draft, run), reached))
+        # Results of the model's layers that reach it: as they come, looked up, scaled and side by side (src/models/gemma4-assistant.cpp). And
+        # tokens by the vocabulary twice: eagle3 and dflash reserve a result for every token, and again where it is sampled.
+        more = 4 * run.tokens * (4 * found.model.n_embd + 2 * draft.n_vocab) if only else 0
+        _place(found, what, file, head, devices[what], beside_memory.draft_model(accounts_of(draft, run), more))
 
 
 def _as_a_model(model: Model, metadata: Mapping[str, Any], tensors: Sequence[_Tensor]) -> Tuple[Dict[str, Any], List[_Tensor]]:

@@ -243,13 +243,16 @@ def test_a_draft_model_takes_its_weights_in_any_case() -> None:
         assert least <= part["least_mib"] <= least + 31 < part["mib"]
 
 
-@pytest.mark.parametrize(("architecture", "spec_type", "kv"), [
-    ("eagle3", "draft-eagle3", 32), ("dflash", "draft-dflash", 5 * 32), ("gemma4-assistant", "draft-mtp", 32)])
+# Of llama-server b11434 with -c 8192 -np 4 --kv-unified, the draft model on the CPU, MiB: weights, KV cache, compute and output buffers. Of
+# gemma4-assistant, which wants a Gemma 4, its weights, the least of its caches, and those results.
+@pytest.mark.parametrize(("architecture", "spec_type", "weights", "taken"), [
+    ("eagle3", "draft-eagle3", 63.71, 63.71 + 6.0 + 194.44 + 0.75), ("dflash", "draft-dflash", 35.68, 35.68 + 30.0 + 194.44 + 0.75),
+    ("gemma4-assistant", "draft-mtp", 40.0, 40.0 + 16.0 + 192.0 + 0.75)])
 @pytest.mark.parametrize("machines", [[HEAD], [BARE, WORKER]])
-def test_files_that_only_draft_are_planned_by_a_bound(architecture: str, spec_type: str, kv: int, machines: list) -> None:
-    """Weights, caches for all blocks (one whole one of gemma4-assistant, whose others have windows), and a graph of a layer and the output."""
+def test_files_that_only_draft_are_planned_by_a_bound(architecture: str, spec_type: str, weights: float, taken: float, machines: list) -> None:
     header = beside_files.draft_facts(architecture)
-    found = plan(machines, words={"draft_model": "/m/d.gguf", "spec_type": spec_type}, headers=[{"for": "draft", "header": header, "file": "/m/d.gguf"}])
-    part, weights = found["beside"]["parts"][0], header["file_size_bytes"] / MIB
+    found = plan(machines, "smollm2-135m", words={"draft_model": "/m/d.gguf", "spec_type": spec_type},
+                 headers=[{"for": "draft", "header": header, "file": "/m/d.gguf"}])
+    part = found["beside"]["parts"][0]
     assert found["fits"] and abs(part["least_mib"] - weights) <= 1
-    assert weights + kv < part["mib"] < weights + 2 * kv + 600
+    assert taken < part["mib"] < 1.5 * taken
