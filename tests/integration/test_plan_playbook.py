@@ -8,6 +8,7 @@ import functools
 import http.server
 import json
 import re
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -236,3 +237,25 @@ def test_what_stands_beside_the_model_is_planned_as_far_as_it_can_be_read_from_h
     assert first < second and first + second + third == 81
     assert run.says("--model-draft /var/lib/llama.cpp/models/llama-8b.gguf") and run.says("--lora-scaled /var/lib/llama.cpp/models/lora.gguf:0.5"), run.output
     assert run.says("Not planned for, because its header cannot be read from here: the projector. deploy.yml reads it.")
+
+
+def test_what_stands_beside_the_model_and_only_the_head_has_is_named_where_the_head_does_not_exist(models: Path, tmp_path: Path) -> None:
+    with ModelServer(models) as server:
+        server.start()
+        inventory = INVENTORY + (f"    gguf_model_source: url\n    gguf_model_url: {server.url}/files/llama-70b-q4.gguf\n    gguf_model_sha256: '{'0' * 64}'\n"
+                                 f"    gguf_model_dir: {tmp_path}/models\n")
+        inventory += "    gguf_model_beside: [{for: mmproj, path: /srv/on/the/head.gguf}]\n"
+        run, _page = plan(tmp_path, "", inventory=inventory)
+        server.shutdown()
+    assert run.rc == 0, run.output
+    assert run.says("Not planned for, because its header cannot be read from here: the projector. deploy.yml reads it."), run.output
+
+
+def test_what_stands_beside_the_model_on_a_head_that_exists_is_planned(models: Path, tmp_path: Path) -> None:
+    """Here: its files are its own, and nobody else's are read instead."""
+    inventory = INVENTORY + f"    gguf_model_path: {models}/llama-70b-q4.gguf\n    gguf_model_dir: {tmp_path}/models\n"
+    inventory += "    gguf_model_beside: [{for: draft, path: %s}]\n" % (models / "llama-8b.gguf")
+    inventory = inventory.replace("gpu0: {", f"gpu0: {{ansible_connection: local, ansible_become: false, ansible_python_interpreter: {sys.executable}, ", 1)
+    run, _page = plan(tmp_path, "", inventory=inventory)
+    assert run.rc == 0, run.output
+    assert run.says("--model-draft") and "llama-8b.gguf" in run.output and not run.says("Not planned for"), run.output
