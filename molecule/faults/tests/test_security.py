@@ -137,7 +137,7 @@ def test_it_is_the_key_that_a_stranger_lacks_and_the_firewall_that_keeps_users_o
 
 def test_what_keeps_the_head_from_an_idle_worker_is_named(lab: FaultLab, idle_head: Any) -> None:
     """Preflight asks as root: the head's own firewall resets what other users send there, as if a worker had refused it."""
-    rules = f"table inet other {{ chain all {{ type filter hook input priority 0; tcp dport {RPC_PORT} drop; }}; }}"
+    rules = f"table inet other {{ chain others {{ type filter hook input priority 0; tcp dport {RPC_PORT} drop; }}; }}"
     lab.run("worker1", "nft -f -", given=rules)
     try:
         run = run_playbook("preflight.yml", lab.cluster.inventory)
