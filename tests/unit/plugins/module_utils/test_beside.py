@@ -219,7 +219,8 @@ def test_what_is_a_guess_beside_the_model_refuses_nothing_for_good(build_number:
     header = {"for": "mmproj", "header": {"metadata": SEEING, "tensors": [], "file_size_bytes": 1300 * 10 ** 6}, "file": "/m/p.gguf"}
     beside = {"words": {"mmproj": "/m/p.gguf"}, "headers": [header]}
 
-    def made(free: int, head: dict = HEAD) -> dict:
+    def made(free: int, head: dict | None = None) -> dict:
+        head = head or HEAD
         machines = [dict(head, devices=[dict(head["devices"][0], free_mib=free)]), WORKER]
         return plan_from_facts(sparse_gguf.facts("llama-8b"), machines, host="head", policy="named_machines", named=named, beside=beside,
                                build_number=build_number)

@@ -26,8 +26,8 @@ class Machine:
         for unit in running:
             (root / UNITS / unit).write_text("before", encoding="utf-8")
 
-    def run_command(self, _module: object, command: list[str], **_options: object) -> tuple[int, str, str]:
-        _, verb, *units = command
+    def run_command(self, command: list[str], **_options: object) -> tuple[int, str, str]:
+        verb, *units = command[1:]
         if verb == "stop":
             self.stopped.update({unit: (self.root / UNITS / unit).exists() for unit in units})
             self.running -= set(units)
@@ -39,7 +39,7 @@ class Machine:
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     played = Machine(tmp_path, {"llama-rpc-server@0.service", "llama-rpc-tls@0.socket", "llama-rpc-tls@0.service", "llama-watchdog.service"})
-    monkeypatch.setattr(basic.AnsibleModule, "run_command", lambda *given, **options: played.run_command(*given, **options))
+    monkeypatch.setattr(basic.AnsibleModule, "run_command", played.run_command)
     for name in ("take", "put_back", "differs"):
         monkeypatch.setattr(service_snapshot, name, functools.partial(getattr(service_snapshot, name), root=str(tmp_path)))
     return played
