@@ -133,7 +133,7 @@ def test_without_plan_model_it_is_the_inventory_s_and_so_is_the_policy(models: P
 def test_what_is_skipped_is_not_shown(planned: Planned) -> None:
     run, _page = planned("llama-70b-q4")
     assert run.rc == 0 and "skipping:" not in run.output, run.output
-    assert "TASK [Stop where something to plan with is missing]" not in run.output
+    assert "TASK [Fail when something to plan with is missing]" not in run.output
 
 
 def test_the_plan_says_how_many_requests_of_how_many_tokens(planned: Planned) -> None:
