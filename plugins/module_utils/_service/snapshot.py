@@ -35,7 +35,7 @@ class SnapshotError(Exception):
 def files(root: str = "/", further: t.Sequence[str] = ()) -> t.List[str]:
     """What there is of the configuration by now, directories before what is in them, relative to ``root``.
 
-    ``further``: names, relative to ``root`` too, that are part of it as long as they are regular files.
+    ``further``: names, relative to ``root`` too, that are part of it as long as they are regular files that only root can put there.
     """
     found: t.List[str] = []
     for pattern in PATTERNS:
@@ -44,22 +44,38 @@ def files(root: str = "/", further: t.Sequence[str] = ()) -> t.List[str]:
             if os.path.isdir(path) and not os.path.islink(path):
                 found += [os.path.join(top, name) for top, dirs, names in os.walk(path) for name in sorted(dirs + names)]
     names = [os.path.relpath(path, root) for path in found]
-    return names + [name for name in further if name not in names and _is_regular(os.path.join(root, name))]
+    return names + [name for name in further if name not in names and _is_regular(os.path.join(root, name)) and _is_guarded(root, name)]
 
 
 def _is_regular(path: str) -> bool:
     return os.path.isfile(path) and not os.path.islink(path)
 
 
+def _is_guarded(root: str, name: str) -> bool:
+    """Whether nobody but who runs this can put another file or a link there: each directory from ``root`` on is his own, and for him alone to change."""
+    parts = os.path.dirname(name).split(os.sep)
+    for number in range(len(parts) + 1):
+        try:
+            here = os.lstat(os.path.join(root, *parts[:number]))
+        except FileNotFoundError:
+            # What is not there is made below one that is.
+            return True
+        if not stat.S_ISDIR(here.st_mode) or here.st_uid != os.geteuid() or here.st_mode & 0o022:
+            return False
+    return True
+
+
 def take(archive: str, units: t.Sequence[str], root: str = "/", paths: t.Sequence[str] = ()) -> None:
     """Write the configuration and the names of the units that run into an archive, in one step.
 
-    ``paths``: further files of the configuration, absolute. Where there is something else than a regular file it is no part of it.
+    ``paths``: further files of the configuration, absolute. Where there is something else than a regular file, or somebody else may change one of
+    the directories above, it is no part of it: whoever may could have root read or write another file in its place.
     """
     os.makedirs(os.path.dirname(archive), mode=0o755, exist_ok=True)
     new = archive + ".new"
-    names = [os.path.relpath(path, "/") for path in paths]
-    further = [name for name in names if _is_regular(os.path.join(root, name)) or not os.path.lexists(os.path.join(root, name))]
+    names = [os.path.relpath(path, "/") for path in paths if path]
+    further = [name for name in names if _is_guarded(root, name)
+               and (_is_regular(os.path.join(root, name)) or not os.path.lexists(os.path.join(root, name)))]
     with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "wb") as stream:
         with tarfile.open(fileobj=stream, mode="w") as tar:
             for name, words in ((UNITS, units), (FURTHER, further)):
@@ -84,6 +100,9 @@ def _opened(archive: str) -> t.Iterator[tarfile.TarFile]:
 
 
 def _words(tar: tarfile.TarFile, name: str) -> t.List[str]:
+    if name == FURTHER and name not in tar.getnames():
+        # an archive of a time before there were any
+        return []
     return [str(word) for word in json.load(t.cast(t.IO[bytes], tar.extractfile(name)))]
 
 
@@ -102,8 +121,12 @@ def put_back(archive: str, root: str = "/") -> None:
     with _opened(archive) as tar:
         # Ours, and with links to absolute paths, as systemd makes them.
         tar.extraction_filter = lambda member, path: member
-        members = _members(tar)
-        for name in reversed(files(root, _words(tar, FURTHER))):
+        members, further = _members(tar), _words(tar, FURTHER)
+        for name in further:
+            if os.path.isdir(os.path.join(root, name)) or not _is_guarded(root, name):
+                # As it was when it was taken no more; it is not for root to follow.
+                members.pop(name, None)
+        for name in reversed(files(root, further)):
             if name not in members:
                 _remove(os.path.join(root, name))
         for name, member in members.items():

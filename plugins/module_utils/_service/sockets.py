@@ -51,7 +51,7 @@ def held_by(process: t.Optional[SocketProcess], unit: str, is_root: bool) -> str
 def stands_in_the_way(local_address: str, address: str) -> bool:
     """Whether a listener on ``local_address`` keeps another program from listening on the same port of this IPv4 address."""
     if address in ANY_IPV4:
-        return local_address != "::"
+        return ":" not in local_address
     return local_address == address or local_address in ANY_IPV4
 
 

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -117,3 +118,48 @@ def test_half_an_archive_is_refused(root, content):
     with pytest.raises(SnapshotError, match="not whole"):
         put_back(str(archive), str(root))
     assert state(root) == before
+
+
+@pytest.mark.parametrize("change", [
+    lambda keys: keys.chmod(0o777),
+    lambda keys: keys.parent.chmod(0o775),
+    lambda keys: os.chown(keys, 65534, 65534),
+    lambda keys: (keys.rename(keys.with_name("moved")), keys.symlink_to("moved")),
+], ids=["for all to write", "above it for a group", "somebody else's", "a link"])
+def test_nobody_else_has_a_key_elsewhere_read_or_written(root, change):
+    """Whoever may change a directory above it could put a link there, and root would follow it."""
+    key, archive = root / "srv" / "keys" / "api", str(root / "kept" / "before.tar")
+    key.parent.mkdir(parents=True)
+    key.write_text("old", encoding="utf-8")
+    take(archive, [], str(root), ["/srv/keys/api"])
+    key.write_text("new", encoding="utf-8")
+    change(key.parent)
+    put_back(archive, str(root))
+    assert key.read_text(encoding="utf-8") == "new"
+    forget(archive)
+    take(archive, [], str(root), ["/srv/keys/api"])
+    with tarfile.open(archive) as tar:
+        assert "srv/keys/api" not in tar.getnames()
+
+
+def test_a_directory_in_the_place_of_a_key_elsewhere_stays(root):
+    key, archive = root / "srv" / "keys" / "api", str(root / "kept" / "before.tar")
+    key.parent.mkdir(parents=True)
+    key.write_text("old", encoding="utf-8")
+    take(archive, [], str(root), ["/srv/keys/api", ""])
+    key.unlink()
+    key.mkdir()
+    (key / "other").write_text("not ours", encoding="utf-8")
+    put_back(archive, str(root))
+    assert (key / "other").read_text(encoding="utf-8") == "not ours"
+
+
+def test_an_archive_of_a_time_without_further_files(root, tmp_path):
+    whole, older = str(root / "kept" / "before.tar"), str(root / "kept" / "older.tar")
+    take(whole, ["llama-server.service"], str(root))
+    with tarfile.open(whole) as tar, tarfile.open(older, "w") as new:
+        for member in tar.getmembers():
+            if member.name != "further.json":
+                new.addfile(member, tar.extractfile(member) if member.isfile() else None)
+    assert not differs(older, str(root))
+    put_back(older, str(root))
