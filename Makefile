@@ -53,7 +53,7 @@ test-lint: setup ## ansible-lint, yamllint, changelog fragments, documentation o
 	    -p ansible_collections.herd.llama_cpp.plugins.module_utils
 
 .PHONY: test-unit
-test-unit: setup ## Unit tests of the plugins
+test-unit: setup ## Unit tests of plugins, roles and playbooks
 	@pytest $(PYTEST_ARGS)
 
 .PHONY: test-integration

@@ -66,17 +66,17 @@ _value:
   type: dict
   contains:
     start:
-      description: Workers that do not run, or run something else.
+      description: Workers that do not run, run something else, or whose own files were just changed.
       type: list
       elements: str
       sample: [llama-rpc-server@0.service]
     stop:
-      description: Those of RV(_value.start) that run something else, which is stopped first because it may have another one's port.
+      description: Those of RV(_value.start) that run, which are stopped first because one may have another one's port.
       type: list
       elements: str
       sample: []
     remove:
-      description: Workers of a time when there were more devices.
+      description: Workers left over from more devices.
       type: list
       elements: str
       sample: [llama-rpc-server@1.service]

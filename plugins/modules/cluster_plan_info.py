@@ -32,8 +32,8 @@ options:
     required: true
   arguments:
     description:
-      - The arguments that llama-server will be started with. Those about the model's path, the devices and their split, who may connect, and
-        what is logged are left out.
+      - The arguments that llama-server will be started with. Those about the model's path, the devices and their split, who may connect, what
+        is logged, and what it starts besides (MCP servers, tools, an agent) are left out.
     type: list
     elements: str
     default: []

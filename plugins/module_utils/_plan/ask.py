@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Ask llama.cpp itself how much memory a model takes on each device.
 
-The one that is asked is the llama-server that will serve, with the arguments it will serve with. With ``--fit on`` it first loads the
+The one that is asked is the llama-server that will serve, with the arguments it will serve with, but for those of _NOT_ASKED: who may talk to it,
+what it would start besides (MCP servers, tools, an agent), and what it would write. With ``--fit on`` it first loads the
 model without reading its weights, reserves its compute graphs and logs every buffer (common/fit.cpp, common_get_device_memory_data_impl); then
 it is ended. Unlike llama-fit-params it counts with its own number of outputs and its own unified cache. What it says of a loaded model
 when it serves is the same to the hundredth, because libllama-measure.so lets it reserve as if it loaded the model.

@@ -4,8 +4,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Who changes a cluster at the moment: a file on every machine that names one run of a playbook.
 
-Whether that run still lives is known where it was started: its process is looked for there. A run that was started on another computer counts
-until it says that it has ended, because nothing on the machine could tell a run that is dead from one that is compiling elsewhere.
+Whether that run still lives is known on the computer and in the space of process numbers where it was started: its process is looked for there.
+One of another computer or container counts until it says that it has ended, somebody breaks the lock, or the machine is rebooted, because nothing
+on the machine could tell a run that is dead from one that is compiling elsewhere.
 """
 
 from __future__ import annotations

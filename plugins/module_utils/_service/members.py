@@ -18,7 +18,10 @@ _WORDS = {HEAD: "llama-server", WORKER: "rpc-server"}
 
 @dataclass(frozen=True)
 class Seen:
-    """A machine of the inventory: which parts of a cluster are on it, its record, and its address; or ``away``, why it was not looked at, as a verb."""
+    """A machine of the inventory: which parts of a cluster are on it, its record, and its address.
+
+    ``away`` says in words why it was not looked at (``cannot be reached``), and is empty where it was.
+    """
 
     parts: t.Sequence[str] = ()
     record: t.Optional[Record] = None

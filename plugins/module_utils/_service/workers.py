@@ -111,9 +111,9 @@ def due_units(
 ) -> t.Dict[str, t.List[str]]:
     """What has to be done on a worker's machine so that what is configured runs there.
 
-    ``units`` is what the module unit_process_info returned. ``files`` are settings (``N.env``) and TLS sockets that are there, also those of a time
-    when there were more devices or TLS was wanted. ``start`` and ``tls_restart`` do not run what they should; of ``start``, those of ``stop`` run
-    something else; ``remove`` and ``tls_remove`` are no longer wanted; ``in_service`` needs nothing.
+    ``units`` is what the module unit_process_info returned. ``files`` are settings (``N.env``) and TLS sockets that are there, also those left over
+    from more devices or from TLS. ``start`` and ``tls_restart`` do not run what they should; of ``start``, those of ``stop`` run; ``remove`` and
+    ``tls_remove`` are no longer wanted; ``in_service`` needs nothing.
     """
     start = outdated_units(units, workers.wanted, workers.executable, changed_files)
     tls_restart = outdated_units(units, tls.wanted, tls.executable)
