@@ -239,6 +239,8 @@ class Head:
         """Return once one token was completed."""
         deadline = time.monotonic() + timeout_s
         seen = "runs but does not listen on %s" % (self._socket or "%s:%d" % (self._address, self._port))
+        # What it said, which tells more than a last question that the deadline cut off.
+        said = ""
         while time.monotonic() < deadline:
             if self._look():
                 health = self._ask(min(deadline, time.monotonic() + 5), "GET", "/health")
@@ -249,14 +251,14 @@ class Head:
                     if answer.status in (401, 403):
                         raise StartFailed("%s refuses the API key of this machine's key file." % self._unit)
                     if answer.status:
-                        seen = "is up but answers a one-token completion with status %d: %s" % (
+                        seen = said = "is up but answers a one-token completion with status %d: %s" % (
                             answer.status,
                             answer.body.strip()[:300],
                         )
                         if 400 <= answer.status < 500:
                             raise self._failed(seen)
                     else:
-                        seen = "is up but completed no token; a worker that hangs looks like this"
+                        seen = said or "is up but completed no token; a worker that hangs looks like this"
                 else:
                     seen = "listens but has not finished loading its model"
             time.sleep(_PAUSE_S)
