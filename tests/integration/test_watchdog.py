@@ -28,6 +28,7 @@ from typing import Any
 
 import api_rig
 import pytest
+import requests
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("nginx"), reason="it needs root and nginx")
 
@@ -224,6 +225,12 @@ def test_a_key_that_only_the_proxy_refuses_is_said(tmp_path: Path, llama_server:
         shutil.rmtree(tmp_path / "run")
         (proxy.folder / "keys.conf").write_text("")
         proxy.process.send_signal(signal.SIGHUP)
+        # Its old processes answer for a moment longer.
+        ends = time.monotonic() + 60
+        while requests.get(f"https://127.0.0.1:{proxy.port}/v1/models", headers={"Authorization": f"Bearer {api_rig.KEY}"}, timeout=20,
+                           verify=str(tmp_path / "ca")).status_code != 401:
+            assert time.monotonic() < ends
+            time.sleep(0.1)
         running = Watchdog(tmp_path, processes, api_rig.KEY.encode(), head=head(llama_server, port=proxy.port, tls=True, name="127.0.0.1"))
         running.soon(lambda: running.ask()[1].get("reason") == f"{PROXY} refuses the API key that the watchdog was started with")
     finally:
