@@ -56,12 +56,14 @@ def changes(seen: t.Mapping[str, Seen], heads: t.Sequence[str], workers: t.Seque
     """
     group = set(heads) | set(workers)
     records = _own_records(seen, group)
+    by_address = {(one.host or name, one.port or "22"): name for name, one in seen.items()}
     named: t.Dict[str, Member] = {}
     for record in records:
         for name, member in list(record.left.items()) + list(record.machines.items()):
-            named.setdefault(name, member)
+            # By the inventory's name for it, where it has been given another since.
+            address = (member.connection.get("host", name), member.connection.get("port") or "22")
+            named.setdefault(name if name in seen else by_address.get(address, name), member)
     found = Changes(renew=not any(seen[name].record for name in heads if name in seen))
-    addresses = {(one.host or name, one.port or "22") for name, one in seen.items()}
     for name, one in seen.items():
         wanted = ([HEAD] if name in heads else []) + ([WORKER] if name in workers else [])
         own_head = one.record is not None and one.record in records
@@ -74,10 +76,7 @@ def changes(seen: t.Mapping[str, Seen], heads: t.Sequence[str], workers: t.Seque
             found.remove[name] = surplus
     # Who was the head knows the keys, also where this one was it before.
     found.renew = found.renew or any(HEAD in parts for parts in found.remove.values())
-    for name, member in named.items():
-        address = (member.connection.get("host", name), member.connection.get("port") or "22")
-        if name not in seen and name not in forget and address not in addresses:
-            found.left[name] = member
+    found.left = {name: member for name, member in named.items() if name not in seen and name not in forget}
     return found
 
 

@@ -73,6 +73,12 @@ def test_a_machine_under_another_name_has_not_left():
     assert (found["left"], found["remove"]) == ({}, {})
 
 
+def test_a_machine_under_another_name_and_in_no_group_is_cleaned():
+    machines = [seen("head", "head", says=record()), seen("w1", "worker"), seen("renamed", "worker", host=HOSTS["w2"])]
+    found = record_changes(machines, ["head"], ["w1"])
+    assert (found["remove"], found["left"], found["unseen"]) == ({"renamed": ["worker"]}, {}, [])
+
+
 def test_a_former_worker_that_cannot_be_reached_is_named():
     away = {"inventory_hostname": "w2", "ansible_host": "192.0.2.12", "cluster_record_seen": {"unreachable": True}}
     found = record_changes([seen("head", "head", says=record()), seen("w1", "worker"), away], ["head"], ["w1"])
