@@ -81,7 +81,7 @@ import subprocess
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.header import printable
+from ansible_collections.herd.llama_cpp.plugins.module_utils._common.text import printable
 from ansible_collections.herd.llama_cpp.plugins.module_utils._service.argument_check import PROGRAMS, refused_arguments
 
 

@@ -70,6 +70,12 @@ def address_problems(variable: str, address: str, look: Look, user: str, called:
                "Set %s or llama_cluster_address to one of %s" % (variable, ", ".join(look.addresses)))
 
 
+def port_problems(variable: str, port: int) -> Found:
+    """Where a port is none."""
+    if not 1 <= port <= 65535:
+        yield "%s is %d, and a port is 1 to 65535" % (variable, port), "Set %s" % variable
+
+
 def in_the_way(look: Look, endpoints: t.Collection[t.Tuple[str, int]], own: t.Callable[[Socket], bool]) -> t.List[Socket]:
     """The listeners that keep a service from one of its addresses and ports, without those that are its own."""
     return [

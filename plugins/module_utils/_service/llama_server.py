@@ -160,8 +160,7 @@ def problems(given: LlamaServer, look: Look) -> Found:
 
 
 def _size_problems(given: LlamaServer) -> Found:
-    if not 1 <= given.port <= 65535:
-        yield "llama_server_port is %d, and a port is 1 to 65535" % given.port, "Set llama_server_port"
+    yield from checks.port_problems("llama_server_port", given.port)
     if given.context_size <= 0:
         yield ("llama_server_context_size is %d tokens" % given.context_size,
                "Set it to the tokens that a request and its answer may have together, times llama_server_parallel")

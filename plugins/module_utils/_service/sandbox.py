@@ -63,6 +63,7 @@ _SERVER_ON_CPU: Directives = {**_NO_DEVICE, **_NO_NEW_CODE, "SystemCallFilter": 
 _BESIDE_SERVER: Directives = {**_SERVER_ON_CPU, **_PIDS_ALONE, **_FEW_CALLS}
 
 _HOME = re.compile(r"/(?:home|root|run/user)/")
+_CPU = re.compile("CPU")
 _NOT_OF_THIS_MACHINE = re.compile(r"RPC[0-9]+|CPU|none")
 
 
@@ -88,11 +89,16 @@ def _once(words: t.Iterable[str]) -> t.List[str]:
     return list(dict.fromkeys(words))
 
 
+def _profile(wanted: str, devices: t.Sequence[str], no_gpu: "t.Pattern[str]") -> str:
+    """The profile that is wanted, or the one for devices that are none of this machine's GPUs."""
+    if wanted != "auto":
+        return wanted
+    return "cpu" if devices and all(no_gpu.fullmatch(name) for name in devices) else "gpu"
+
+
 def llama_server_sandbox(given: Start) -> t.Dict[str, t.Any]:
     """The ``profile`` of llama-server, cpu or gpu, and the directives of the ``server``, of its ``tunnel`` and of its ``proxy``."""
-    profile = given.sandbox_profile
-    if profile == "auto":
-        profile = "cpu" if given.devices and all(_NOT_OF_THIS_MACHINE.fullmatch(name) for name in given.devices) else "gpu"
+    profile = _profile(given.sandbox_profile, given.devices, _NOT_OF_THIS_MACHINE)
     common = {**_COMMON, "RestrictAddressFamilies": "AF_UNIX AF_INET AF_INET6"}
     server = _merged(common, _home_of(given.bin_dir, *given.read_paths), _SERVER_ON_CPU if profile == "cpu" else _GPU)
     if given.proxy:
@@ -111,9 +117,7 @@ def llama_server_sandbox(given: Start) -> t.Dict[str, t.Any]:
 
 def rpc_server_sandbox(given: Worker) -> t.Dict[str, t.Any]:
     """The ``profile`` of a machine's workers, cpu or gpu, and the directives of the ``worker``, of its ``tls`` and of that one's ``tls_socket``."""
-    profile = given.sandbox_profile
-    if profile == "auto":
-        profile = "cpu" if given.devices and all(name == "CPU" for name in given.devices) else "gpu"
+    profile = _profile(given.sandbox_profile, given.devices, _CPU)
     allowed = [str(address) for address in given.allow_from]
     worker = _merged(_COMMON, _home_of(given.bin_dir), _WORKER_ON_CPU if profile == "cpu" else _GPU)
     if given.tls:

@@ -48,11 +48,16 @@ def held_by(process: t.Optional[SocketProcess], unit: str, is_root: bool) -> str
     return "%s (pid %d%s)" % (process.name, process.pid, ", " + unit if unit else "")
 
 
+def is_reached_at(local_address: str, address: str) -> bool:
+    """Whether a connection to this IPv4 address reaches a listener on ``local_address``."""
+    return local_address == address or local_address in ANY_IPV4
+
+
 def stands_in_the_way(local_address: str, address: str) -> bool:
     """Whether a listener on ``local_address`` keeps another program from listening on the same port of this IPv4 address."""
     if address in ANY_IPV4:
         return ":" not in local_address
-    return local_address == address or local_address in ANY_IPV4
+    return is_reached_at(local_address, address)
 
 
 @dataclass(frozen=True)
@@ -72,11 +77,7 @@ class TcpSocket:
 
     def takes_connections_to(self, address: str, port: int) -> bool:
         """Whether a connection to this IPv4 address and port would reach this listener."""
-        return (
-            self.state == "listening"
-            and self.local_port == port
-            and (self.local_address == address or self.local_address in ANY_IPV4)
-        )
+        return self.state == "listening" and self.local_port == port and is_reached_at(self.local_address, address)
 
     def stands_in_the_way_of(self, address: str, port: int) -> bool:
         """Whether this listener keeps another program from listening on this IPv4 address and port."""

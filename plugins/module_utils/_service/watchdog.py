@@ -131,8 +131,7 @@ def problems(given: Watchdog, look: Look) -> Found:
         yield ("watchdog_peers has what is neither an IPv4 address nor a network: %s" % ", ".join(peers),
                "Write them like 192.168.1.100 or 192.168.1.0/24")
     yield from checks.address_problems("watchdog_address", given.address, look, "the cluster reaches")
-    if not 1 <= given.port <= 65535:
-        yield "watchdog_port is %d, and a port is 1 to 65535" % given.port, "Set watchdog_port"
+    yield from checks.port_problems("watchdog_port", given.port)
     if min(given.interval_s, given.probe_interval_s, given.backoff_s, given.backoff_longest_s) < 1:
         yield ("an interval or pause of the watchdog is less than 1 s",
                "Set watchdog_interval_s, watchdog_probe_interval_s, watchdog_backoff_s and watchdog_backoff_longest_s to 1 or more")
