@@ -665,12 +665,13 @@ def settle(plan: Plan, split: Split) -> None:
 def least_beside(request: Request) -> Request:
     """The request with no more of what stands beside the model than is known exactly; the same one where that is all of it."""
     parts = request.beside.parts if request.beside is not None else []
-    spare = {(part["machine"], part["device"]): 0 for part in parts if part.get("least_mib", part["mib"]) < part["mib"]}
+    spare: Dict[Tuple[str, str], int] = {}
+    for part in parts:
+        more = part["mib"] - part.get("least_mib", part["mib"])
+        if more > 0:
+            spare[part["machine"], part["device"]] = spare.get((part["machine"], part["device"]), 0) + more
     if not spare:
         return request
-    for part in parts:
-        if (part["machine"], part["device"]) in spare:
-            spare[part["machine"], part["device"]] += part["mib"] - part["least_mib"]
     machines = tuple(replace(m, devices=tuple(replace(d, reserve_mib=d.reserve_mib - spare.get((m.name, d.name), 0)) for d in m.devices))
                      for m in request.machines)
     beside = replace(request.beside, machines=list(machines), parts=[dict(part, mib=part.get("least_mib", part["mib"])) for part in parts])
