@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -164,3 +165,53 @@ def test_no_include_is_of_one_task_list_on_one_machine_and_of_another_on_the_nex
     assert len(files) > 200
     templated = [str(path.relative_to(ROOT)) for path in files if re.search(r"tasks_from:[^\n]*[{]{2}", path.read_text(encoding="utf-8"))]
     assert not templated
+
+
+def _tasks(items: list[dict]) -> Iterator[dict]:
+    for item in items:
+        yield item
+        for part in ("block", "rescue", "always"):
+            yield from _tasks(item.get(part, []))
+
+
+def _lists_used(path: Path) -> set[Path]:
+    """The task lists that one reaches, by the names of files and roles that it says."""
+    reached, ahead = set(), {path}
+    while ahead:
+        reached.add(one := ahead.pop())
+        role = one.parent.parent
+        for task in _tasks(yaml.safe_load(one.read_text(encoding="utf-8")) or []):
+            for kind in ("include_role", "import_role"):
+                if used := task.get(f"ansible.builtin.{kind}"):
+                    ahead.add(ROOT / "roles" / used["name"].split(".")[-1] / "tasks" / f"{used.get('tasks_from', 'main')}.yml")
+            for kind in ("include_tasks", "import_tasks"):
+                if used := task.get(f"ansible.builtin.{kind}"):
+                    name = used if isinstance(used, str) else used["file"]
+                    assert "{{" not in name, f"{one} includes {name}, which this test cannot follow"
+                    ahead.add(role / "tasks" / Path(name).name)
+        ahead -= reached
+    return reached
+
+
+def _may_end_the_run(task: dict) -> bool:
+    """Whether it does by itself what any_errors_fatal takes for the end, or leaves machines waiting in the rescue behind."""
+    by_itself = [one for one in _tasks(task.get("always", [])) if one.get("any_errors_fatal") is not False]
+    ignored = task.get("ignore_unreachable") and task.get("any_errors_fatal") is not False
+    return bool("rescue" in task or by_itself or ignored or task.get("ansible.builtin.meta") == "end_host")
+
+
+def test_nothing_within_the_guarded_switch_ends_the_run() -> None:
+    """In a play with any_errors_fatal the other machines fail for an error that an inner rescue mends, and for a machine that cannot be reached and
+    is ignored; a second error, in a rescue or an always, takes them out of the run. One that leaves by end_host would count as lost."""
+    plays = yaml.safe_load((ROOT / "playbooks/parts/switch.yml").read_text(encoding="utf-8"))
+    (guarded,) = [play for play in plays if play.get("any_errors_fatal") and any("rescue" in task for task in _tasks(play["tasks"]))]
+    (block,) = guarded["tasks"]
+    used, parts = set(), ROOT / "playbooks" / "parts"
+    for task in block["block"]:
+        (key,) = [key for key in task if key.startswith(("ansible.builtin.include_", "ansible.builtin.import_"))]
+        name = task[key]["file"] if "file" in task[key] and isinstance(task[key], dict) else task[key]
+        used |= _lists_used(parts / name if isinstance(name, str) else ROOT / "roles" / name["name"].split(".")[-1] / "tasks" / f"{name['tasks_from']}.yml")
+    assert len(used) > 30, "the lists that it uses were not found"
+    found = [f"{path.relative_to(ROOT)}: {task.get('name')}" for path in sorted(used)
+             for task in _tasks(yaml.safe_load(path.read_text(encoding="utf-8")) or []) if _may_end_the_run(task)]
+    assert not found

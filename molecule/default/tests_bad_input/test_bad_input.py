@@ -176,6 +176,6 @@ def test_an_interrupted_deploy_is_finished_by_the_next():
 
     That the next leaves nothing to do is seen in tests_plan, whose first deployment has one file to put right and no other.
     """
-    assert interrupt_playbook("deploy.yml", INVENTORY, "-e", "rpc_server_port=50060", at="PLAY [Run the workers]")
+    assert interrupt_playbook("deploy.yml", INVENTORY, "-e", "rpc_server_port=50060", at="TASK [Run the workers]")
     again = run_playbook("deploy.yml", INVENTORY)
     assert again.rc == 0, again.output[-3000:]
