@@ -49,7 +49,8 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._cuda import nvidia
 from ansible_collections.herd.llama_cpp.plugins.module_utils._cuda import toolkit_info  # noqa: E402
 from ansible_collections.herd.llama_cpp.plugins.module_utils._cuda import versions  # noqa: E402
 from ansible_collections.herd.llama_cpp.plugins.module_utils._cuda import wheels  # noqa: E402
-from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf import header as gguf_header  # noqa: E402
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.header import read_gguf  # noqa: E402
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.shards import read_gguf_model  # noqa: E402
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import ask  # noqa: E402
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import caches  # noqa: E402
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import model as plan_model  # noqa: E402
@@ -387,7 +388,7 @@ def memory(setup: Setup) -> None:
 
 
 def slots(path: Path) -> int:
-    header = gguf_header.read_gguf_model(str(path))
+    header = read_gguf_model(str(path))
     return int(header.metadata["%s.block_count" % header.metadata["general.architecture"]]) + 1
 
 
@@ -476,7 +477,7 @@ def with_weights(model: sparse_gguf.Model, path: Path) -> Path:
     """Random weights whose products stay finite."""
     model.metadata.update(vocabulary())
     sparse_gguf.write(model, path)
-    header = gguf_header.read_gguf(str(path))
+    header = read_gguf(str(path))
     patterns: dict[str, bytes] = {}
     with open(path, "r+b") as stream:
         for tensor in header.tensors:
@@ -787,7 +788,7 @@ def compare(bin_dir: Path, results: Path) -> None:
     for name, its in sorted(by_model.items()):
         shape = sparse_gguf.SHAPES.get(name)
         path = sparse_gguf.write(shape() if shape else architectures.model(name), folder / (name + ".gguf"))
-        header = gguf_header.read_gguf_model(str(path))
+        header = read_gguf_model(str(path))
         model = plan_model.describe_model(header.metadata, header.tensors)
         good = [row for row in its if "error" not in row]
         for row in its:

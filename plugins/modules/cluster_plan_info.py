@@ -109,7 +109,9 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.header import GgufError, describe, read_gguf_model
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.errors import GgufError
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.facts import describe
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.shards import read_gguf_model
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.ask import TIMEOUT_SECONDS, AskError, Asker, CannotBeAsked, ask_in_private
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.placement import MAX_DEVICES
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.report import asked_plan_from_facts

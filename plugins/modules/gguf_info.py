@@ -305,7 +305,9 @@ problem:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._common.no_log import show_what_is_plain
-from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.header import GgufError, describe, read_gguf_model
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.errors import GgufError
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.facts import describe
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.shards import read_gguf_model
 from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.http_range import read_remote_gguf_model
 from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.kind import kind_of
 

@@ -20,7 +20,8 @@ import llama_cpp_build
 import model_server
 import sparse_gguf
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf import header as gguf_header
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.header import read_gguf
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.shards import read_gguf_model
 from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf import http_range
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import ask
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import caches
@@ -41,7 +42,7 @@ def with_vocabulary(path: Path) -> Path:
     """The file with the metadata of a tokenizer of 128,256 tokens, as the real ones have it."""
     vocabulary = gguf_files.large_vocabulary_pairs()[-4:]
     with path.open("rb") as stream:
-        data = stream.read(gguf_header.read_gguf(str(path)).header_size_bytes)
+        data = stream.read(read_gguf(str(path)).header_size_bytes)
     size = path.stat().st_size
     count = int.from_bytes(data[16:24], "little") + len(vocabulary)
     with path.open("wb") as stream:
@@ -55,7 +56,7 @@ RUN = caches.RunSettings(parallel=4, kv_unified=True)
 
 def asked(path: Path) -> None:
     """What one question takes with its stand-ins, and what a plan does whose figures are all llama.cpp's own."""
-    header = gguf_header.read_gguf_model(str(path))
+    header = read_gguf_model(str(path))
     machines = (search.Machine("m0", (), 64000),) + tuple(
         search.Machine("w%d" % i, (search.Device("w%d" % i, "CPU", "cpu", 24564, 24564, 512),)) for i in range(15))
     request = search.Request(plan_model.describe_model(header.metadata, header.tensors), RUN, machines, "m0", "all_machines")
@@ -87,7 +88,7 @@ def main() -> None:
                                      for i, s in enumerate(sizes))
                     for policy in ("fewest_machines", "most_headroom"):
                         start = time.perf_counter()
-                        header = (gguf_header.read_gguf_model(str(path)) if place == "disk" else
+                        header = (read_gguf_model(str(path)) if place == "disk" else
                                   http_range.read_remote_gguf_model("%s/files/%s" % (server.url, path.name)))
                         model = plan_model.describe_model(header.metadata, header.tensors)
                         read = time.perf_counter()

@@ -27,7 +27,8 @@ import sampled
 import sparse_gguf
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._common import unprivileged
-from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf import header as gguf_header
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.facts import describe
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.shards import read_gguf_model
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import ask as plan_ask
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import caches as plan_caches
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import check
@@ -48,7 +49,7 @@ def machines(*frees: int, reserve: int = 512) -> tuple[plan_search.Machine, ...]
 
 
 def request_for(path: Path, frees: tuple[int, ...], policy: str = "all_machines", as_unknown: bool = False, reserve: int = 512) -> plan_search.Request:
-    header = gguf_header.read_gguf_model(str(path))
+    header = read_gguf_model(str(path))
     model = plan_model.describe_model(header.metadata, header.tensors, header.file_size_bytes)
     if as_unknown:
         model = replace(model, unknown=("pretended",))
@@ -69,7 +70,7 @@ def test_405b_on_15_devices_within_3_seconds(llama_cpp_bin: Path, files: dict[st
     assert took < 3, "%.1f s" % took
     assert len(answer["devices"]) == 15 and answer["build"] == memory_cases.build_of(llama_cpp_bin)
     assert sum(device["weights_mib"] for device in answer["devices"]) == pytest.approx(sum(
-        t.size_bytes for t in gguf_header.read_gguf_model(str(files["llama-405b"])).tensors if t.name != "token_embd.weight") / asking.MIB, abs=16)
+        t.size_bytes for t in read_gguf_model(str(files["llama-405b"])).tensors if t.name != "token_embd.weight") / asking.MIB, abs=16)
 
 
 SPLITS = ((31,), (16, 15), (10, 10, 11), (6, 6, 6, 6, 7))
@@ -98,7 +99,7 @@ def turn(number: int, name: str) -> tuple[int, dict[str, Any]]:
 def test_its_word_is_what_it_takes_of_every_architecture(llama_cpp_bin: Path, tmp_path: Path, number: int, name: str) -> None:
     """Planned over two or five devices by asking, started by the plan and held against it; all weights are 0."""
     model = architectures.write(name, tmp_path / (name + ".gguf"))
-    facts = gguf_header.describe(gguf_header.read_gguf_model(str(model)), include_tensors=True, include_metadata=True)
+    facts = describe(read_gguf_model(str(model)), include_tensors=True, include_metadata=True)
     devices, settings = turn(number, name)
     devices = min(devices, report.model_from_facts(facts).n_slots)
     given = [{"name": "head", "ram_free_mib": 60000}] + [{"name": "w%d" % n, "devices": [{"name": "CPU", "free_mib": 8000}]} for n in range(devices)]
@@ -165,7 +166,7 @@ def test_the_best_split_of_all_is_found(llama_cpp_bin: Path, smollm2: Path) -> N
 def test_every_shape_of_real_size_is_planned_by_asking(llama_cpp_bin: Path, files: dict[str, Path], shape: str) -> None:
     """On three devices of a third of the model each, about: the formulas say what llama.cpp says, so that one question is enough."""
     model = request_for(files[shape], ()).model
-    third = sum(tensor.size_bytes for tensor in gguf_header.read_gguf_model(str(files[shape])).tensors) // (3 * asking.MIB)
+    third = sum(tensor.size_bytes for tensor in read_gguf_model(str(files[shape])).tensors) // (3 * asking.MIB)
     request = request_for(files[shape], (third * 9 // 8 + 3072,) * 3)
 
     def search(asker: plan_ask.Asker) -> Any:

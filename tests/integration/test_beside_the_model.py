@@ -26,7 +26,7 @@ import beside_files
 import oracle
 import pytest
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf import header as gguf_header
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.header import read_gguf
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import beside as plan_beside
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import beside_memory
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import caches
@@ -122,7 +122,7 @@ def test_a_draft_model(llama_cpp_bin: Path, workers: oracle.Workers, smollm2: Pa
         answer, devices = head.complete(), head.devices()
     assert answer["content"] == alone["answer"]["content"]
     assert answer["timings"]["draft_n"] == answer["timings"]["draft_n_accepted"] > 0
-    header = gguf_header.read_gguf(str(smollm2))
+    header = read_gguf(str(smollm2))
     settings = caches.RunSettings(context_size=4096, parallel=4, kv_unified=True)
     accounts = placement.Accounts(plan_model.describe_model(header.metadata, header.tensors), beside_memory.draft_settings(settings))
     assert devices["RPC0"].beside_mib is None
@@ -141,7 +141,7 @@ def test_layers_of_the_model_s_own(llama_cpp_bin: Path, workers: oracle.Workers,
     # its weights are loaded only now, and the context is where they are
     assert devices["RPC0"].weights_mib == before["RPC0"].weights_mib and devices["RPC1"].weights_mib > before["RPC1"].weights_mib
     assert devices["RPC0"].beside_mib is None
-    header = gguf_header.read_gguf(str(model))
+    header = read_gguf(str(model))
     described = beside_memory.with_own_drafting(plan_model.describe_model(header.metadata, header.tensors), header.metadata, header.tensors)
     settings = caches.RunSettings(context_size=4096, parallel=4, kv_unified=True, outputs=16)
     planned, _host = placement.split_memory(placement.Accounts(described, settings), (3, 3), ("cpu", "cpu"))
@@ -156,7 +156,7 @@ def test_an_adapter(llama_cpp_bin: Path, workers: oracle.Workers, smollm2: Path,
         with Head(llama_cpp_bin, workers, tmp_path / f"log{scale}", smollm2, "20,11", lora=[{"path": str(path), "scale": scale}]) as head:
             answers[scale], devices = head.complete()["content"], head.devices()
     assert answers[0] == alone["answer"]["content"] != answers[1]
-    header, adapter = gguf_header.read_gguf(str(smollm2)), gguf_header.read_gguf(str(path))
+    header, adapter = read_gguf(str(smollm2)), read_gguf(str(path))
     described = beside_memory.with_adapter(plan_model.describe_model(header.metadata, header.tensors), adapter.tensors)
     planned, _host = placement.split_memory(placement.Accounts(described, caches.RunSettings(context_size=4096)), (20, 11), ("cpu", "cpu"))
     for name, device in zip(("RPC0", "RPC1"), planned):
@@ -171,7 +171,7 @@ def test_a_projector(llama_cpp_bin: Path, workers: oracle.Workers, smollm2: Path
     with Head(llama_cpp_bin, workers, tmp_path / "log", smollm2, "20,11", mmproj=str(path), mmproj_device=device) as head:
         answers, devices = [head.look_at(picture(colour)) for colour in (0, 255)], head.devices()
     assert all(answers) and answers[0] != answers[1]
-    header = gguf_header.read_gguf(str(path))
+    header = read_gguf(str(path))
     bound = beside_memory.projector(header.metadata, path.stat().st_size).alone_bytes / MIB
     assert 1.8 < devices["CPU" if device == "none" else "RPC1"].beside_mib <= bound
     assert devices["RPC0"].beside_mib is None

@@ -22,7 +22,8 @@ import oracle
 import pytest
 import sparse_gguf
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf import header as gguf_header
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.header import read_gguf
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.shards import read_gguf_model
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import caches
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import model as plan_model
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import placement
@@ -42,7 +43,7 @@ def workers(request: pytest.FixtureRequest, llama_cpp_bin: Path) -> Iterator[ora
 
 @pytest.mark.parametrize("shape", sorted(sparse_gguf.SHAPES))
 def test_every_device(workers: oracle.Workers, files: dict, llama_cpp_bin: Path, shape: str) -> None:
-    header = gguf_header.read_gguf(str(files[shape]))
+    header = read_gguf(str(files[shape]))
     model = plan_model.describe_model(header.metadata, header.tensors)
     found = []
     for case in memory_cases.live(workers.devices, shape):
@@ -54,7 +55,7 @@ def test_every_device(workers: oracle.Workers, files: dict, llama_cpp_bin: Path,
 def test_three_shards_are_one_model(files: dict, llama_cpp_bin: Path, tmp_path: Path) -> None:
     model = sparse_gguf.SHAPES["llama-8b"]()
     parts = sparse_gguf.write_split(model, tmp_path, 3)
-    header = gguf_header.read_gguf_model(str(parts[1]))
+    header = read_gguf_model(str(parts[1]))
     assert len(header.tensors) == len(model.tensors)
     described = plan_model.describe_model(header.metadata, header.tensors)
     with oracle.Workers(llama_cpp_bin, (1, 1)) as running:
@@ -66,7 +67,7 @@ def test_three_shards_are_one_model(files: dict, llama_cpp_bin: Path, tmp_path: 
 @pytest.mark.parametrize(("parallel", "unified", "context", "split"), [(4, True, 8192, (16, 15)), (2, False, 4096, (10, 21))])
 def test_a_running_server(llama_cpp_bin: Path, smollm2: Path, tmp_path: Path, parallel: int, unified: bool, context: int, split: tuple) -> None:
     """Weights, KV and compute as llama-server's own log says, per device, rounded to hundredths of a MiB."""
-    header = gguf_header.read_gguf(str(smollm2))
+    header = read_gguf(str(smollm2))
     model = plan_model.describe_model(header.metadata, header.tensors)
     settings = caches.RunSettings(context_size=context, parallel=parallel, kv_unified=unified)
     devices, host = placement.split_memory(placement.Accounts(model, settings), split, ["cpu", "cpu"])

@@ -28,7 +28,10 @@ from typing import Any, Callable, Dict, List, NamedTuple, Tuple
 import gguf_files as make
 import sparse_gguf
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf import header as gguf_header
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.errors import GgufError
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.facts import describe
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.header import read_gguf
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.shards import GgufModel, read_gguf_model
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import report
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import search
 
@@ -118,7 +121,7 @@ def sparse(model: sparse_gguf.Model, directory: Path) -> Base:
     # a short one, so that looking for the longest that fits is quick
     model.metadata[model.key("context_length")] = 2048
     path = sparse_gguf.write(model, directory / "base.gguf")
-    header = path.read_bytes()[:gguf_header.read_gguf(str(path)).header_size_bytes]
+    header = path.read_bytes()[:read_gguf(str(path)).header_size_bytes]
     return base(model.name, header, path.stat().st_size)
 
 
@@ -416,13 +419,13 @@ def make_path(directory: Path, source: Base) -> Path:
     return path
 
 
-def _read(path: Path) -> gguf_header.GgufModel:
-    return gguf_header.read_gguf_model(str(path))
+def _read(path: Path) -> GgufModel:
+    return read_gguf_model(str(path))
 
 
-def _facts(model: gguf_header.GgufModel) -> Dict[str, Any]:
+def _facts(model: GgufModel) -> Dict[str, Any]:
     model.incomplete_problem()
-    return gguf_header.describe(model, include_tensors=True, include_metadata=True)
+    return describe(model, include_tensors=True, include_metadata=True)
 
 
 def one(path: Path, number: int, what: str, result: Dict[str, Any]) -> None:
@@ -432,7 +435,7 @@ def one(path: Path, number: int, what: str, result: Dict[str, Any]) -> None:
         facts = _facts(_read(path))
         json.dumps(facts)
         result["described"] += 1
-    except gguf_header.GgufError as exc:
+    except GgufError as exc:
         check_sentence(exc)
         result["refused"] += 1
         facts = None

@@ -16,15 +16,10 @@ import urllib.error
 import urllib.request
 from urllib.parse import unquote_to_bytes, urljoin, urlsplit
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.header import (
-    GgufError,
-    GgufFile,
-    GgufMissing,
-    GgufModel,
-    Reader,
-    read_gguf_from,
-    read_gguf_parts,
-)
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.errors import GgufError, GgufMissing
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.header import GgufFile, read_gguf_from
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.reader import Reader
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.shards import GgufModel, read_gguf_parts
 from ansible_collections.herd.llama_cpp.plugins.module_utils._common.text import printable
 from ansible_collections.herd.llama_cpp.plugins.module_utils._common.urls import origin, user_and_password, without_secrets
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from urllib.parse import quote
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._common.urls import without_secrets
-from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.header import GgufError
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.errors import GgufError
 from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.http_range import fetch_document
 from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.select import SelectError, hub_files
 

@@ -11,7 +11,7 @@ import re
 import typing as t
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._common.text import printable
-from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.header import missing_shards_problem, shard_names
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.shards import missing_shards_problem, shard_names
 
 
 class SelectError(ValueError):

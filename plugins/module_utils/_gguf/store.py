@@ -19,7 +19,8 @@ import shutil
 import typing as t
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._common.checksum import file_sha256
-from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.header import GgufError, read_gguf_model
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.errors import GgufError
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.shards import read_gguf_model
 
 STAMPS = ".stamps"
 INCOMING = ".incoming"

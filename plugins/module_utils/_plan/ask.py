@@ -36,7 +36,8 @@ from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Seque
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._common.text import printable
 from ansible_collections.herd.llama_cpp.plugins.module_utils._common.unprivileged import NoUserError, libc, own_user_id, unprivileged
-from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.header import GgufError, read_gguf_model, shard_names
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.errors import GgufError
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.shards import read_gguf_model, shard_names
 
 _ADDRESS, _PORT = "127.0.0.1", 50052
 # Built with the head's component: roles/llama_cpp/files/measure.c says what for.

@@ -15,7 +15,7 @@ import typing as t
 from dataclasses import dataclass
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._common.log_rules import Failure, Story, find, rule
-from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.header import FIRST_TYPE_OF_FORKS
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.tensor_types import FIRST_TYPE_OF_FORKS
 from ansible_collections.herd.llama_cpp.plugins.module_utils._proof.log_lines import ABORT, Line
 
 _MIB = 1024.0 * 1024.0

@@ -14,7 +14,8 @@ from ansible.errors import AnsibleFilterError
 
 from ansible_collections.herd.llama_cpp.plugins.filter.cluster_plan import FilterModule
 from ansible_collections.herd.llama_cpp.plugins.filter.gguf_node_count import gguf_node_count
-from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.header import describe, read_gguf_model
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.facts import describe
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.shards import read_gguf_model
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.model import COMPARED_BUILD
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.text import plan_text
 

@@ -15,7 +15,8 @@ import pinned
 import pytest
 import sparse_gguf
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf import header
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.errors import GgufError
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.header import read_gguf
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import ask
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.ask import Answer, Figures
 
@@ -184,8 +185,8 @@ def test_no_line_that_is_read_can_begin_in_a_text_of_a_file(tmp_path: Path, name
         if any(expression.search(line) for expression in READ):
             original = sparse_gguf.write(SMALL, tmp_path / "forging.gguf", {**SMALL.metadata, "general.name": "a\n" + line})
             copy = ask.sparse_copy(str(original), tmp_path / "copy")
-            assert header.read_gguf(str(copy)).metadata["general.name"] == "a " + line
-            assert header.read_gguf(str(copy)).tensors == header.read_gguf(str(original)).tensors
+            assert read_gguf(str(copy)).metadata["general.name"] == "a " + line
+            assert read_gguf(str(copy)).tensors == read_gguf(str(original)).tensors
 
 
 @pytest.mark.parametrize("word", ["\n", "\n\n", "\r\n", "\n    ", "a\nb"])
@@ -235,7 +236,7 @@ def test_a_copy_is_as_large_and_takes_no_room(tmp_path: Path, parts: int) -> Non
     model = sparse_gguf.SHAPES["llama-8b"]()
     originals = sparse_gguf.write_split(model, tmp_path, parts) if parts > 1 else [sparse_gguf.write(model, tmp_path / "whole.gguf")]
     for original in originals:
-        offset = header.read_gguf(str(original)).data_offset_bytes
+        offset = read_gguf(str(original)).data_offset_bytes
         with open(original, "r+b") as stream:
             stream.seek(offset)
             stream.write(b"weights!" * 4096)
@@ -243,7 +244,7 @@ def test_a_copy_is_as_large_and_takes_no_room(tmp_path: Path, parts: int) -> Non
     assert copy == place / originals[0].name
     assert sorted(path.name for path in place.iterdir()) == [path.name for path in originals]
     for original in originals:
-        made, offset = place / original.name, header.read_gguf(str(original)).data_offset_bytes
+        made, offset = place / original.name, read_gguf(str(original)).data_offset_bytes
         with open(made, "rb") as ours, open(original, "rb") as theirs:
             assert ours.read(offset) == theirs.read(offset)
             assert ours.read(1 << 16) == b"\0" * (1 << 16), "weights were copied"
@@ -255,6 +256,6 @@ def test_what_is_no_model_is_not_copied(tmp_path: Path, content: bytes) -> None:
     place, broken = tmp_path / "copy", tmp_path / "broken.gguf"
     place.mkdir()
     broken.write_bytes(content)
-    with pytest.raises(header.GgufError):
+    with pytest.raises(GgufError):
         ask.sparse_copy(str(broken), place)
     assert not list(place.iterdir())

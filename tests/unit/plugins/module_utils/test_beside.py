@@ -11,7 +11,10 @@ import pytest
 import sparse_gguf
 from ansible.errors import AnsibleFilterError
 from ansible_collections.herd.llama_cpp.plugins.filter.llama_beside import llama_beside
-from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf import header as gguf_header
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.facts import describe
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.header import read_gguf
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.shards import read_gguf_model
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.tensors import TensorInfo
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import beside as plan_beside
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import beside_memory
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import caches
@@ -27,8 +30,8 @@ WORKER = {"name": "w1", "devices": [{"name": "CUDA0", "total_mib": 24564, "free_
 
 
 def facts_of(path: Path) -> dict:
-    header = gguf_header.read_gguf(str(path))
-    return gguf_header.describe(gguf_header.read_gguf_model(str(path)), include_tensors=True, include_metadata=True) | {"metadata": dict(header.metadata)}
+    header = read_gguf(str(path))
+    return describe(read_gguf_model(str(path)), include_tensors=True, include_metadata=True) | {"metadata": dict(header.metadata)}
 
 
 # -- words
@@ -102,7 +105,7 @@ def test_layers_that_draft(shape: str, weights: int, kv: int, compute: int) -> N
     assert kv + compute <= devices[1].beside_bytes / MIB <= 2 * (kv + compute)
 
 
-def _gguf_tensor(tensor: dict) -> gguf_header.TensorInfo:
+def _gguf_tensor(tensor: dict) -> TensorInfo:
     class Tensor:
         name, shape, type_name, size_bytes = tensor["name"], tuple(tensor["shape"]), tensor["type"], tensor["size_bytes"]
 
@@ -123,13 +126,13 @@ def test_adapters_lie_beside_their_layers(tmp_path: Path) -> None:
     """llama-server b11434 said 0.64 and 0.32 MiB for the same adapter over 20 and 10 layers."""
     facts = sparse_gguf.facts("smollm2-135m")
     model = plan_model.describe_model(facts["metadata"], [_gguf_tensor(tensor) for tensor in facts["tensors"]])
-    adapter = gguf_header.read_gguf(str(beside_files.lora(tmp_path / "lora.gguf")))
+    adapter = read_gguf(str(beside_files.lora(tmp_path / "lora.gguf")))
     accounts = placement.Accounts(beside_memory.with_adapter(model, adapter.tensors), caches.RunSettings())
     graph = 2 * 4 * 512 * (4 + 576)
     devices, _host = placement.split_memory(accounts, (20, 11), ("cpu", "cpu"))
     assert [round((device.beside_bytes - graph) / MIB, 2) for device in devices] == [0.64, 0.32]
     with pytest.raises(plan_model.MemoryModelError, match="layer 40"):
-        beside_memory.with_adapter(model, gguf_header.read_gguf(str(beside_files.lora(tmp_path / "x.gguf", layers=range(40, 41)))).tensors)
+        beside_memory.with_adapter(model, read_gguf(str(beside_files.lora(tmp_path / "x.gguf", layers=range(40, 41)))).tensors)
 
 
 # -- plans

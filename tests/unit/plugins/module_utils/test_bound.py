@@ -14,7 +14,7 @@ import pinned
 import pytest
 import sparse_gguf
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf import header as gguf_header
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.header import read_gguf
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import caches
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import model as plan_model
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import placement
@@ -45,7 +45,7 @@ def test_the_fixture_says_what_it_is() -> None:
 
 @pytest.mark.parametrize("name", ["deepseek4-moe", "qwen4exp-moe", "hrm_text-dense"])
 def test_a_written_header_is_read_as_the_facts_say(name: str, tmp_path: Path) -> None:
-    header = gguf_header.read_gguf(str(architectures.write(name, tmp_path / "model.gguf")))
+    header = read_gguf(str(architectures.write(name, tmp_path / "model.gguf")))
     facts = architectures.facts(name)
     assert header.architecture == facts["metadata"]["general.architecture"]
     assert {t.name: [list(t.shape), t.type_name, t.size_bytes] for t in header.tensors} == {

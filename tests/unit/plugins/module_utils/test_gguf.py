@@ -11,11 +11,17 @@ import tracemalloc
 
 import pytest
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf import header as gguf_header
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.errors import GgufError
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.facts import describe
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.header import read_gguf, read_gguf_from
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.metadata import MAX_KEPT_STRING_BYTES, ArraySummary, StringSummary
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.reader import Reader
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.shards import GgufModel, missing_shards_problem, read_gguf_model, shard_names
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.tensor_types import TENSOR_TYPES, file_type_name
 from ansible_collections.herd.llama_cpp.tests.support import gguf_files as make
 
 
-class BytesReader(gguf_header.Reader):
+class BytesReader(Reader):
     """A reader over bytes in memory that counts, as a remote one would."""
 
     def __init__(self, data, size_bytes=None):
@@ -32,11 +38,11 @@ class BytesReader(gguf_header.Reader):
 
 
 def parse(data, size_bytes=None):
-    return gguf_header.read_gguf_from(BytesReader(data, size_bytes))
+    return read_gguf_from(BytesReader(data, size_bytes))
 
 
 def problem(data):
-    with pytest.raises(gguf_header.GgufError) as caught:
+    with pytest.raises(GgufError) as caught:
         parse(data)
     return str(caught.value)
 
@@ -96,15 +102,15 @@ def test_long_arrays_are_not_kept(type_name):
     content = [str(number) for number in range(1025)] if type_name.endswith("string") else [1] * 1025
     pairs = [make.pair("before", "uint8", 1), make.pair("a.long", type_name, content), make.pair("after", "uint8", 2)]
     found = parse(make.gguf_bytes(pairs, [make.f32("one", 3)]))
-    assert found.metadata["a.long"] == gguf_header.ArraySummary(type_name.partition(":")[2], 1025)
+    assert found.metadata["a.long"] == ArraySummary(type_name.partition(":")[2], 1025)
     assert found.metadata["after"] == 2
     assert found.tensors[0].name == "one"
 
 
 def test_long_string_is_not_kept():
-    pairs = [make.pair("a", "string", "x" * (gguf_header.MAX_KEPT_STRING_BYTES + 1)), make.pair("b", "uint8", 2)]
+    pairs = [make.pair("a", "string", "x" * (MAX_KEPT_STRING_BYTES + 1)), make.pair("b", "uint8", 2)]
     found = parse(make.gguf_bytes(pairs, []))
-    assert found.metadata == {"a": gguf_header.StringSummary(gguf_header.MAX_KEPT_STRING_BYTES + 1), "b": 2}
+    assert found.metadata == {"a": StringSummary(MAX_KEPT_STRING_BYTES + 1), "b": 2}
 
 
 def test_string_longer_than_one_window():
@@ -118,9 +124,9 @@ def test_names_that_are_not_utf8_do_not_stop_it():
     assert list(found.metadata.values()) == [7]
 
 
-@pytest.mark.parametrize("number", sorted(gguf_header.TENSOR_TYPES))
+@pytest.mark.parametrize("number", sorted(TENSOR_TYPES))
 def test_every_tensor_type(number):
-    kind = gguf_header.TENSOR_TYPES[number]
+    kind = TENSOR_TYPES[number]
     tensor = make.Tensor("t", (kind.block_elements * 3, 5), number, kind.block_bytes * 15)
     found = parse(make.gguf_bytes([], [tensor, make.f32("next", 1)]))
     assert found.tensors[0].type_name == kind.name
@@ -250,8 +256,8 @@ def test_no_allocation_by_a_number_alone():
         for data in promises:
             reader = BytesReader(data)
             try:
-                gguf_header.read_gguf_from(reader)
-            except gguf_header.GgufError:
+                read_gguf_from(reader)
+            except GgufError:
                 pass
             assert reader.largest <= len(data)
         assert tracemalloc.get_traced_memory()[1] < 1 << 20
@@ -270,8 +276,8 @@ def test_noise_never_raises_anything_else():
         for _change in range(noise.randint(1, 4)):
             copy[noise.randrange(4, end)] = noise.choice((0, 1, 0x7F, 0x80, 0xFF, noise.randrange(256)))
         try:
-            gguf_header.describe(gguf_header.GgufModel([parse(bytes(copy))]), include_tensors=True, include_metadata=True)
-        except gguf_header.GgufError as exc:
+            describe(GgufModel([parse(bytes(copy))]), include_tensors=True, include_metadata=True)
+        except GgufError as exc:
             refused += 1
             assert "\n" not in str(exc)
     assert refused > 1000
@@ -288,8 +294,8 @@ def test_large_vocabulary_is_fast_and_reads_the_header_alone(tmp_path):
     best = 10.0
     for _attempt in range(3):
         start = time.perf_counter()
-        model = gguf_header.read_gguf_model(str(path))
-        facts = gguf_header.describe(model)
+        model = read_gguf_model(str(path))
+        facts = describe(model)
         best = min(best, time.perf_counter() - start)
     assert facts["vocab_size"] == 128_256
     assert facts["header_size_bytes"] == len(header)
@@ -299,7 +305,7 @@ def test_large_vocabulary_is_fast_and_reads_the_header_alone(tmp_path):
 
 
 def test_description():
-    facts = gguf_header.describe(gguf_header.GgufModel([parse(make.gguf_bytes())]), include_tensors=True, include_metadata=True)
+    facts = describe(GgufModel([parse(make.gguf_bytes())]), include_tensors=True, include_metadata=True)
     assert facts["architecture"] == "llama"
     assert (facts["n_layers"], facts["n_tensors"], facts["vocab_size"]) == (2, 7, 8)
     assert facts["tensors_per_layer"] == [2, 2]
@@ -320,14 +326,14 @@ def test_description():
 
 def test_description_of_odd_files():
     """Nothing but the magic, and layers numbered beyond all sense."""
-    empty = gguf_header.describe(gguf_header.GgufModel([parse(make.gguf_bytes([], []))]))
+    empty = describe(GgufModel([parse(make.gguf_bytes([], []))]))
     assert empty["architecture"] == "" and empty["n_layers"] is None and empty["vocab_size"] is None
-    odd = gguf_header.describe(gguf_header.GgufModel([parse(make.gguf_bytes([], [make.f32("blk.999999999999.x", 1)]))]))
+    odd = describe(GgufModel([parse(make.gguf_bytes([], [make.f32("blk.999999999999.x", 1)]))]))
     assert odd["layer_weights_bytes"] == [] and odd["weights_bytes"] == 4
 
 
 def test_vocabulary_size_without_a_tokenizer():
-    facts = gguf_header.describe(gguf_header.GgufModel([parse(make.gguf_bytes(make.standard_pairs()[:-1]))]))
+    facts = describe(GgufModel([parse(make.gguf_bytes(make.standard_pairs()[:-1]))]))
     assert facts["vocab_size"] == 8
 
 
@@ -336,15 +342,15 @@ def test_vocabulary_size_without_a_tokenizer():
     [(0, "F32"), (14, "Q4_K_S"), (15, "Q4_K_M"), (18, "Q6_K"), (18 | 1024, "Q6_K"), (41, "Q2_0"), (999, ""), ("7", ""), (True, "")],
 )
 def test_file_types(number, name):
-    assert gguf_header.file_type_name(number) == name
+    assert file_type_name(number) == name
 
 
 @pytest.mark.parametrize("given", [0, 1, 2])
 def test_split_set_from_any_part(tmp_path, given):
     paths = make.write_split(tmp_path, "big")
-    model = gguf_header.read_gguf_model(str(paths[given]))
+    model = read_gguf_model(str(paths[given]))
     assert [item.label for item in model.files] == [str(path) for path in paths]
-    facts = gguf_header.describe(model, include_tensors=True)
+    facts = describe(model, include_tensors=True)
     assert facts["path"] == str(paths[0])
     assert facts["n_tensors"] == 7 and facts["complete"]
     assert facts["tensors_per_layer"] == [2, 2]
@@ -363,13 +369,13 @@ def test_missing_parts_are_named(tmp_path, gone, words):
     paths = make.write_split(tmp_path, "big")
     for number in gone:
         paths[number].unlink()
-    with pytest.raises(gguf_header.GgufError, match=words):
-        gguf_header.read_gguf_model(str(paths[2]))
+    with pytest.raises(GgufError, match=words):
+        read_gguf_model(str(paths[2]))
 
 
 def test_many_missing_parts_are_counted():
-    names = gguf_header.shard_names("x-00001-of-00009.gguf")
-    said = gguf_header.missing_shards_problem(names, {names[0]})
+    names = shard_names("x-00001-of-00009.gguf")
+    said = missing_shards_problem(names, {names[0]})
     assert said == (
         "parts x-00002-of-00009.gguf, x-00003-of-00009.gguf, x-00004-of-00009.gguf and 5 more of a model in 9 files are missing"
     )
@@ -378,21 +384,21 @@ def test_many_missing_parts_are_counted():
 def test_part_under_the_wrong_name(tmp_path):
     paths = make.write_split(tmp_path, "big")
     paths[1].write_bytes(paths[2].read_bytes())
-    with pytest.raises(gguf_header.GgufError, match="says it is part 3 of 3, but by its name it is part 2 of 3"):
-        gguf_header.read_gguf_model(str(paths[0]))
+    with pytest.raises(GgufError, match="says it is part 3 of 3, but by its name it is part 2 of 3"):
+        read_gguf_model(str(paths[0]))
 
 
 def test_part_that_was_renamed(tmp_path):
     paths = make.write_split(tmp_path, "big")
     other = paths[0].rename(tmp_path / "model.gguf")
-    with pytest.raises(gguf_header.GgufError, match="does not end in -00001-of-00003.gguf"):
-        gguf_header.read_gguf_model(str(other))
+    with pytest.raises(GgufError, match="does not end in -00001-of-00003.gguf"):
+        read_gguf_model(str(other))
 
 
 def test_cut_off_part_is_named(tmp_path):
     paths = make.write_split(tmp_path, "big")
     paths[1].write_bytes(paths[1].read_bytes()[:-200])
-    model = gguf_header.read_gguf_model(str(paths[0]))
+    model = read_gguf_model(str(paths[0]))
     assert not model.complete
     assert "big-00002-of-00003.gguf is cut off" in model.incomplete_problem()
 
@@ -401,27 +407,27 @@ def test_wrong_tensor_total(tmp_path):
     paths = make.write_split(tmp_path, "big")
     pairs = [make.pair("split.no", "uint16", 2), make.pair("split.count", "uint16", 3)]
     paths[2].write_bytes(make.gguf_bytes(pairs, [make.f32("extra.one", 1), make.f32("extra.two", 1)]))
-    with pytest.raises(gguf_header.GgufError, match="says the model has 7 tensors, but its 3 files have 8"):
-        gguf_header.read_gguf_model(str(paths[0]))
+    with pytest.raises(GgufError, match="says the model has 7 tensors, but its 3 files have 8"):
+        read_gguf_model(str(paths[0]))
 
 
 def test_tensor_in_two_parts(tmp_path):
     paths = make.write_split(tmp_path, "big")
     pairs = [make.pair("split.no", "uint16", 2), make.pair("split.count", "uint16", 3)]
     paths[2].write_bytes(make.gguf_bytes(pairs, [make.f32("output_norm.weight", 64)]))
-    with pytest.raises(gguf_header.GgufError, match="both have the tensor output_norm.weight"):
-        gguf_header.read_gguf_model(str(paths[0]))
+    with pytest.raises(GgufError, match="both have the tensor output_norm.weight"):
+        read_gguf_model(str(paths[0]))
 
 
 def test_shard_names():
-    assert gguf_header.shard_names("/m/a-00002-of-00003.gguf") == [f"/m/a-{number:05d}-of-00003.gguf" for number in (1, 2, 3)]
-    assert gguf_header.shard_names("plain.gguf") == ["plain.gguf"]
-    assert gguf_header.shard_names("a-00004-of-00003.gguf") == ["a-00004-of-00003.gguf"]
-    assert gguf_header.shard_names("a-00000-of-00003.gguf") == ["a-00000-of-00003.gguf"]
+    assert shard_names("/m/a-00002-of-00003.gguf") == [f"/m/a-{number:05d}-of-00003.gguf" for number in (1, 2, 3)]
+    assert shard_names("plain.gguf") == ["plain.gguf"]
+    assert shard_names("a-00004-of-00003.gguf") == ["a-00004-of-00003.gguf"]
+    assert shard_names("a-00000-of-00003.gguf") == ["a-00000-of-00003.gguf"]
 
 
 def test_files_that_cannot_be_opened(tmp_path):
-    with pytest.raises(gguf_header.GgufError, match="absent.gguf does not exist"):
-        gguf_header.read_gguf(str(tmp_path / "absent.gguf"))
-    with pytest.raises(gguf_header.GgufError, match="is a directory, not a GGUF file"):
-        gguf_header.read_gguf(str(tmp_path))
+    with pytest.raises(GgufError, match="absent.gguf does not exist"):
+        read_gguf(str(tmp_path / "absent.gguf"))
+    with pytest.raises(GgufError, match="is a directory, not a GGUF file"):
+        read_gguf(str(tmp_path))

@@ -19,7 +19,8 @@ from typing import Any, Callable, Iterator
 import pytest
 import sparse_gguf
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf import header as gguf_header
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.errors import GgufError
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.shards import GgufModel, read_gguf_model
 from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf import http_range
 from ansible_collections.herd.llama_cpp.tests.support import gguf_files as make
 from ansible_collections.herd.llama_cpp.tests.support.model_server import ModelServer
@@ -113,7 +114,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 def test_a_228_gb_model_s_header_is_one_small_request(server: Server) -> None:
     model = http_range.read_remote_gguf_model(server.url + "/file/big.gguf")
-    local = gguf_header.read_gguf_model(str(server.directory / "big.gguf"))
+    local = read_gguf_model(str(server.directory / "big.gguf"))
     assert model.tensors == local.tensors and model.metadata == local.metadata
     assert model.file_size_bytes == local.file_size_bytes > 200e9
     assert model.first.bytes_read <= 5 << 16
@@ -140,16 +141,16 @@ def test_the_token_stays_with_the_server_it_is_for(server: Server, tmp_path: Pat
 
 
 def test_a_private_model_needs_the_token(server: Server) -> None:
-    with pytest.raises(gguf_header.GgufError, match="may need a token"):
+    with pytest.raises(GgufError, match="may need a token"):
         http_range.read_remote_gguf_model(server.url + "/private/big.gguf")
-    with pytest.raises(gguf_header.GgufError, match="token is not accepted") as caught:
+    with pytest.raises(GgufError, match="token is not accepted") as caught:
         http_range.read_remote_gguf_model(server.url + "/private/big.gguf", token="wrong")
     assert "wrong" not in str(caught.value)
     assert http_range.read_remote_gguf_model(server.url + "/private/big.gguf", token=TOKEN).tensors
 
 
 def test_a_server_without_range_is_not_downloaded_from(server: Server) -> None:
-    with pytest.raises(gguf_header.GgufError, match="ignores requests for a part"):
+    with pytest.raises(GgufError, match="ignores requests for a part"):
         http_range.read_remote_gguf_model(server.url + "/whole/big.gguf")
     assert server.sent < 64 << 20
 
@@ -167,34 +168,34 @@ def test_a_misbehaving_server_is_one_sentence(server: Server, path: str, message
         # a header of more than one piece
         pairs = [make.pair("k%d" % number, "string", "x" * 1000) for number in range(600)]
         (server.directory / "big.gguf").write_bytes(make.gguf_bytes(pairs, [make.f32("t", 8)]))
-    with pytest.raises(gguf_header.GgufError, match=message) as caught:
+    with pytest.raises(GgufError, match=message) as caught:
         http_range.read_remote_gguf_model(server.url + path)
     assert "\n" not in str(caught.value)
 
 
 def test_a_server_that_does_not_answer(server: Server) -> None:
-    with pytest.raises(gguf_header.GgufError, match="did not answer within"):
+    with pytest.raises(GgufError, match="did not answer within"):
         http_range.read_remote_gguf_model(server.url + "/slow/big.gguf", timeout_seconds=0.3)
-    with pytest.raises(gguf_header.GgufError, match="cannot be reached"):
+    with pytest.raises(GgufError, match="cannot be reached"):
         http_range.read_remote_gguf_model("http://127.0.0.1:1/model.gguf", timeout_seconds=2)
 
 
 @pytest.mark.parametrize("url", ["ftp://host/model.gguf", "file:///etc/passwd", "http://", "http://[::1"])
 def test_other_urls_are_refused(url: str) -> None:
-    with pytest.raises(gguf_header.GgufError):
+    with pytest.raises(GgufError):
         http_range.read_remote_gguf_model(url)
 
 
 def test_secrets_are_not_shown(server: Server) -> None:
     url = server.url.replace("http://", "http://user:pass@") + "/file/none.gguf?signature=abc"
-    with pytest.raises(gguf_header.GgufError) as caught:
+    with pytest.raises(GgufError) as caught:
         http_range.read_remote_gguf_model(url)
     assert not any(word in str(caught.value) for word in ("pass", "signature", "abc"))
 
 
 def test_a_file_that_is_no_gguf(server: Server) -> None:
     (server.directory / "page.gguf").write_text("<html>please log in</html>")
-    with pytest.raises(gguf_header.GgufError):
+    with pytest.raises(GgufError):
         http_range.read_remote_gguf_model(server.url + "/file/page.gguf")
 
 
@@ -217,7 +218,7 @@ def test_a_token_is_not_sent_over_a_redirect_to_plain_http(monkeypatch: pytest.M
             return answer
 
     monkeypatch.setattr(urllib.request, "build_opener", lambda *_handlers: Opener())
-    with pytest.raises(gguf_header.GgufError, match="redirects from https to plain http"):
+    with pytest.raises(GgufError, match="redirects from https to plain http"):
         http_range.read_remote_gguf_model("https://models.example/big.gguf", token=TOKEN)
     assert asked == [("https://models.example/big.gguf", "Bearer " + TOKEN)]
 
@@ -249,7 +250,7 @@ def test_an_address_http_cannot_carry(server: Server, path: str) -> None:
 # -- a server that keeps to no rule at all ----------------------------------------------------------------------------
 
 def sentence(url: str, token: str = "", timeout: float = 5) -> str:
-    with pytest.raises(gguf_header.GgufError) as caught:
+    with pytest.raises(GgufError) as caught:
         http_range.read_remote_gguf_model(url, token=token or None, timeout_seconds=timeout)
     said = str(caught.value)
     assert said.isprintable() and not said.endswith(".") and len(said) < 400
@@ -387,13 +388,13 @@ def parts(tmp_path: Path) -> Iterator[Any]:
     running.server_close()
 
 
-def remote(parts: ModelServer, number: int = 1, query: str = "") -> gguf_header.GgufModel:
+def remote(parts: ModelServer, number: int = 1, query: str = "") -> GgufModel:
     return http_range.read_remote_gguf_model("%s/files/big-%05d-of-00003.gguf%s" % (parts.url, number, query))
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])
 def test_a_split_model_is_the_same_by_url_from_any_part(parts: ModelServer, number: int) -> None:
-    local = gguf_header.read_gguf_model(str(parts.directory / "big-00001-of-00003.gguf"))
+    local = read_gguf_model(str(parts.directory / "big-00001-of-00003.gguf"))
     found = remote(parts, number, "?sig=1")
     assert found.tensors == local.tensors and found.metadata == local.metadata
     assert [item.label.rpartition("/")[2] for item in found.files] == ["big-0000%d-of-00003.gguf" % part for part in (1, 2, 3)]
@@ -425,19 +426,19 @@ def test_parts_that_do_not_belong_together(parts: ModelServer, where: str, numbe
         path.write_bytes(make.gguf_bytes(pairs, tensors))
     asked = 3 if number != 2 else 1
 
-    def read() -> gguf_header.GgufModel:
-        return remote(parts, asked) if where == "url" else gguf_header.read_gguf_model(str(parts.directory / ("big-%05d-of-00003.gguf" % asked)))
+    def read() -> GgufModel:
+        return remote(parts, asked) if where == "url" else read_gguf_model(str(parts.directory / ("big-%05d-of-00003.gguf" % asked)))
 
     if words is None:
         # a first part without an architecture is odd, but still one model
         assert read().architecture == ""
         return
-    with pytest.raises(gguf_header.GgufError, match=words) as caught:
+    with pytest.raises(GgufError, match=words) as caught:
         read()
     assert "\n" not in str(caught.value)
 
 
 def test_a_part_under_another_name_by_url(parts: ModelServer) -> None:
     (parts.directory / "big-00002-of-00003.gguf").rename(parts.directory / "renamed.gguf")
-    with pytest.raises(gguf_header.GgufError, match="does not end in -00002-of-00003.gguf"):
+    with pytest.raises(GgufError, match="does not end in -00002-of-00003.gguf"):
         http_range.read_remote_gguf_model(parts.url + "/files/renamed.gguf")

@@ -17,7 +17,7 @@ from described_shapes import described
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf import header as gguf_header
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.shards import read_gguf_model
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import caches as plan_caches
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import model as plan_model
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import search as plan_search
@@ -272,7 +272,7 @@ def test_a_405b_over_fifteen_devices_takes_under_a_second(sizes: List[int], poli
     machines = tuple(machine("m%02d" % i, s, reserve=1024, ram=64000) for i, s in enumerate(sizes))
     # the time of this process: other work on the machine does not count
     start = time.process_time()
-    header = gguf_header.read_gguf_model(str(path))
+    header = read_gguf_model(str(path))
     model = plan_model.describe_model(header.metadata, header.tensors)
     plan = plan_search.make_plan(plan_search.Request(model, plan_caches.RunSettings(parallel=4, kv_unified=True), machines, "m00", policy))
     took = time.process_time() - start
