@@ -56,7 +56,7 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import caches
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import model as plan_model  # noqa: E402
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import placement  # noqa: E402
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import rounds  # noqa: E402
-from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import search  # noqa: E402
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.request import accounts_of  # noqa: E402
 from ansible_collections.herd.llama_cpp.plugins.module_utils._proof import expectations  # noqa: E402
 from ansible_collections.herd.llama_cpp.plugins.module_utils._proof import head_log  # noqa: E402
 from ansible_collections.herd.llama_cpp.plugins.module_utils._proof import worker_log  # noqa: E402
@@ -799,7 +799,7 @@ def compare(bin_dir: Path, results: Path) -> None:
             counts, settings = tuple(row["split"]), caches.RunSettings(**dict({"kv_unified": True}, **row["settings"]))
             key = (name, settings)
             if key not in known:
-                known[key] = search.accounts_of(model, settings)
+                known[key] = accounts_of(model, settings)
             plans = {"planned": placement.split_memory(known[key], counts, ["cuda"] * len(counts))}
             if isinstance(word, str):
                 print("not asked here: %s %s: %s" % (name, row["settings"], word[-150:]))

@@ -287,7 +287,7 @@ import typing as t
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.report import plan_from_facts
-from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.search import PlanError
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.request import PlanError
 
 
 def cluster_plan(facts: t.Mapping[str, t.Any], machines: t.Sequence[t.Mapping[str, t.Any]], **options: t.Any) -> t.Dict[str, t.Any]:

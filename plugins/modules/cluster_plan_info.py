@@ -115,7 +115,7 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.shards import
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.ask import TIMEOUT_SECONDS, AskError, Asker, CannotBeAsked, ask_in_private
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.placement import MAX_DEVICES
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.report import asked_plan_from_facts
-from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.search import PlanError
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.request import PlanError
 
 
 def main() -> None:

@@ -27,7 +27,8 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import ask
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import caches
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import model as plan_model
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import rounds
-from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import search
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.planner import make_plan
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.request import Device, Machine, Request
 
 CLUSTERS = {
     "15 equal devices": [24564] * 15,
@@ -57,9 +58,9 @@ RUN = caches.RunSettings(parallel=4, kv_unified=True)
 def asked(path: Path) -> None:
     """What one question takes with its stand-ins, and what a plan does whose figures are all llama.cpp's own."""
     header = read_gguf_model(str(path))
-    machines = (search.Machine("m0", (), 64000),) + tuple(
-        search.Machine("w%d" % i, (search.Device("w%d" % i, "CPU", "cpu", 24564, 24564, 512),)) for i in range(15))
-    request = search.Request(plan_model.describe_model(header.metadata, header.tensors), RUN, machines, "m0", "all_machines")
+    machines = (Machine("m0", (), 64000),) + tuple(
+        Machine("w%d" % i, (Device("w%d" % i, "CPU", "cpu", 24564, 24564, 512),)) for i in range(15))
+    request = Request(plan_model.describe_model(header.metadata, header.tensors), RUN, machines, "m0", "all_machines")
     bin_dir = llama_cpp_build.have().bin
 
     def question(asker: ask.Asker) -> int:
@@ -84,7 +85,7 @@ def main() -> None:
             path = with_vocabulary(sparse_gguf.write(sparse_gguf.SHAPES[shape](), Path(directory) / (shape + ".gguf")))
             for place in ("disk", "http"):
                 for name, sizes in CLUSTERS.items():
-                    machines = tuple(search.Machine("m%d" % i, (search.Device("m%d" % i, "CUDA0", "cuda", s, s, 1024),), 64000)
+                    machines = tuple(Machine("m%d" % i, (Device("m%d" % i, "CUDA0", "cuda", s, s, 1024),), 64000)
                                      for i, s in enumerate(sizes))
                     for policy in ("fewest_machines", "most_headroom"):
                         start = time.perf_counter()
@@ -92,7 +93,7 @@ def main() -> None:
                                   http_range.read_remote_gguf_model("%s/files/%s" % (server.url, path.name)))
                         model = plan_model.describe_model(header.metadata, header.tensors)
                         read = time.perf_counter()
-                        plan = search.make_plan(search.Request(model, RUN, machines, "m0", policy))
+                        plan = make_plan(Request(model, RUN, machines, "m0", policy))
                         end = time.perf_counter()
                         print(ROW % (shape, place, name, policy, "yes" if plan.fits else "no", plan.split.search if plan.split else "",
                                      "%.1f MiB" % (header.first.bytes_read / 2**20), "%.2f s" % (read - start), "%.2f s" % (end - read),

@@ -35,25 +35,25 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import check
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import model as plan_model
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import report
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import rounds
-from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import search as plan_search
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.request import Device, Machine, Request
 from ansible_collections.herd.llama_cpp.plugins.module_utils._proof import head_log
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN = plan_caches.RunSettings(context_size=8192, parallel=4, kv_unified=True)
 
 
-def machines(*frees: int, reserve: int = 512) -> tuple[plan_search.Machine, ...]:
+def machines(*frees: int, reserve: int = 512) -> tuple[Machine, ...]:
     """A head without a device and workers with a CPU each, of so many MiB."""
-    return (plan_search.Machine("head", (), 60000),) + tuple(
-        plan_search.Machine("w%d" % n, (plan_search.Device("w%d" % n, "CPU", "cpu", free, free, reserve),)) for n, free in enumerate(frees, 1))
+    return (Machine("head", (), 60000),) + tuple(
+        Machine("w%d" % n, (Device("w%d" % n, "CPU", "cpu", free, free, reserve),)) for n, free in enumerate(frees, 1))
 
 
-def request_for(path: Path, frees: tuple[int, ...], policy: str = "all_machines", as_unknown: bool = False, reserve: int = 512) -> plan_search.Request:
+def request_for(path: Path, frees: tuple[int, ...], policy: str = "all_machines", as_unknown: bool = False, reserve: int = 512) -> Request:
     header = read_gguf_model(str(path))
     model = plan_model.describe_model(header.metadata, header.tensors, header.file_size_bytes)
     if as_unknown:
         model = replace(model, unknown=("pretended",))
-    return plan_search.Request(model, RUN, machines(*frees, reserve=reserve), "head", policy)
+    return Request(model, RUN, machines(*frees, reserve=reserve), "head", policy)
 
 
 @pytest.fixture(scope="module")

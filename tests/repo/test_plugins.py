@@ -79,3 +79,19 @@ def test_the_packages_of_module_utils_stand_on_each_other_without_a_circle() -> 
         uses[util.parent.name] |= set(inside.findall(util.read_text(encoding="utf-8"))) - {util.parent.name}
     assert list(graphlib.TopologicalSorter(uses).static_order())
     assert uses["_common"] == set()
+
+
+def test_module_utils_import_each_other_without_a_circle() -> None:
+    inside = "ansible_collections.herd.llama_cpp.plugins.module_utils."
+    uses: dict[str, set[str]] = {}
+    for util in UTILS:
+        # a module is imported by its name or, as "from _package import module", with its package
+        imported = [node for node in ast.walk(ast.parse(util.read_text(encoding="utf-8"))) if isinstance(node, ast.ImportFrom)]
+        uses[f"{util.parent.name}.{util.stem}"] = {
+            module if "." in module else f"{module}.{alias.name}"
+            for node in imported if (node.module or "").startswith(inside)
+            for module in [(node.module or "").removeprefix(inside)]
+            for alias in node.names
+        }
+    assert set().union(*uses.values()) <= set(uses)
+    assert list(graphlib.TopologicalSorter(uses).static_order())

@@ -33,7 +33,7 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.facts import 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.header import read_gguf
 from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.shards import GgufModel, read_gguf_model
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import report
-from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import search
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.request import POLICIES, PlanError
 
 MEMORY_BYTES = 64 << 20
 MACHINES = [
@@ -449,9 +449,9 @@ def one(path: Path, number: int, what: str, result: Dict[str, Any]) -> None:
     start = time.process_time()
     try:
         report.plan_from_facts(facts, MACHINES, host="head", context_size=2048, unknown="bound" if number % 3 else "refuse",
-                               policy=search.POLICIES[number % 3])
+                               policy=POLICIES[number % 3])
         result["planned"] += 1
-    except search.PlanError as exc:
+    except PlanError as exc:
         check_sentence(exc)
         result["not_planned"] += 1
     took = time.process_time() - start

@@ -21,6 +21,8 @@ SPEC_TYPES: t.Dict[str, t.Optional[int]] = {
 _WITH_MODEL = ("draft-simple", "draft-eagle3", "draft-dflash", "draft-dspark")
 # common_params_speculative_draft
 DRAFT_MAX = 3
+# What a part beside the model is called.
+PART_NAMES = {"draft": "draft model", "mmproj": "projector", "lora": "adapter"}
 # parse_csv_row and the colon of --lora-scaled have no way to quote these
 _UNSPEAKABLE = (",", ":", '"')
 

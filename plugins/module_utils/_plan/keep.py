@@ -13,9 +13,10 @@ import hashlib
 from typing import Any, List, Mapping, Optional, Tuple
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.placement import Accounts
-from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.search import (
-    Device, Plan, Request, Split, host_problems, split_of,
-)
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.head_ram import host_problems
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.plan import Plan, Split
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.request import Device, Request
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.splits import split_of
 
 
 def basis(request: Request) -> str:

@@ -10,7 +10,7 @@ the head's no token that is drafted crosses the network, and the figures do not 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.kind import kind_of
@@ -19,7 +19,7 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import beside
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.bound import KEYS
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.caches import RunSettings
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.model import MAX_LAYERS, MemoryModelError, Model, describe_model, mib_up
-from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.search import BESIDE, Machine, PlanError, accounts_of
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.request import Beside, Machine, PlanError, accounts_of
 
 
 class _Tensor(NamedTuple):
@@ -27,20 +27,6 @@ class _Tensor(NamedTuple):
     shape: Tuple[int, ...]
     type_name: str
     size_bytes: int
-
-
-@dataclass
-class Beside:
-    """What a plan has to know of it."""
-
-    model: Model
-    settings: RunSettings
-    machines: List[Machine]
-    host_extra_mib: int = 0
-    # the parts with a place of their own, as facts
-    parts: List[Dict[str, Any]] = field(default_factory=list)
-    # llama_server's variables for it, without their prefix
-    words: Dict[str, Any] = field(default_factory=dict)
 
 
 def _tensors(facts: Mapping[str, Any]) -> List[_Tensor]:
@@ -132,7 +118,7 @@ def _place(found: Beside, what: str, file: str, head: str, wanted: str, lone: be
         wanted = own[0].label
     device = next((d for m in found.machines for d in m.devices if d.label == wanted), None)
     if wanted and wanted != "none" and device is None:
-        raise PlanError("the device %s for the %s is not among the devices (machine/device)" % (wanted, BESIDE[what]))
+        raise PlanError("the device %s for the %s is not among the devices (machine/device)" % (wanted, plan_beside.PART_NAMES[what]))
     if device is None:
         mib = mib_up(lone.alone_bytes)
         found.host_extra_mib += mib
@@ -156,7 +142,7 @@ def beside_facts(found: Beside, head: str, devices: Sequence[Mapping[str, Any]])
         if part["device"] and not name:
             if part["machine"] != head:
                 raise PlanError("%s/%s is to hold the %s and holds no layers, so llama-server would not reach it; choose another device or none" % (
-                    part["machine"], part["device"], BESIDE[part["for"]]))
+                    part["machine"], part["device"], plan_beside.PART_NAMES[part["for"]]))
             name = part["device"]
         parts.append(dict(part, llama_device=name, **room.get((part["machine"], part["device"]), {})))
         if part["for"] == "draft":

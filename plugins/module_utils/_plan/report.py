@@ -14,9 +14,11 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.kind import k
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.ask import CannotBeAsked
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.caches import RunSettings
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.model import COMPARED_BUILD, MemoryModelError, Model, describe_model, mib_up
-from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.search import (
-    Device, Machine, Plan, PlanError, Request, host_mib, least_beside, make_plan, unsure_of,
-)
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.head_ram import host_mib
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.least import least_beside
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.plan import Plan
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.planner import make_plan
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.request import Device, Machine, PlanError, Request, unsure_of
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.rounds import (
     Ask, Asked, accounts_told, answer_as_dict, asked_context, plan_by_asking,
 )

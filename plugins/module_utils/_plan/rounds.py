@@ -20,10 +20,12 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.ask import An
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.bound import BoundAccounts
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.model import MIB
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.placement import MAX_DEVICES, Accounts, DeviceMemory, HostMemory
-from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.search import (
-    Machine, Plan, Request, Split, accounts_of, candidates, check_settings, estimated_context, exactly, find_split, head_spare_mib, largest_context,
-    least_bad_split, make_plan, settle, unsure_of,
-)
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.context import estimated_context, largest_context
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.head_ram import head_spare_mib
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.plan import Plan, Split
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.planner import make_plan, settle
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.request import Machine, Request, accounts_of, candidates, check_settings, unsure_of
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.splits import exactly, find_split, least_bad_split
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.keep import earlier_devices
 
 # Rounds after which the best of the splits asked about is taken. Two are enough where the estimates are formulas.

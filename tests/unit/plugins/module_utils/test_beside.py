@@ -21,7 +21,7 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import caches
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import model as plan_model
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import placement
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.report import plan_from_facts
-from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.search import PlanError
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.request import PlanError
 
 MIB = 1 << 20
 HEAD = {"name": "head", "ram_free_mib": 64000, "devices": [{"name": "CUDA0", "total_mib": 24564, "free_mib": 24000}]}

@@ -18,7 +18,7 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.header import
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import caches
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import model as plan_model
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import placement
-from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import search
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.request import PlanError
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.bound import BoundAccounts
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.report import model_from_facts, plan_from_facts
 
@@ -145,6 +145,6 @@ def test_a_header_that_makes_no_sense_is_refused_in_one_sentence(change: dict, m
     metadata = {key.replace("llama.", "newcomer."): value for key, value in facts["metadata"].items()}
     metadata.update({"general.architecture": "newcomer", "newcomer.attention.sliding_window": 512}, **change)
     machines = [{"name": "m", "devices": [{"name": "CUDA0", "free_mib": 24000}]}]
-    with pytest.raises(search.PlanError, match=message) as caught:
+    with pytest.raises(PlanError, match=message) as caught:
         plan_from_facts(dict(facts, metadata=metadata), machines, host="m")
     assert "\n" not in str(caught.value)

@@ -8,7 +8,7 @@ import pytest
 import sparse_gguf
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import report
-from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import search
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.request import PlanError
 
 MACHINES = [{"name": "head", "devices": [{"name": "CUDA0", "total_mib": 24564, "free_mib": 24000}]}, {"name": "worker", "devices": [
     {"name": "CUDA0", "total_mib": 24564, "free_mib": 24000}]}]
@@ -44,6 +44,6 @@ def facts(shape: str = "llama-8b", tensors: dict | None = None, **metadata: obje
 def test_headers_that_once_were_another_exception_or_no_end(shape, changed, message):
     changed = dict(changed)
     known = facts(shape, changed.pop("tensors", None), **changed)
-    with pytest.raises(search.PlanError, match=message) as caught:
+    with pytest.raises(PlanError, match=message) as caught:
         report.plan_from_facts(known, MACHINES, host="head", unknown="bound")
     assert str(caught.value).isprintable()

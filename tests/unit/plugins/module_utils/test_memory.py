@@ -22,7 +22,7 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import caches
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import model as plan_model
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import placement
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import rounds
-from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import search
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.request import accounts_of
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.report import model_from_facts
 
 MIB = 1 << 20
@@ -86,7 +86,7 @@ def test_every_cuda_device_as_llama_cpp_says(shape: str) -> None:
         settings = on_cuda()["settings"][number]
         run = caches.RunSettings(**{"kv_unified": True, **settings})
         bounded = not run.flash_attention or (run.type_k != "f16" and any(layer.kind.cache == 2 for layer in model.layers))
-        planned = placement.split_memory(search.accounts_of(model, run), tuple(split), ["cuda"] * len(split))[0]
+        planned = placement.split_memory(accounts_of(model, run), tuple(split), ["cuda"] * len(split))[0]
         for device, (weights, kv, compute) in zip(planned, rows):
             ours = device.compute_bytes / MIB
             if ours < compute - 0.011 or (not bounded and ours > compute + 0.011):
@@ -102,7 +102,7 @@ def test_what_stand_ins_say_and_what_cuda_adds_is_what_cuda_takes(shape: str) ->
     """The stand-ins' word is that of the formulas for a CPU, which equal it."""
     (number,) = [index for index, settings in enumerate(on_cuda()["settings"]) if settings.get("type_k") == "q8_0"]
     ((_name, _number, split, rows),) = [item for item in on_cuda()["cases"] if item[:2] == [shape, number]]
-    base = search.accounts_of(described(shape), caches.RunSettings(**{"kv_unified": True, **on_cuda()["settings"][number]}))
+    base = accounts_of(described(shape), caches.RunSettings(**{"kv_unified": True, **on_cuda()["settings"][number]}))
     on_cpus, host = placement.split_memory(base, tuple(split), ["cpu"] * len(split))
     figures = [ask.Figures(d.weight_bytes // MIB, d.context_bytes // MIB, round(d.compute_bytes / MIB, 2)) for d in on_cpus]
     asked = rounds.AskedAccounts(base)

@@ -20,7 +20,10 @@ from hypothesis import strategies as st
 from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.shards import read_gguf_model
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import caches as plan_caches
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import model as plan_model
-from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import search as plan_search
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.planner import make_plan
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.request import Device, Machine, PlanError, Request
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.splits import find_split
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.ways_out import one_more_machine
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.placement import Accounts
 
 MIB = plan_model.MIB
@@ -40,11 +43,11 @@ def tiny(weights: Sequence[int], output: int, context: Sequence[int]) -> plan_mo
                             n_swa=0, file_size_bytes=sum(weights) * MIB)
 
 
-def machine(name: str, *free: int, reserve: int = 0, ram: Optional[int] = None) -> plan_search.Machine:
-    return plan_search.Machine(name, tuple(plan_search.Device(name, "CUDA%d" % i, "cuda", f, f, reserve) for i, f in enumerate(free)), ram)
+def machine(name: str, *free: int, reserve: int = 0, ram: Optional[int] = None) -> Machine:
+    return Machine(name, tuple(Device(name, "CUDA%d" % i, "cuda", f, f, reserve) for i, f in enumerate(free)), ram)
 
 
-def every_split(accounts: Accounts, machines: Sequence[plan_search.Machine], head: str) -> Iterator[Tuple[int, int, int]]:
+def every_split(accounts: Accounts, machines: Sequence[Machine], head: str) -> Iterator[Tuple[int, int, int]]:
     """(machines, best headroom, devices) of every subset and order, over all divisions into runs.
 
     Written without the planner's ideas: no bisection, no sets, no "the further the better".
@@ -53,7 +56,7 @@ def every_split(accounts: Accounts, machines: Sequence[plan_search.Machine], hea
     kinds = {d.kind for m in machines for d in m.devices}
     needs = {(kind, a, b): accounts.total(kind, a, b, False) for kind in kinds for a in range(n) for b in range(a + 1, n + 1)}
 
-    def grow(used: Tuple[plan_search.Device, ...], row: dict, left: Sequence[plan_search.Device]) -> Iterator[Tuple[int, int, int]]:
+    def grow(used: Tuple[Device, ...], row: dict, left: Sequence[Device]) -> Iterator[Tuple[int, int, int]]:
         # row: end slot -> the best smallest headroom of ``used`` when they hold the slots before it
         if len(used) > 1 and n in row:
             yield len({head} | {d.machine for d in used}), row[n], len(used)
@@ -77,7 +80,7 @@ def every_split(accounts: Accounts, machines: Sequence[plan_search.Machine], hea
     yield from grow((), {0: 10**9}, devices)
 
 
-def best_of_all(policy: str, accounts: Accounts, machines: Sequence[plan_search.Machine], head: str) -> Optional[Tuple[int, int]]:
+def best_of_all(policy: str, accounts: Accounts, machines: Sequence[Machine], head: str) -> Optional[Tuple[int, int]]:
     found = list(every_split(accounts, machines, head))
     if policy == "all_machines":
         found = [f for f in found if f[2] == sum(len(m.devices) for m in machines)]
@@ -105,7 +108,7 @@ def test_same_verdict_and_objective_as_brute_force(model: plan_model.Model, size
         return
     accounts = Accounts(model, run)
     expected = best_of_all(policy, accounts, machines, "m0")
-    split = plan_search.find_split(plan_search.Request(model, run, machines, "m0", policy), Accounts(model, run), machines, 0)
+    split = find_split(Request(model, run, machines, "m0", policy), Accounts(model, run), machines, 0)
     assert (split is None) == (expected is None)
     if expected is not None and split is not None:
         assert split.headroom_mib == expected[1]
@@ -121,7 +124,7 @@ def test_six_devices_and_forty_layers(weights: List[int], output: int, sizes: Li
     run = plan_caches.RunSettings(context_size=1024, ubatch=64)
     machines = tuple(machine("m%d" % i, free) for i, free in enumerate(sizes))
     best = max(headroom for _machines, headroom, _devices in every_split(Accounts(model, run), machines, "m0"))
-    split = plan_search.find_split(plan_search.Request(model, run, machines, "m0", "most_headroom"), Accounts(model, run), machines, None)
+    split = find_split(Request(model, run, machines, "m0", "most_headroom"), Accounts(model, run), machines, None)
     assert split is not None and split.headroom_mib == best
 
 
@@ -137,7 +140,7 @@ def test_different_devices_that_get_equally_far(n: int, weight: int, noise: int,
     machines = tuple(machine("m%d" % i, *(() if headless and i == 0 else (free,))) for i, free in enumerate(sizes))
     for policy in ("fewest_machines", "most_headroom"):
         expected = best_of_all(policy, Accounts(model, run), machines, "m0")
-        split = plan_search.find_split(plan_search.Request(model, run, machines, "m0", policy), Accounts(model, run), machines, 0)
+        split = find_split(Request(model, run, machines, "m0", policy), Accounts(model, run), machines, 0)
         assert (split is None) == (expected is None)
         if expected is not None and split is not None:
             assert split.headroom_mib == expected[1]
@@ -149,7 +152,7 @@ GUIDE = tuple(machine("m%d" % i, 24_000_000_000 // MIB, reserve=2_000_000_000 //
 
 @pytest.mark.parametrize(("shape", "machines"), [("llama-70b-q4", 2), ("llama-70b-q6", 3)])
 def test_the_guide_s_two_examples(shape: str, machines: int) -> None:
-    plan = plan_search.make_plan(plan_search.Request(described(shape), plan_caches.RunSettings(parallel=4, kv_unified=True), GUIDE, "m0"))
+    plan = make_plan(Request(described(shape), plan_caches.RunSettings(parallel=4, kv_unified=True), GUIDE, "m0"))
     assert plan.fits
     assert plan.split is not None and plan.split.machines == machines
     assert plan.largest_context >= 8192
@@ -157,23 +160,23 @@ def test_the_guide_s_two_examples(shape: str, machines: int) -> None:
 
 def test_the_largest_context_fits_and_one_step_more_does_not() -> None:
     run = plan_caches.RunSettings(parallel=4, kv_unified=True)
-    request = plan_search.Request(described("llama-70b-q4"), run, GUIDE[:2], "m0")
-    largest = plan_search.make_plan(request).largest_context
-    assert plan_search.make_plan(replace(request, settings=replace(run, context_size=largest))).fits
-    assert not plan_search.make_plan(replace(request, settings=replace(run, context_size=largest + 256))).fits
+    request = Request(described("llama-70b-q4"), run, GUIDE[:2], "m0")
+    largest = make_plan(request).largest_context
+    assert make_plan(replace(request, settings=replace(run, context_size=largest))).fits
+    assert not make_plan(replace(request, settings=replace(run, context_size=largest + 256))).fits
 
 
 def test_a_plan_that_does_not_fit_says_what_is_missing_and_three_ways_out() -> None:
     run = plan_caches.RunSettings(context_size=65536, parallel=4, kv_unified=True)
-    request = plan_search.Request(described("llama-70b-q4"), run, GUIDE[:2], "m0")
-    plan = plan_search.make_plan(request)
+    request = Request(described("llama-70b-q4"), run, GUIDE[:2], "m0")
+    plan = make_plan(request)
     assert not plan.fits and plan.shortfall is not None
     missing = plan.shortfall["missing_mib"]
     assert len(plan.ways_out) == 3
     # exactly that much more on every device is enough, one MiB less is not
     for extra, fits in ((missing, True), (missing - 1, False)):
         grown = tuple(replace(m, devices=tuple(replace(d, free_mib=d.free_mib + extra) for d in m.devices)) for m in GUIDE[:2])
-        assert plan_search.make_plan(replace(request, machines=grown)).fits is fits
+        assert make_plan(replace(request, machines=grown)).fits is fits
     for way in plan.ways_out:
         changed = request
         if way["change"] == "kv_type":
@@ -184,43 +187,43 @@ def test_a_plan_that_does_not_fit_says_what_is_missing_and_three_ways_out() -> N
             changed = replace(request, machines=request.machines + (machine("another", way["free_mib"], reserve=GUIDE[0].devices[0].reserve_mib),))
         else:
             continue
-        assert plan_search.make_plan(changed).fits, way
+        assert make_plan(changed).fits, way
 
 
 def test_one_more_machine_is_as_small_as_possible() -> None:
     run = plan_caches.RunSettings(parallel=4, kv_unified=True)
     small = (machine("m0", 3072, reserve=512), machine("m1", 2048, reserve=512))
-    request = plan_search.Request(described("llama-70b-q6"), run, small, "m0")
-    way = plan_search._one_more_machine(request, list(small))
+    request = Request(described("llama-70b-q6"), run, small, "m0")
+    way = one_more_machine(request, list(small))
     assert way is not None and "machines" not in way, "15 devices like these are too few"
     assert way["text"] == "one more machine with a device of %d GiB free" % (way["free_mib"] // 1024)
     for free, fits in ((way["free_mib"], True), (way["free_mib"] - 1024, False)):
         more = small + (machine("another", free, reserve=512),)
-        assert plan_search.make_plan(replace(request, machines=more, policy="most_headroom")).fits is fits
+        assert make_plan(replace(request, machines=more, policy="most_headroom")).fits is fits
 
 
 @pytest.mark.parametrize("shape", ["llama-70b-q6", "llama-405b"])
 def test_how_many_more_machines_like_those_there_are(shape: str) -> None:
-    request = plan_search.Request(described(shape), plan_caches.RunSettings(parallel=4, kv_unified=True), GUIDE[:2], "m0")
-    way = plan_search._one_more_machine(request, list(GUIDE[:2]))
+    request = Request(described(shape), plan_caches.RunSettings(parallel=4, kv_unified=True), GUIDE[:2], "m0")
+    way = one_more_machine(request, list(GUIDE[:2]))
     assert way is not None and way["like"] in ("m0", "m1")
     like = next(m for m in GUIDE if m.name == way["like"]).devices[0]
     assert way["text"].startswith("%d more machine%s like %s (" % (way["machines"], "" if way["machines"] == 1 else "s", way["like"]))
     for count, fits in ((way["machines"], True), (way["machines"] - 1, False)):
         more = GUIDE[:2] + tuple(machine("another%d" % n, like.free_mib, reserve=like.reserve_mib) for n in range(count))
-        assert plan_search.make_plan(replace(request, machines=more, policy="most_headroom")).fits is fits
+        assert make_plan(replace(request, machines=more, policy="most_headroom")).fits is fits
 
 
 def test_named_machines_are_used_and_no_other() -> None:
     run = plan_caches.RunSettings(parallel=4, kv_unified=True)
-    request = plan_search.Request(described("llama-8b"), run, GUIDE, "m0", "named_machines", ("m2", "m3"))
-    plan = plan_search.make_plan(request)
+    request = Request(described("llama-8b"), run, GUIDE, "m0", "named_machines", ("m2", "m3"))
+    plan = make_plan(request)
     assert plan.split is not None and {p.device.machine for p in plan.split.placed} == {"m2", "m3"}
 
 
 def test_the_head_s_ram_counts() -> None:
     small = (replace(GUIDE[0], ram_free_mib=500),) + GUIDE[1:]
-    plan = plan_search.make_plan(plan_search.Request(described("llama-70b-q4"), plan_caches.RunSettings(), small, "m0"))
+    plan = make_plan(Request(described("llama-70b-q4"), plan_caches.RunSettings(), small, "m0"))
     assert plan.problems and "RAM" in plan.problems[0]
 
 
@@ -231,28 +234,28 @@ def test_the_head_s_ram_counts() -> None:
     ({"parallel": 300}, "256 slots"),
 ])
 def test_settings_llama_cpp_or_the_formulas_refuse(change: dict, message: str) -> None:
-    with pytest.raises(plan_search.PlanError, match=message):
-        plan_search.make_plan(plan_search.Request(described("llama-8b"), plan_caches.RunSettings(**change), GUIDE, "m0"))
+    with pytest.raises(PlanError, match=message):
+        make_plan(Request(described("llama-8b"), plan_caches.RunSettings(**change), GUIDE, "m0"))
 
 
 def test_latent_attention_wants_one_cache_type() -> None:
-    with pytest.raises(plan_search.PlanError, match="latent attention"):
-        plan_search.make_plan(plan_search.Request(described("deepseek2-16b"), plan_caches.RunSettings(type_k="q8_0"), GUIDE, "m0"))
+    with pytest.raises(PlanError, match="latent attention"):
+        make_plan(Request(described("deepseek2-16b"), plan_caches.RunSettings(type_k="q8_0"), GUIDE, "m0"))
 
 
 def test_without_flash_attention_a_plan_by_the_bound_asks_for_more() -> None:
-    on = plan_search.make_plan(plan_search.Request(described("llama-8b"), plan_caches.RunSettings(), GUIDE, "m0"))
-    off = plan_search.make_plan(plan_search.Request(described("llama-8b"), plan_caches.RunSettings(flash_attention=False), GUIDE, "m0"))
+    on = make_plan(Request(described("llama-8b"), plan_caches.RunSettings(), GUIDE, "m0"))
+    off = make_plan(Request(described("llama-8b"), plan_caches.RunSettings(flash_attention=False), GUIDE, "m0"))
     assert on.split is not None and off.split is not None
     assert off.split.headroom_mib < on.split.headroom_mib
 
 
 def test_more_than_fifteen_devices_are_never_used() -> None:
     many = tuple(machine("m%02d" % i, 24000) for i in range(18))
-    plan = plan_search.make_plan(plan_search.Request(described("llama-405b"), plan_caches.RunSettings(), many, "m00", "most_headroom"))
+    plan = make_plan(Request(described("llama-405b"), plan_caches.RunSettings(), many, "m00", "most_headroom"))
     assert plan.split is not None and len(plan.split.placed) == 15
-    with pytest.raises(plan_search.PlanError, match="at most 15 devices"):
-        plan_search.make_plan(plan_search.Request(described("llama-405b"), plan_caches.RunSettings(), many, "m00", "all_machines"))
+    with pytest.raises(PlanError, match="at most 15 devices"):
+        make_plan(Request(described("llama-405b"), plan_caches.RunSettings(), many, "m00", "all_machines"))
 
 
 FIFTEEN = {
@@ -274,7 +277,7 @@ def test_a_405b_over_fifteen_devices_takes_under_a_second(sizes: List[int], poli
     start = time.process_time()
     header = read_gguf_model(str(path))
     model = plan_model.describe_model(header.metadata, header.tensors)
-    plan = plan_search.make_plan(plan_search.Request(model, plan_caches.RunSettings(parallel=4, kv_unified=True), machines, "m00", policy))
+    plan = make_plan(Request(model, plan_caches.RunSettings(parallel=4, kv_unified=True), machines, "m00", policy))
     took = time.process_time() - start
     assert plan.split is not None and plan.split.search == "exact" and plan.fits == (min(sizes) != 8000)
     # the goal is one second, and some 0.2 are usual; twice the goal for slow machines
@@ -283,5 +286,5 @@ def test_a_405b_over_fifteen_devices_takes_under_a_second(sizes: List[int], poli
 
 def test_a_search_that_kept_only_the_best_sets_says_so() -> None:
     many = tuple(machine("m%02d" % i, 20000 + 400 * i) for i in range(20))
-    plan = plan_search.make_plan(plan_search.Request(described("llama-405b"), plan_caches.RunSettings(), many, "m00", "most_headroom"))
+    plan = make_plan(Request(described("llama-405b"), plan_caches.RunSettings(), many, "m00", "most_headroom"))
     assert plan.fits and plan.split is not None and plan.split.search == "beam" and len(plan.split.placed) == 15

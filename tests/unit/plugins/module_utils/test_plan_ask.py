@@ -27,7 +27,10 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import model 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import page
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import report
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import rounds as plan_rounds
-from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import search
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.head_ram import HEAD_PROCESS_MIB
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.plan import Plan
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.planner import make_plan
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.request import Device, Machine, PlanError, Request, accounts_of
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.placement import Accounts
 
 MIB = plan_model.MIB
@@ -56,12 +59,12 @@ class Table:
                                round(host.output_bytes / MIB, 2), build="b99999")
 
 
-def request(model: plan_model.Model, frees: Sequence[int], policy: str = "fewest_machines", kind: str = "cpu") -> search.Request:
-    workers = tuple(search.Machine("w%d" % n, (search.Device("w%d" % n, "D0", kind, free, free, 512),)) for n, free in enumerate(frees))
-    return search.Request(model, RUN, (search.Machine("head", (), 60000),) + workers, "head", policy)
+def request(model: plan_model.Model, frees: Sequence[int], policy: str = "fewest_machines", kind: str = "cpu") -> Request:
+    workers = tuple(Machine("w%d" % n, (Device("w%d" % n, "D0", kind, free, free, 512),)) for n, free in enumerate(frees))
+    return Request(model, RUN, (Machine("head", (), 60000),) + workers, "head", policy)
 
 
-def counts_of(plan: search.Plan) -> Tuple[int, ...]:
+def counts_of(plan: Plan) -> Tuple[int, ...]:
     assert plan.split is not None
     return tuple(placed.n_slots for placed in plan.split.placed)
 
@@ -73,7 +76,7 @@ def test_formulas_that_are_right_need_one_question(shape: str) -> None:
     table = Table(model, RUN)
     plan, asked = plan_rounds.plan_by_asking(request(model, frees), table.ask)
     assert plan.fits and asked.agreed and len(table.asked) == 1
-    by_formulas = search.make_plan(request(model, frees))
+    by_formulas = make_plan(request(model, frees))
     assert by_formulas.split is not None and plan.split is not None
     assert counts_of(plan) == counts_of(by_formulas) and abs(plan.split.headroom_mib - by_formulas.split.headroom_mib) <= 1
     assert plan_rounds.asked_context(plan, asked, table.ask) == by_formulas.largest_context and len(table.asked) == 1
@@ -190,7 +193,7 @@ def test_what_layers_that_draft_take_besides_is_added() -> None:
     assert [placed.memory.weight_bytes // MIB for placed in plan.split.placed] == [f.weights_mib for f in table.ask(counts_of(plan)).devices]
 
 
-def truth_mib(plan: search.Plan, table: Table) -> int:
+def truth_mib(plan: Plan, table: Table) -> int:
     assert plan.split is not None
     return min(math.floor(p.device.free_mib - p.device.reserve_mib - f.weights_mib - f.kv_mib - f.compute_mib)
                for p, f in zip(plan.split.placed, table.ask(counts_of(plan)).devices))
@@ -250,7 +253,7 @@ def test_one_device_that_holds_it_all_is_not_overlooked() -> None:
 def test_settings_that_llama_cpp_refuses_are_not_asked_about(wrong: Dict[str, Any], said: str) -> None:
     model = described("smollm2-135m")
     table = Table(model, RUN)
-    with pytest.raises(search.PlanError, match=said):
+    with pytest.raises(PlanError, match=said):
         plan_rounds.plan_by_asking(replace(request(model, [900, 900]), settings=replace(RUN, **wrong)), table.ask)
     assert not table.asked
 
@@ -319,7 +322,7 @@ def test_the_largest_context_is_the_same_where_the_split_was_kept(more_mib: floa
 def test_a_head_alone_is_asked_for_its_largest_context_where_formulas_are_not_right(unknown: bool, more_mib: float) -> None:
     known = described("llama-8b")
     free = int(known.file_size_bytes / MIB) + 4000
-    machine = search.Machine("head", (), free)
+    machine = Machine("head", (), free)
     wanted = replace(request(replace(known, unknown=("pretended",)) if unknown else known, []), machines=(machine,), head_cpu=True)
     table = Table(known, RUN, more_mib)
     plan, asked = plan_rounds.plan_by_asking(wanted, table.ask)
@@ -328,7 +331,7 @@ def test_a_head_alone_is_asked_for_its_largest_context_where_formulas_are_not_ri
     assert (len(table.asked) == 1) == asked.agreed and RUN.context_size < largest < known.n_ctx_train
     for context, fits in ((largest, True), (largest + 256, False)):
         told = table.ask((), context)
-        left_mib = free - search.HEAD_PROCESS_MIB - told.output_mib - told.host.weights_mib - told.host.kv_mib - told.host.compute_mib
+        left_mib = free - HEAD_PROCESS_MIB - told.output_mib - told.host.weights_mib - told.host.kv_mib - told.host.compute_mib
         # what is said, and what is planned, is in whole MiB
         assert left_mib >= 0 if fits else left_mib < 4
     unlimited, questions = replace(wanted, machines=(replace(machine, ram_free_mib=None),)), len(table.asked)
@@ -341,8 +344,8 @@ def test_the_largest_context_of_a_running_split_is_no_smaller_than_its_own() -> 
     known, cuts = described("llama-8b"), (20, 13)
     frees = [int(sum(getattr(told, key) for key in ("weights_mib", "kv_mib", "compute_mib"))) + 520 for told in Table(known, RUN).ask(cuts).devices]
     wanted = request(replace(known, unknown=("pretended",)), frees)
-    assert not search.make_plan(wanted).fits
-    plan = search.make_plan(wanted, plan_rounds.accounts_told(wanted, earlier_plan(wanted.model, frees, cuts, Table(known, RUN))))
+    assert not make_plan(wanted).fits
+    plan = make_plan(wanted, plan_rounds.accounts_told(wanted, earlier_plan(wanted.model, frees, cuts, Table(known, RUN))))
     assert plan.fits and plan.largest_context == RUN.context_size
 
 
@@ -374,7 +377,7 @@ def test_a_bound_stays_one_where_an_answer_about_other_layers_is_less() -> None:
     wanted = request(model, frees)
     accounts = plan_rounds.accounts_told(wanted, earlier_plan(model, frees, cuts, Table(known, RUN)))
     assert accounts is not None
-    bound = search.accounts_of(model, RUN)
+    bound = accounts_of(model, RUN)
     assert accounts.device("cpu", 0, 20, False).compute_bytes < bound.device("cpu", 0, 20, False).compute_bytes, "the bound is no looser here"
     less = [(first, end) for first in range(known.n_slots) for end in range(first + 1, known.n_slots + 1)
             if accounts.device("cpu", first, end, False).total_bytes < bound.device("cpu", first, end, False).total_bytes]

@@ -1,0 +1,100 @@
+# Copyright: (c) 2026, herd.llama_cpp contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The head's RAM: what llama-server itself takes of it, with devices and where the head's CPU runs the model alone, and whether that fits.
+
+Where a device of the head shares the machine's RAM, as a GPU on the processor's chip does, the same is taken from the device.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.beside import PART_NAMES
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.model import mib_up
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.placement import Accounts, HostMemory
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.plan import Plan
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.request import Device, Machine, Request
+
+# The head's own process besides the buffers counted here: measured between 60 and 250 MiB, mostly the vocabulary. Fitted.
+HEAD_PROCESS_MIB = 300
+
+
+def with_host_share(request: Request, accounts: Accounts, device: Device) -> Device:
+    """The device with what llama-server itself needs taken from its memory, where that is the head's RAM."""
+    if not device.shared_memory or device.machine != request.head:
+        return device
+    several, alone = (_host_parts(accounts.host(by_itself), request)["total_mib"] for by_itself in (False, True))
+    return replace(device, host_mib=several, host_alone_mib=alone)
+
+
+def machines_with_host_share(request: Request, accounts: Accounts, machines: Sequence[Machine]) -> List[Machine]:
+    """The machines with what llama-server itself needs taken from devices whose memory is the head's RAM."""
+    return [replace(m, devices=tuple(with_host_share(request, accounts, d) for d in m.devices)) for m in machines]
+
+
+def head_spare_mib(request: Request, accounts: Accounts) -> Optional[int]:
+    """What the head's RAM has left, in MiB, when its CPU runs everything, None where its size is not known."""
+    ram = next(m for m in request.machines if m.name == request.head).ram_free_mib
+    if ram is None:
+        return None
+    return ram - _host_parts(accounts.host_alone(), request)["total_mib"]
+
+
+def _beside_alone(plan: Plan) -> List[Tuple[Device, Dict[str, Any]]]:
+    """What stands beside the model on devices without layers, of which the search leaves nothing to judge."""
+    holding = {p.device.label for p in plan.split.placed} if plan.split is not None else set()
+    devices = {d.label: d for m in plan.request.machines for d in m.devices if d.label not in holding}
+    parts = plan.request.beside.parts if plan.request.beside is not None else []
+    return [(devices[label], part) for part in parts for label in ["%(machine)s/%(device)s" % part] if label in devices]
+
+
+def host_problems(plan: Plan) -> List[str]:
+    """What is too large for the head's own RAM, and for devices that hold no layers and a part beside the model: a sentence for each."""
+    if plan.split is None:
+        return []
+    need = host_mib(plan)["total_mib"]
+    head = next(m for m in plan.request.machines if m.name == plan.request.head)
+    problems, alone = [], _beside_alone(plan)
+    for device in dict.fromkeys(d for d, _part in alone):
+        if device.free_mib < device.reserve_mib and (head.ram_free_mib is None or not _in_head_ram(plan, device)):
+            parts = [part for other, part in alone if other is device]
+            mib = sum(part["mib"] for part in parts)
+            problems.append("%s: %s has no room for the %s: %d MiB and the reserve of %d MiB, %d MiB are free; name another device, or none for the RAM"
+                            " of %s (%s)" % (device.machine, device.name, " and the ".join(PART_NAMES[part["for"]] for part in parts), mib,
+                                             device.reserve_mib - mib, device.free_mib, head.name,
+                                             ", ".join("cluster_plan_%s_device" % part["for"] for part in parts)))
+    if any(p.device.machine == head.name and p.device.shared_memory for p in plan.split.placed):
+        # Counted on that device already, whose memory is this RAM.
+        return problems
+    cpu = sum(mib_up(p.memory.total_bytes) for p in plan.split.placed if p.device.machine == head.name and p.device.kind == "cpu")
+    if head.ram_free_mib is not None and need + cpu > head.ram_free_mib:
+        problems.append("%s: llama-server needs about %d MiB of RAM, %d MiB are free" % (head.name, need + cpu, head.ram_free_mib))
+    return problems
+
+
+def _in_head_ram(plan: Plan, device: Device) -> bool:
+    return device.shared_memory and device.machine == plan.request.head
+
+
+def host_mib(plan: Plan) -> Dict[str, int]:
+    """What llama-server takes of the head's RAM, in MiB: input embeddings, caches, compute buffer, results, its process, and what lies there besides."""
+    if plan.on_head:
+        return _host_parts(plan.accounts.host_alone(), plan.request)
+    parts = _host_parts(plan.accounts.host(plan.split is not None and len(plan.split.placed) == 1), plan.request)
+    more = sum(part["mib"] for device, part in _beside_alone(plan) if _in_head_ram(plan, device))
+    return dict(parts, extra_mib=parts["extra_mib"] + more, total_mib=parts["total_mib"] + more)
+
+
+def _host_parts(host: HostMemory, request: Request) -> Dict[str, int]:
+    parts = {
+        "weights_mib": mib_up(host.weight_bytes),
+        "kv_mib": mib_up(host.context_bytes),
+        "compute_mib": mib_up(host.compute_bytes),
+        "output_mib": mib_up(host.output_bytes),
+        "process_mib": HEAD_PROCESS_MIB,
+        "extra_mib": request.host_extra_mib + mib_up(host.beside_bytes),
+    }
+    parts["total_mib"] = sum(parts.values())
+    return parts
