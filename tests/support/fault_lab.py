@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import importlib.util
 import json
 import os
 import signal
@@ -17,7 +16,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import requests
@@ -25,19 +23,14 @@ from answers import MESSAGES
 from clusters import WATCHDOG_PORT, Cluster, root_ssh
 from playbook_run import ROOT
 
+# The role's own code knows the machines' processes and cables.
+sys.path.insert(0, str(ROOT / "roles" / "virtual_lab" / "files"))
+
+from virtual_lab.nspawn import device_of, end, processes  # noqa: E402  pylint: disable=wrong-import-position
+from virtual_lab.state import machine_dir  # noqa: E402  pylint: disable=wrong-import-position
+
 OWN_CLOCK = ROOT / "tests" / "support" / "own_clock.c"
 WORKER_UNIT, HEAD_UNIT, PROXY_UNIT = "llama-rpc-server@0.service", "llama-server.service", "llama-server-proxy.service"
-
-
-def lab_module() -> ModuleType:
-    """The role virtual_lab's own code, which knows the machines' processes and cables."""
-    path = ROOT / "roles" / "virtual_lab" / "files" / "lab.py"
-    spec = importlib.util.spec_from_file_location("virtual_lab_code", path)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 @dataclass
@@ -83,7 +76,6 @@ class FaultLab:
     results: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.code = lab_module()
         self.lab = json.loads((self.state_dir / "lab.json").read_text()) | {"state_dir": str(self.state_dir)}
         self.key = self.run("head", "cat /etc/llama-server/api-key").strip()
         self.url = self.cluster.url
@@ -118,7 +110,7 @@ class FaultLab:
     @contextlib.contextmanager
     def cut(self, machine: str) -> Iterator[None]:
         """The machine's cable pulled out."""
-        device = self.code.device_of(self.lab, machine)
+        device = device_of(self.lab, machine)
         subprocess.run(["ip", "link", "set", "dev", device, "down"], check=True)
         try:
             yield
@@ -142,8 +134,8 @@ class FaultLab:
     @contextlib.contextmanager
     def frozen(self, machine: str) -> Iterator[None]:
         """The whole machine stands still, as one that is paused does, and goes on where it was."""
-        root = os.path.join(self.code.machine_dir(self.lab, machine), "root")
-        own = Path(f"/proc/{self.code.processes(root)[1][0]}/cgroup").read_text().partition("0::")[2].splitlines()[0]
+        root = os.path.join(machine_dir(self.lab, machine), "root")
+        own = Path(f"/proc/{processes(root)[1][0]}/cgroup").read_text().partition("0::")[2].splitlines()[0]
         # The lab's own group of the machine, above those that its systemd makes.
         group = own[:own.index("/", own.index("/virtual-lab-") + 1)]
         mounts = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")
@@ -166,8 +158,8 @@ class FaultLab:
             finally:
                 self.run(machine, f"systemctl set-property --runtime {WORKER_UNIT} CPUQuota=")
             return
-        root = os.path.join(self.code.machine_dir(self.lab, machine), "root")
-        space = os.readlink(f"/proc/{self.code.processes(root)[1][0]}/ns/pid")
+        root = os.path.join(machine_dir(self.lab, machine), "root")
+        space = os.readlink(f"/proc/{processes(root)[1][0]}/ns/pid")
         pids = []
         for comm in Path("/proc").glob("[0-9]*/comm"):
             with contextlib.suppress(OSError):
@@ -188,11 +180,11 @@ class FaultLab:
 
     def kill_machine(self, machine: str) -> None:
         """Power gone: the cable first, so that no farewell gets out, then everything at once."""
-        root = os.path.join(self.code.machine_dir(self.lab, machine), "root")
-        supervisors, inits = self.code.processes(root)
+        root = os.path.join(machine_dir(self.lab, machine), "root")
+        supervisors, inits = processes(root)
         assert inits, f"{machine} does not run"
-        subprocess.run(["ip", "link", "set", "dev", self.code.device_of(self.lab, machine), "down"], check=True)
-        assert self.code.end(root, [(pid, signal.SIGKILL) for pid in inits + supervisors], 15)
+        subprocess.run(["ip", "link", "set", "dev", device_of(self.lab, machine), "down"], check=True)
+        assert end(root, [(pid, signal.SIGKILL) for pid in inits + supervisors], 15)
 
     @contextlib.contextmanager
     def small_disk(self, machine: str, directory: str, mib: int) -> Iterator[None]:

@@ -5,24 +5,28 @@
 
 from __future__ import annotations
 
-import importlib.util
+import json
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-SPEC = importlib.util.spec_from_file_location("virtual_lab_code", Path(__file__).parents[3] / "roles" / "virtual_lab" / "files" / "lab.py")
-lab = importlib.util.module_from_spec(SPEC)
-sys.modules[SPEC.name] = lab
-SPEC.loader.exec_module(lab)
+FILES = Path(__file__).resolve().parents[3] / "roles" / "virtual_lab" / "files"
+sys.path.insert(0, str(FILES))
+
+from virtual_lab.apt import apt_sources  # noqa: E402  pylint: disable=wrong-import-position
+from virtual_lab.images import image_of  # noqa: E402  pylint: disable=wrong-import-position
+from virtual_lab.nspawn import nspawn_name  # noqa: E402  pylint: disable=wrong-import-position
+from virtual_lab.requirements import inventory_problems  # noqa: E402  pylint: disable=wrong-import-position
 
 LAB = {"name": "herd", "network": "198.18.0.0/24", "cache_dir": "/cache", "mirror": "", "packages": ["sudo", "dbus"]}
 MACHINE = {"name": "alpha", "address": "198.18.0.10", "user": "debian", "sudo": "password", "ssh_port": 22, "suite": "bookworm"}
 
 
 def said(*machines: dict) -> str:
-    return "; ".join(" ".join(one) for one in lab.inventory_problems({**LAB, "machines": [{**MACHINE, **machine} for machine in machines]}))
+    return "; ".join(" ".join(one) for one in inventory_problems({**LAB, "machines": [{**MACHINE, **machine} for machine in machines]}))
 
 
 @pytest.mark.parametrize("name", ["alpha", "worker-2.lab", "gpu0.site.example", "0a"])
@@ -51,20 +55,30 @@ def test_each_machine_has_an_address_of_its_own():
 
 
 def test_machines_have_different_names_on_this_computer():
-    names = [lab.nspawn_name(LAB, name) for name in ("alpha", "worker-1.lab", "worker-2.lab", "worker")]
+    names = [nspawn_name(LAB, name) for name in ("alpha", "worker-1.lab", "worker-2.lab", "worker")]
     assert len(set(names)) == 4 and all(len(name) <= 12 for name in names), names
 
 
 def test_an_image_is_named_for_what_is_in_it():
-    named = {lab.image_of(one, suite) for one in (LAB, {**LAB, "mirror": "http://m"}, {**LAB, "packages": ["sudo"]}) for suite in ("trixie", "bookworm")}
+    named = {image_of(one, suite) for one in (LAB, {**LAB, "mirror": "http://m"}, {**LAB, "packages": ["sudo"]}) for suite in ("trixie", "bookworm")}
     assert len(named) == 6
-    assert lab.image_of({**LAB, "packages": ["dbus", "sudo"]}, "trixie") == lab.image_of(LAB, "trixie")
+    assert image_of({**LAB, "packages": ["dbus", "sudo"]}, "trixie") == image_of(LAB, "trixie")
 
 
 @pytest.mark.skipif(not shutil.which("apt-get"), reason="needs this computer's own apt")
 def test_another_release_is_looked_for_where_this_computer_finds_its_own():
-    sources = lab.apt_sources("bullseye", "")
+    sources = apt_sources("bullseye", "")
     if not sources:
         pytest.skip("this computer's apt knows no mirror of Debian")
     assert set(sources) <= {"bullseye", "bullseye-updates", "bullseye-security"}
     assert sources["bullseye"].startswith("http")
+
+
+def test_the_command_reads_a_lab_and_answers():
+    """As the role's tasks call it, with a lab of which it looks at nothing else."""
+    done = subprocess.run(
+        [sys.executable, "-B", "-E", "-s", str(FILES / "lab.py"), "look"],
+        input=json.dumps({**LAB, "network": "198.18.0.1/24"}), capture_output=True, text=True, check=True, cwd="/",
+    )
+    assert json.loads(done.stdout) == {"problems": [{
+        "problem": "virtual_lab_network is not a network: 198.18.0.1/24 has host bits set", "remedy": "set it to one such as 198.18.0.0/24"}]}
