@@ -2,7 +2,7 @@
 # Copyright: (c) 2026, herd.llama_cpp contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which of the installed builds each machine of a cluster has to go back to.
+"""What is known of an installed build, and which of them each machine of a cluster has to go back to.
 
 All machines must run the same llama.cpp, and yet each may have a build of its own, because their processors differ. What they have in
 common is the source that a build's stamp names.
@@ -12,6 +12,12 @@ from __future__ import annotations
 
 import typing as t
 from dataclasses import dataclass, field
+
+from ansible_collections.herd.llama_cpp.plugins.module_utils._build.wanted import archive_checksum
+from ansible_collections.herd.llama_cpp.plugins.module_utils._common.problems import Problem
+
+# What only one component of a build says of itself.
+_OF_A_COMPONENT = ("component", "binary", "executables")
 
 Stamp = t.Mapping[str, t.Any]
 
@@ -48,12 +54,53 @@ class Choice:
     """The build for each machine, and what is in the way."""
 
     builds: t.Dict[str, Stamp] = field(default_factory=dict)
-    problems: t.List[t.Dict[str, str]] = field(default_factory=list)
+    problems: t.List[Problem] = field(default_factory=list)
 
 
 def describe(stamp: Stamp) -> str:
     """A build as a person would call it."""
     return "%s (%s)" % (stamp.get("version") or "llama.cpp of an unknown version", stamp["id"])
+
+
+def new_stamp(records: t.Sequence[Stamp], archives: str, protocol: str, installed_at: str) -> t.Dict[str, t.Any]:
+    """What is written into a build that is installed.
+
+    ``records`` are the build.json of its components, ``archives`` the archives in the cache without ``-COMPONENT.tar.gz``, ``protocol`` the
+    version of the RPC protocol that its worker speaks.
+    """
+    components = {str(record["component"]): record for record in records}
+    return {
+        **{key: value for key, value in records[0].items() if key not in _OF_A_COMPONENT},
+        "components": list(components),
+        "binaries": {name: record["binary"] for name, record in components.items()},
+        "protocol": protocol,
+        "sha256": {name: archive_checksum(archives, name) for name in components},
+        "installed_at": installed_at,
+    }
+
+
+def target_of(stamp: Stamp, seen: t.Mapping[str, t.Any], keep: int) -> t.Dict[str, t.Any]:
+    """What a machine is to run (the fact llama_cpp_target), by the build's stamp and by what llama_machine_info saw there."""
+    ids = [build["id"] for build in seen["builds"]]
+    replaced: Stamp = next((build for build in seen["builds"] if build["id"] == seen["current"]), {})
+    return {
+        "id": stamp["id"],
+        "version": stamp.get("version", stamp["id"]),
+        "binaries": stamp.get("binaries", {}),
+        "protocol": stamp.get("protocol", ""),
+        "replaces": seen["current"],
+        "replaces_version": replaced.get("version", ""),
+        "previous": seen["previous"],
+        "installed": ids,
+        "surplus": len({*ids, stamp["id"]}) > keep,
+    }
+
+
+def surplus_builds(seen: t.Mapping[str, t.Any], keep: int) -> t.List[str]:
+    """The builds that go when so many are kept, the oldest. The current one and the one to go back to stay, whatever that number is."""
+    kept = {seen["current"], seen["previous"]} - {""}
+    others = [build["id"] for build in seen["builds"] if build["id"] not in kept]
+    return others[max(keep - len(kept), 0):]
 
 
 def agreed_targets(targets: t.Mapping[str, Stamp], recorded: t.Mapping[str, t.Mapping[str, t.Any]]) -> t.Mapping[str, Stamp]:

@@ -1,0 +1,90 @@
+# -*- coding: utf-8 -*-
+# Copyright: (c) 2026, herd.llama_cpp contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: setup_problems
+short_description: What is in the way of a build, a model or a check
+version_added: 0.1.0
+author:
+  - herd.llama_cpp contributors (@herd)
+description:
+  - Judges the variables of one of the roles P(herd.llama_cpp.llama_cpp#role), and what was seen on its machines, and returns what is wrong as a
+    list for P(herd.llama_cpp.problem_report#filter). Those of the services are judged by P(herd.llama_cpp.service_problems#filter).
+options:
+  _input:
+    description: What the role's C(vars/main.yml) hands over, its variables without their prefix.
+    type: dict
+    required: true
+  of:
+    description:
+      - What is judged. V(llama_cpp) are the variables of that role, V(llama_cpp_machine) whether the build can be made and installed,
+        V(llama_cpp_targets) whether the source has what is to be built, V(llama_cpp_executable) whether an executable runs on its machine.
+    type: str
+    choices: [llama_cpp, llama_cpp_machine, llama_cpp_targets, llama_cpp_executable]
+    required: true
+  look:
+    description: What was seen. Of V(llama_cpp) it is what P(herd.llama_cpp.llama_advisories#filter) returned of the source.
+    type: dict
+    default: {}
+seealso:
+  - plugin: herd.llama_cpp.service_problems
+    plugin_type: filter
+"""
+
+EXAMPLES = r"""
+- name: Stop when the variables of the role are wrong
+  ansible.builtin.fail:
+    msg: "{{ problems | herd.llama_cpp.problem_report }}"
+  when: problems | length > 0
+  vars:
+    problems: "{{ settings | herd.llama_cpp.setup_problems('llama_cpp', exposure) }}"
+"""
+
+RETURN = r"""
+_value:
+  description: The problems, empty where nothing is in the way.
+  type: list
+  elements: dict
+  sample:
+    - machine: worker1
+      problem: llama_cpp_backend is "gpu"
+      remedy: Set it to cpu or cuda
+"""
+
+import typing as t
+
+from ansible.errors import AnsibleFilterError
+
+from ansible_collections.herd.llama_cpp.plugins.module_utils._build import problems as build
+from ansible_collections.herd.llama_cpp.plugins.module_utils._common.problems import Problem
+
+_JUDGES: t.Dict[str, t.Callable[[t.Mapping[str, t.Any], t.Mapping[str, t.Any]], t.List[Problem]]] = {
+    "llama_cpp": lambda given, look: build.settings_problems(build.Settings(**given), look),
+    "llama_cpp_machine": lambda given, look: build.machine_problems(build.Settings(**given), build.Look(**look)),
+    "llama_cpp_targets": lambda given, look: build.target_problems(**given),
+    "llama_cpp_executable": lambda given, look: build.trial_problems(build.Trial(**given)),
+}
+
+
+def setup_problems(given: t.Any, of: str, look: t.Any = None) -> t.List[Problem]:
+    """Return what is in the way."""
+    if of not in _JUDGES:
+        raise AnsibleFilterError("setup_problems knows %s, not %s." % (", ".join(_JUDGES), of))
+    look = {} if look is None else look
+    if not isinstance(given, t.Mapping) or not isinstance(look, t.Mapping):
+        raise AnsibleFilterError("setup_problems takes two mappings, the settings and what was seen.")
+    try:
+        return _JUDGES[of](given, look)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise AnsibleFilterError("setup_problems cannot read what it was given of %s: %s." % (of, error)) from error
+
+
+class FilterModule:
+    """Filter of the herd.llama_cpp collection."""
+
+    def filters(self) -> t.Dict[str, t.Callable[..., t.Any]]:
+        return {"setup_problems": setup_problems}
