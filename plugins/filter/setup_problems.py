@@ -12,8 +12,9 @@ version_added: 0.1.0
 author:
   - herd.llama_cpp contributors (@herd)
 description:
-  - Judges the variables of one of the roles P(herd.llama_cpp.llama_cpp#role) and P(herd.llama_cpp.gguf_model#role), and what was seen on its
-    machines, and returns what is wrong as a list for P(herd.llama_cpp.problem_report#filter). Those of the services are judged by P(herd.llama_cpp.service_problems#filter).
+  - Judges the variables of one of the roles P(herd.llama_cpp.llama_cpp#role), P(herd.llama_cpp.gguf_model#role),
+    P(herd.llama_cpp.cuda_toolkit#role) and P(herd.llama_cpp.chat_check#role), and what was seen on its machines, and returns what is wrong as a list
+    for P(herd.llama_cpp.problem_report#filter). Those of the services are judged by P(herd.llama_cpp.service_problems#filter).
 options:
   _input:
     description: What the role's C(vars/main.yml) hands over, its variables without their prefix.
@@ -26,6 +27,7 @@ options:
       - V(gguf_model) are the variables of that role, V(gguf_model_room) whether the model can be put in its place, V(gguf_model_fetched) whether what was
         fetched before is the same model, V(gguf_model_url) what a server says of the files, V(gguf_model_download) why one did not come,
         V(gguf_model_header) whether it can be read and is of the kind that it is given as, V(gguf_model_beside) whether there is too much beside the model.
+      - V(cuda_toolkit) are that role's variables and what the machine has, V(cuda_toolkit_installed) is what was installed there.
     type: str
     choices:
       - llama_cpp
@@ -39,9 +41,13 @@ options:
       - gguf_model_download
       - gguf_model_header
       - gguf_model_beside
+      - cuda_toolkit
+      - cuda_toolkit_installed
     required: true
   look:
-    description: What was seen. Of V(llama_cpp) it is what P(herd.llama_cpp.llama_advisories#filter) returned of the source.
+    description:
+      - What was seen. Of V(llama_cpp) it is what P(herd.llama_cpp.llama_advisories#filter) returned of the source, of V(cuda_toolkit_installed) the
+        toolkit that was C(decided) on and the C(toolkits) there are.
     type: dict
     default: {}
 seealso:
@@ -75,6 +81,7 @@ from ansible.errors import AnsibleFilterError
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._build import problems as build
 from ansible_collections.herd.llama_cpp.plugins.module_utils._common.problems import Found, Problem, problems_of
+from ansible_collections.herd.llama_cpp.plugins.module_utils._cuda import toolchain
 from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf import beside, wanted
 
 Judge = t.Callable[[t.Mapping[str, t.Any], t.Mapping[str, t.Any]], t.List[Problem]]
@@ -106,6 +113,8 @@ _JUDGES: t.Dict[str, Judge] = {
     "gguf_model_download": _of_machine(wanted.download_problems),
     "gguf_model_header": _of_machine(wanted.header_problems),
     "gguf_model_beside": _of_machine(beside.twice_problems),
+    "cuda_toolkit": lambda given, look: problems_of(given["machine"], toolchain.problems(toolchain.Toolchain(**given))),
+    "cuda_toolkit_installed": lambda given, look: problems_of(given["machine"], toolchain.installed_problems(toolchain.Toolchain(**given), **look)),
 }
 
 
