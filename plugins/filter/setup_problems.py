@@ -28,6 +28,7 @@ options:
         fetched before is the same model, V(gguf_model_url) what a server says of the files, V(gguf_model_download) why one did not come,
         V(gguf_model_header) whether it can be read and is of the kind that it is given as, V(gguf_model_beside) whether there is too much beside the model.
       - V(cuda_toolkit) are that role's variables and what the machine has, V(cuda_toolkit_installed) is what was installed there.
+      - V(chat_check) are that role's variables.
     type: str
     choices:
       - llama_cpp
@@ -43,6 +44,7 @@ options:
       - gguf_model_beside
       - cuda_toolkit
       - cuda_toolkit_installed
+      - chat_check
     required: true
   look:
     description:
@@ -83,6 +85,7 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._build import probl
 from ansible_collections.herd.llama_cpp.plugins.module_utils._common.problems import Found, Problem, problems_of
 from ansible_collections.herd.llama_cpp.plugins.module_utils._cuda import toolchain
 from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf import beside, wanted
+from ansible_collections.herd.llama_cpp.plugins.module_utils._proof import report
 
 Judge = t.Callable[[t.Mapping[str, t.Any], t.Mapping[str, t.Any]], t.List[Problem]]
 
@@ -113,6 +116,7 @@ _JUDGES: t.Dict[str, Judge] = {
     "gguf_model_download": _of_machine(wanted.download_problems),
     "gguf_model_header": _of_machine(wanted.header_problems),
     "gguf_model_beside": _of_machine(beside.twice_problems),
+    "chat_check": lambda given, look: problems_of(given["machine"], report.problems(report.Question(**given))),
     "cuda_toolkit": lambda given, look: problems_of(given["machine"], toolchain.problems(toolchain.Toolchain(**given))),
     "cuda_toolkit_installed": lambda given, look: problems_of(given["machine"], toolchain.installed_problems(toolchain.Toolchain(**given), **look)),
 }
