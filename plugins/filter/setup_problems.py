@@ -13,8 +13,8 @@ author:
   - herd.llama_cpp contributors (@herd)
 description:
   - Judges the variables of one of the roles P(herd.llama_cpp.llama_cpp#role), P(herd.llama_cpp.gguf_model#role),
-    P(herd.llama_cpp.cuda_toolkit#role) and P(herd.llama_cpp.chat_check#role), and what was seen on its machines, and returns what is wrong as a list
-    for P(herd.llama_cpp.problem_report#filter). Those of the services are judged by P(herd.llama_cpp.service_problems#filter).
+    P(herd.llama_cpp.cuda_toolkit#role), P(herd.llama_cpp.bundle#role) and P(herd.llama_cpp.chat_check#role), and what was seen on its machines, and
+    returns what is wrong as a list for P(herd.llama_cpp.problem_report#filter). Those of the services are judged by P(herd.llama_cpp.service_problems#filter).
 options:
   _input:
     description: What the role's C(vars/main.yml) hands over, its variables without their prefix.
@@ -28,7 +28,7 @@ options:
         fetched before is the same model, V(gguf_model_url) what a server says of the files, V(gguf_model_download) why one did not come,
         V(gguf_model_header) whether it can be read and is of the kind that it is given as, V(gguf_model_beside) whether there is too much beside the model.
       - V(cuda_toolkit) are that role's variables and what the machine has, V(cuda_toolkit_installed) is what was installed there.
-      - V(chat_check) are that role's variables.
+      - V(chat_check) are that role's variables, V(bundle) is whether the bundle has packages for what a machine runs.
     type: str
     choices:
       - llama_cpp
@@ -45,6 +45,7 @@ options:
       - cuda_toolkit
       - cuda_toolkit_installed
       - chat_check
+      - bundle
     required: true
   look:
     description:
@@ -85,6 +86,7 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._build import probl
 from ansible_collections.herd.llama_cpp.plugins.module_utils._common.problems import Found, Problem, problems_of
 from ansible_collections.herd.llama_cpp.plugins.module_utils._cuda import toolchain
 from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf import beside, wanted
+from ansible_collections.herd.llama_cpp.plugins.module_utils._offline import contents
 from ansible_collections.herd.llama_cpp.plugins.module_utils._proof import report
 
 Judge = t.Callable[[t.Mapping[str, t.Any], t.Mapping[str, t.Any]], t.List[Problem]]
@@ -116,6 +118,7 @@ _JUDGES: t.Dict[str, Judge] = {
     "gguf_model_download": _of_machine(wanted.download_problems),
     "gguf_model_header": _of_machine(wanted.header_problems),
     "gguf_model_beside": _of_machine(beside.twice_problems),
+    "bundle": _of_machine(contents.release_problems),
     "chat_check": lambda given, look: problems_of(given["machine"], report.problems(report.Question(**given))),
     "cuda_toolkit": lambda given, look: problems_of(given["machine"], toolchain.problems(toolchain.Toolchain(**given))),
     "cuda_toolkit_installed": lambda given, look: problems_of(given["machine"], toolchain.installed_problems(toolchain.Toolchain(**given), **look)),
