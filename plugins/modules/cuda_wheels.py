@@ -13,7 +13,7 @@ version_added: 0.1.0
 author:
   - herd.llama_cpp contributors (@herd)
 description:
-  - Unpacks an archive of M(herd.llama_cpp.python_bundle) with NVIDIA's wheels at O(prefix), and gives them the layout that nvcc and CMake expect,
+  - Unpacks an archive of M(herd.llama_cpp.python_wheelhouse) with NVIDIA's wheels at O(prefix), and gives them the layout that nvcc and CMake expect,
     C(lib64) and library names without a version.
   - It changes and removes only what it made itself, which it knows by a file that it writes last, C(.herd.llama_cpp.json). What an
     interrupted run left does not count. It is made anew.
@@ -47,7 +47,7 @@ attributes:
     support: full
     platforms: linux
 seealso:
-  - module: herd.llama_cpp.python_bundle
+  - module: herd.llama_cpp.python_wheelhouse
 """
 
 EXAMPLES = r"""

@@ -14,12 +14,12 @@ author:
   - herd.llama_cpp contributors (@herd)
 description:
   - Returns version, platform tags and environment markers of the Python that Ansible's modules run with on the machine.
-  - M(herd.llama_cpp.python_bundle) takes the result as it is.
+  - M(herd.llama_cpp.python_wheelhouse) takes the result as it is.
 options: {}
 extends_documentation_fragment:
   - herd.llama_cpp.changes_nothing
 seealso:
-  - module: herd.llama_cpp.python_bundle
+  - module: herd.llama_cpp.python_wheelhouse
 """
 
 EXAMPLES = r"""

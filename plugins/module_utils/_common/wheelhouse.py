@@ -43,8 +43,8 @@ runpy.run_module("pip", run_name="__main__", alter_sys=True)
 """
 
 
-class BundleError(Exception):
-    """The bundle cannot be made. One sentence without the final full stop."""
+class WheelhouseError(Exception):
+    """The wheelhouse cannot be made. One sentence without the final full stop."""
 
 
 def marker_environment() -> t.Dict[str, str]:
@@ -115,13 +115,13 @@ def describe_environment() -> t.Dict[str, t.Any]:
     }
 
 
-def bundle_name(requirements: t.Sequence[str], environment: t.Mapping[str, t.Any]) -> str:
+def wheelhouse_name(requirements: t.Sequence[str], environment: t.Mapping[str, t.Any]) -> str:
     """A name that is the same exactly when the packages and the kind of machine are."""
     wanted = sorted(" ".join(item.split()) for item in requirements)
     identity = [wanted, environment["implementation"], environment["version"], environment["platform_tags"]]
     digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:12]
     first = re.match(r"[A-Za-z0-9._-]*", wanted[0].strip()) if wanted else None
-    return "%s-py%s-%s" % ((first.group(0) if first else "") or "bundle", environment["version"], digest)
+    return "%s-py%s-%s" % ((first.group(0) if first else "") or "wheelhouse", environment["version"], digest)
 
 
 def pip_arguments(requirements: t.Sequence[str], environment: t.Mapping[str, t.Any], target: str) -> t.List[str]:
@@ -195,21 +195,21 @@ def run_pip(executable: str, arguments: t.Sequence[str], environment: t.Mapping[
             check=False,
         )
     except OSError as exc:
-        raise BundleError("%s cannot be run: %s" % (executable, exc.strerror)) from exc
+        raise WheelhouseError("%s cannot be run: %s" % (executable, exc.strerror)) from exc
     if done.returncode:
         if "No module named pip" in done.stdout:
-            raise BundleError("%s has no pip: install pip for it on the control node" % executable)
+            raise WheelhouseError("%s has no pip: install pip for it on the control node" % executable)
         if os.strerror(errno.EFBIG) in done.stdout:
             # pip prints a traceback for it.
-            raise BundleError("%s: what it fetches is larger than it may be" % os.strerror(errno.EFBIG))
-        raise BundleError(last_words(done.stdout))
+            raise WheelhouseError("%s: what it fetches is larger than it may be" % os.strerror(errno.EFBIG))
+        raise WheelhouseError(last_words(done.stdout))
     return done.stdout
 
 
-def make_bundle(executable: str, requirements: t.Sequence[str], environment: t.Mapping[str, t.Any], directory: str,
+def make_wheelhouse(executable: str, requirements: t.Sequence[str], environment: t.Mapping[str, t.Any], directory: str,
                 pip_options: t.Sequence[str] = ()) -> str:
     """Fetches the packages and packs them; returns the archive's path. An interrupted run leaves nothing under that name."""
-    archive = os.path.join(directory, bundle_name(requirements, environment) + ".tar.gz")
+    archive = os.path.join(directory, wheelhouse_name(requirements, environment) + ".tar.gz")
     os.makedirs(directory, exist_ok=True)
     work = tempfile.mkdtemp(prefix=".making-", dir=directory)
     try:
@@ -219,8 +219,8 @@ def make_bundle(executable: str, requirements: t.Sequence[str], environment: t.M
         try:
             with file_size_limit(room(work)):
                 run_pip(executable, arguments, environment)
-        except BundleError as exc:
-            raise BundleError(
+        except WheelhouseError as exc:
+            raise WheelhouseError(
                 "pip on the control node cannot get %s for Python %s on %s %s: %s"
                 % (", ".join(requirements), environment["version"], environment["machine"], environment["libc"], exc)
             ) from exc

@@ -47,7 +47,7 @@ def lay_out(root: str) -> None:
 def install(prefix: str, archive: str, requirements: t.Sequence[str]) -> None:
     """Unpack, lay out, try nvcc, and only then write the marker."""
     if not archive or not os.path.isfile(archive):
-        raise WheelsError("there is no archive %s to install the toolkit from; make one with python_bundle" % archive)
+        raise WheelsError("there is no archive %s to install the toolkit from; make one with python_wheelhouse" % archive)
     with owned.being_made(prefix):
         # A changed list is another toolkit: nothing of the old one may stay in it.
         if os.path.isdir(prefix):

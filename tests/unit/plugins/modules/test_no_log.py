@@ -9,7 +9,7 @@ import json
 import pytest
 from ansible.module_utils.testing import patch_module_args
 
-from ansible_collections.herd.llama_cpp.plugins.modules import conda_environment, conda_info, python_bundle, python_wheel_member
+from ansible_collections.herd.llama_cpp.plugins.modules import conda_environment, conda_info, python_wheelhouse, python_wheel_member
 
 # Where nothing can be made: what is no directory.
 WHEEL = {"package": "p", "version": "1", "sha256": "0" * 64, "directory": "/dev/null/cache", "executable": "/nowhere/python"}
@@ -18,7 +18,7 @@ BUNDLE = {"requirements": [], "environment": dict.fromkeys(("implementation", "l
 CONDA = {"prefix": "/nowhere/environment", "packages": ["ninja"], "executable": "/nowhere/conda"}
 CASES = [
     (conda_info, {}, "channels"), (conda_environment, CONDA, "channels"),
-    (python_bundle, BUNDLE, "pip_options"), (python_wheel_member, WHEEL, "pip_options"),
+    (python_wheelhouse, BUNDLE, "pip_options"), (python_wheel_member, WHEEL, "pip_options"),
 ]
 
 

@@ -7,13 +7,13 @@
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-module: python_bundle
+module: python_wheelhouse
 short_description: Fetch Python packages for another machine and pack them into one archive
 version_added: 0.1.0
 author:
   - herd.llama_cpp contributors (@herd)
 description:
-  - Runs pip on this machine (usually the control node) for the Python of another one and packs the result into a C(tar.gz) that only
+  - Runs pip on this machine (usually the control node) for the Python of another one and packs the result, a wheelhouse, into a C(tar.gz) that only
     has to be unpacked there and put on C(PYTHONPATH). The other machine needs neither pip nor a way to a package index.
   - Only wheels are used, so nothing is compiled and nothing out of the packages runs here.
   - The archive's name tells the packages and the kind of machine. One that exists is used as it is.
@@ -53,7 +53,7 @@ seealso:
 
 EXAMPLES = r"""
 - name: Fetch the OpenAI client for the machine
-  herd.llama_cpp.python_bundle:
+  herd.llama_cpp.python_wheelhouse:
     requirements:
       - openai>=1.60
     environment: "{{ target.environment }}"
@@ -80,7 +80,7 @@ import os
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._common.no_log import show_what_is_plain
-from ansible_collections.herd.llama_cpp.plugins.module_utils._common.wheelhouse import BundleError, bundle_name, make_bundle
+from ansible_collections.herd.llama_cpp.plugins.module_utils._common.wheelhouse import WheelhouseError, wheelhouse_name, make_wheelhouse
 
 _NEEDED = ("implementation", "libc", "machine", "markers", "platform_tags", "version")
 
@@ -103,18 +103,18 @@ def main():
         module.fail_json(msg="environment lacks %s; give it what python_environment_info returns." % ", ".join(missing))
     if not given["requirements"]:
         module.fail_json(msg="requirements is empty; name at least one package.")
-    name = bundle_name(given["requirements"], given["environment"])
+    name = wheelhouse_name(given["requirements"], given["environment"])
     path = os.path.join(given["directory"], name + ".tar.gz")
     changed = not os.path.exists(path)
     if changed and not module.check_mode:
         try:
-            make_bundle(
+            make_wheelhouse(
                 given["executable"], given["requirements"], given["environment"], given["directory"], given["pip_options"]
             )
-        except BundleError as exc:
+        except WheelhouseError as exc:
             module.fail_json(msg="%s." % exc)
         except OSError as exc:
-            module.fail_json(msg="The bundle cannot be written to %s: %s." % (given["directory"], exc.strerror))
+            module.fail_json(msg="The wheelhouse cannot be written to %s: %s." % (given["directory"], exc.strerror))
     module.exit_json(changed=changed, name=name, path=path)
 
 

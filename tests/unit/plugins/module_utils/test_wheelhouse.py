@@ -10,7 +10,7 @@ import zipfile
 
 import pytest
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._common import wheelhouse as bundle
+from ansible_collections.herd.llama_cpp.plugins.module_utils._common import wheelhouse
 
 TARGET = {
     "implementation": "cpython",
@@ -18,7 +18,7 @@ TARGET = {
     "machine": "x86_64",
     "libc": "glibc",
     "platform_tags": ["manylinux_2_31_x86_64", "linux_x86_64"],
-    "markers": {**bundle.marker_environment(), "python_version": "3.9", "python_full_version": "3.9.2"},
+    "markers": {**wheelhouse.marker_environment(), "python_version": "3.9", "python_full_version": "3.9.2"},
 }
 
 
@@ -39,13 +39,13 @@ def wheel(place, name, requires=(), content="value = 1\n"):
 
 def make(place, requirements, environment=None):
     options = ["--no-index", "--find-links", str(place)]
-    return bundle.make_bundle(sys.executable, requirements, environment or TARGET, str(place / "cache"), options)
+    return wheelhouse.make_wheelhouse(sys.executable, requirements, environment or TARGET, str(place / "cache"), options)
 
 
 def test_a_package_without_end_does_not_fill_the_disk(tmp_path, monkeypatch):
     wheel(tmp_path, "large", content="value = '%s'\n" % ("x" * 100_000))
-    monkeypatch.setattr(bundle, "room", lambda _directory: 50_000)
-    with pytest.raises(bundle.BundleError, match="cannot get large for Python 3.9.*File too large: what it fetches is larger than it may be"):
+    monkeypatch.setattr(wheelhouse, "room", lambda _directory: 50_000)
+    with pytest.raises(wheelhouse.WheelhouseError, match="cannot get large for Python 3.9.*File too large: what it fetches is larger than it may be"):
         make(tmp_path, ["large"])
     assert list((tmp_path / "cache").iterdir()) == []
 
@@ -67,24 +67,24 @@ def test_markers_are_the_targets(tmp_path):
 
 
 def test_what_cannot_be_had_is_told_and_leaves_nothing(tmp_path):
-    with pytest.raises(bundle.BundleError, match="pip on the control node cannot get absent for Python 3.9 on x86_64 glibc: Could not find"):
+    with pytest.raises(wheelhouse.WheelhouseError, match="pip on the control node cannot get absent for Python 3.9 on x86_64 glibc: Could not find"):
         make(tmp_path, ["absent"])
     assert list((tmp_path / "cache").iterdir()) == []
 
 
 def test_python_without_pip(tmp_path):
-    with pytest.raises(bundle.BundleError, match="/nowhere/python cannot be run"):
-        bundle.run_pip("/nowhere/python", ["--version"])
+    with pytest.raises(wheelhouse.WheelhouseError, match="/nowhere/python cannot be run"):
+        wheelhouse.run_pip("/nowhere/python", ["--version"])
 
 
 def test_name_stands_for_packages_and_machine():
-    name = bundle.bundle_name(["openai>=1.60"], TARGET)
+    name = wheelhouse.wheelhouse_name(["openai>=1.60"], TARGET)
     assert name.startswith("openai-py3.9-")
-    assert bundle.bundle_name(["b", "a  >=1"], TARGET) == bundle.bundle_name(["a >=1", "b"], TARGET)
+    assert wheelhouse.wheelhouse_name(["b", "a  >=1"], TARGET) == wheelhouse.wheelhouse_name(["a >=1", "b"], TARGET)
     others = [
-        bundle.bundle_name(["openai>=1.61"], TARGET),
-        bundle.bundle_name(["openai>=1.60"], {**TARGET, "version": "3.10"}),
-        bundle.bundle_name(["openai>=1.60"], {**TARGET, "platform_tags": ["linux_aarch64"]}),
+        wheelhouse.wheelhouse_name(["openai>=1.61"], TARGET),
+        wheelhouse.wheelhouse_name(["openai>=1.60"], {**TARGET, "version": "3.10"}),
+        wheelhouse.wheelhouse_name(["openai>=1.60"], {**TARGET, "platform_tags": ["linux_aarch64"]}),
     ]
     assert len({name, *others}) == 4
 
@@ -99,19 +99,19 @@ def test_name_stands_for_packages_and_machine():
     ],
 )
 def test_platform_tags(libc, version, has, lacks):
-    tags = bundle.platform_tags("x86_64", libc, version)
+    tags = wheelhouse.platform_tags("x86_64", libc, version)
     assert set(has) <= set(tags) and lacks not in tags
     assert len(tags) == len(set(tags))
 
 
 def test_this_python_is_described():
-    found = bundle.describe_environment()
+    found = wheelhouse.describe_environment()
     assert found["executable"] == sys.executable
     assert found["version"] == "%d.%d" % sys.version_info[:2]
     assert found["platform_tags"][-1].startswith("linux_")
 
 
 def test_last_words():
-    assert bundle.last_words("x\nERROR: first cause.\nERROR: No matching distribution\n") == "first cause"
-    assert bundle.last_words("WARNING: a\nkilled\n") == "killed"
-    assert bundle.last_words("") == "no message"
+    assert wheelhouse.last_words("x\nERROR: first cause.\nERROR: No matching distribution\n") == "first cause"
+    assert wheelhouse.last_words("WARNING: a\nkilled\n") == "killed"
+    assert wheelhouse.last_words("") == "no message"
