@@ -35,8 +35,6 @@ options:
     default: 30.0
 extends_documentation_fragment:
   - herd.llama_cpp.changes_nothing
-seealso:
-  - module: herd.llama_cpp.rpc_device_info
 """
 
 EXAMPLES = r"""

@@ -8,8 +8,9 @@ An RPC server is started on a free port and greeted. llama-server is given a wor
 answers with a version, and sees whether llama-server goes on or hangs up. Both ends of a cluster can so be tried before any of them is
 put into use, and nobody else's worker is spoken to.
 
-Messages as in _rpc/client.py: request ``command: u8, size: u64, data``; answer ``size: u64, data``. HELLO and the first three bytes of its
-answer are the same in every protocol since 1.0.0; the capabilities in it came with 4.0.0.
+Messages (ggml/src/ggml-rpc/ggml-rpc.cpp of llama.cpp, protocol 7.0.0) are little-endian, without padding: request ``command: u8, size: u64,
+data``; answer ``size: u64, data``. HELLO and the first three bytes of its answer are the same in every protocol since 1.0.0; the capabilities in
+it came with 4.0.0.
 """
 
 from __future__ import annotations
