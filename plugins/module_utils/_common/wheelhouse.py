@@ -207,7 +207,7 @@ def run_pip(executable: str, arguments: t.Sequence[str], environment: t.Mapping[
 
 
 def make_wheelhouse(executable: str, requirements: t.Sequence[str], environment: t.Mapping[str, t.Any], directory: str,
-                pip_options: t.Sequence[str] = ()) -> str:
+                    pip_options: t.Sequence[str] = ()) -> str:
     """Fetches the packages and packs them; returns the archive's path. An interrupted run leaves nothing under that name."""
     archive = os.path.join(directory, wheelhouse_name(requirements, environment) + ".tar.gz")
     os.makedirs(directory, exist_ok=True)

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-name: llama_build
+name: llama_cpp_build
 short_description: What the llama_cpp role decides of a source and its builds
 version_added: 0.1.0
 author:
@@ -38,7 +38,7 @@ seealso:
 EXAMPLES = r"""
 - name: Show which builds are removed when two are kept
   ansible.builtin.debug:
-    msg: "{{ {'seen': machine_info, 'keep': 2} | herd.llama_cpp.llama_build('surplus') }}"
+    msg: "{{ {'seen': machine_info, 'keep': 2} | herd.llama_cpp.llama_cpp_build('surplus') }}"
 """
 
 RETURN = r"""
@@ -82,18 +82,18 @@ _QUESTIONS: t.Dict[str, t.Callable[..., t.Any]] = {
 }
 
 
-def llama_build(given: t.Any, question: str) -> t.Any:
+def llama_cpp_build(given: t.Any, question: str) -> t.Any:
     """Return what follows for a source or a build."""
     if question not in _QUESTIONS or not isinstance(given, t.Mapping):
-        raise AnsibleFilterError("llama_build takes a mapping and one of %s, not %s." % (", ".join(_QUESTIONS), question))
+        raise AnsibleFilterError("llama_cpp_build takes a mapping and one of %s, not %s." % (", ".join(_QUESTIONS), question))
     try:
         return _QUESTIONS[question](**given)
     except (KeyError, TypeError, AttributeError, CpuError) as error:
-        raise AnsibleFilterError("llama_build cannot read what it was given for %s: %s." % (question, error)) from error
+        raise AnsibleFilterError("llama_cpp_build cannot read what it was given for %s: %s." % (question, error)) from error
 
 
 class FilterModule:
     """Filter of the herd.llama_cpp collection."""
 
     def filters(self) -> t.Dict[str, t.Callable[..., t.Any]]:
-        return {"llama_build": llama_build}
+        return {"llama_cpp_build": llama_cpp_build}

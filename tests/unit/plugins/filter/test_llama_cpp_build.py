@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from ansible.errors import AnsibleFilterError
-from ansible_collections.herd.llama_cpp.plugins.filter.llama_build import llama_build
+from ansible_collections.herd.llama_cpp.plugins.filter.llama_cpp_build import llama_cpp_build
 
 SOURCE = {"source": "git", "git_url": "https://github.com/ggml-org/llama.cpp", "git_version": "b11434", "git_commit": "", "archive": "",
           "archive_sha256": "", "archive_subdir": "", "pypi_name": "", "pypi_version": "", "pypi_sha256": "", "pypi_subdir": ""}
@@ -26,11 +26,11 @@ BUILD = {"backend": "cpu", "options": {"CMAKE_EXE_LINKER_FLAGS": "-Wl,--disable-
 
 
 def source(**given: Any) -> dict[str, Any]:
-    return llama_build({**SOURCE, **given}, "source")
+    return llama_cpp_build({**SOURCE, **given}, "source")
 
 
 def candidates(**given: Any) -> dict[str, Any]:
-    return llama_build({**WANTED, **given}, "candidates")
+    return llama_cpp_build({**WANTED, **given}, "candidates")
 
 
 @pytest.mark.parametrize(("given", "identity", "name", "number"), [
@@ -118,9 +118,9 @@ def test_an_archive_counts_when_it_is_what_its_checksum_says(tmp_path: Path):
     (tmp_path / "b-empty.tar.gz.sha256").touch()
     results = [{"item": "head", "stat": {"exists": True, "checksum": "aa"}}, {"item": "worker", "stat": {"exists": True, "checksum": "aa"}},
                {"item": "empty", "stat": {"exists": True, "checksum": "aa"}}, {"item": "gone", "stat": {"exists": False}}]
-    assert llama_build({"results": results, "base": str(tmp_path / "b")}, "cached") == ["head"]
+    assert llama_cpp_build({"results": results, "base": str(tmp_path / "b")}, "cached") == ["head"]
     results[0]["stat"]["checksum"] = "ab"
-    assert llama_build({"results": results, "base": str(tmp_path / "b")}, "cached") == []
+    assert llama_cpp_build({"results": results, "base": str(tmp_path / "b")}, "cached") == []
 
 
 @pytest.mark.parametrize(("listed", "targets"), [
@@ -130,11 +130,11 @@ def test_an_archive_counts_when_it_is_what_its_checksum_says(tmp_path: Path):
     (["llama-fit-params: phony", "rpc-server: phony"], {"head": [], "worker": ["rpc-server"]}),
 ])
 def test_targets_of_old_and_new_sources(listed, targets):
-    assert llama_build({"components": ["head", "worker"], "listed": listed}, "targets") == targets
+    assert llama_cpp_build({"components": ["head", "worker"], "listed": listed}, "targets") == targets
 
 
 def test_the_command_line_of_cmake():
-    assert llama_build(BUILD, "commands")["configure"] == [
+    assert llama_cpp_build(BUILD, "commands")["configure"] == [
         "/usr/bin/cmake", "-S", "/w/src/1", "-B", "build", "-G", "Ninja", "-DCMAKE_MAKE_PROGRAM=/usr/bin/ninja", "-DCMAKE_C_COMPILER=/p/cc",
         "-DCMAKE_CXX_COMPILER=/p/c++", "-DCMAKE_PROJECT_INCLUDE=/w/build/2/cpu_flags.cmake", "-DLLAMA_BUILD_COMMIT=01234567",
         "-DCMAKE_C_COMPILER_LAUNCHER=/usr/bin/ccache", "-DCMAKE_CXX_COMPILER_LAUNCHER=/usr/bin/ccache",
@@ -142,7 +142,7 @@ def test_the_command_line_of_cmake():
 
 
 def test_the_command_line_of_cmake_for_gpus():
-    told = llama_build({**BUILD, "backend": "cuda"}, "commands")["configure"]
+    told = llama_cpp_build({**BUILD, "backend": "cuda"}, "commands")["configure"]
     assert {"-DCMAKE_CUDA_COMPILER=/p/bin/nvcc", "-DCMAKE_CUDA_HOST_COMPILER=/p/c++", "-DCUDAToolkit_ROOT=/p/cuda",
             "-DCUDA_cuda_driver_LIBRARY=/w/build/2/stubs/libcuda.so", "-DCMAKE_CUDA_COMPILER_LAUNCHER=/usr/bin/ccache",
             "-DCMAKE_EXE_LINKER_FLAGS=-Wl,--disable-new-dtags -Wl,-rpath-link,/w/build/2/stubs -Wl,-rpath-link,/p/lib"} <= set(told)
@@ -152,18 +152,18 @@ def test_the_command_line_of_cmake_for_gpus():
     ({"toolkit": {**TOOLKIT, "ccache": ""}}, False), ({}, True),
 ])
 def test_ccache_only_where_it_is(given, told):
-    assert any("LAUNCHER" in word for word in llama_build({**BUILD, **given}, "commands")["configure"]) is told
+    assert any("LAUNCHER" in word for word in llama_cpp_build({**BUILD, **given}, "commands")["configure"]) is told
 
 
 @pytest.mark.parametrize(("given", "commit"), [
     ({"commit": ""}, "unknown"), ({"commit": "", "source": {"sha256": "ab" * 32}}, "abababab"),
 ])
 def test_a_tree_without_history_is_told_apart_by_its_checksum(given, commit):
-    assert f"-DLLAMA_BUILD_COMMIT={commit}" in llama_build({**BUILD, **given}, "commands")["configure"]
+    assert f"-DLLAMA_BUILD_COMMIT={commit}" in llama_cpp_build({**BUILD, **given}, "commands")["configure"]
 
 
 def test_the_surroundings_of_a_build():
-    assert llama_build(BUILD, "commands")["environment"] == {
+    assert llama_cpp_build(BUILD, "commands")["environment"] == {
         "LC_ALL": "C.UTF-8", "CCACHE_DIR": "/w/ccache", "CCACHE_BASEDIR": "/w", "CCACHE_NOHASHDIR": "true", "GIT_CEILING_DIRECTORIES": "/w/src",
         "PATH": "/p/bin"}
 
@@ -172,7 +172,7 @@ def test_the_stamp_of_a_build_says_what_its_components_say(tmp_path: Path):
     (tmp_path / "b-head.tar.gz.sha256").write_text("aa  x\n", encoding="utf-8")
     records = [{"id": "1", "version": "b1", "component": "head", "binary": "llama-server", "executables": ["llama-server"]},
                {"id": "1", "version": "b1", "component": "worker", "binary": "rpc-server", "executables": ["rpc-server"]}]
-    stamp = llama_build({"records": records, "archives": str(tmp_path / "b"), "protocol": "7.0.0", "installed_at": "2026-12-01T10:00:00Z"}, "stamp")
+    stamp = llama_cpp_build({"records": records, "archives": str(tmp_path / "b"), "protocol": "7.0.0", "installed_at": "2026-12-01T10:00:00Z"}, "stamp")
     assert stamp == {"id": "1", "version": "b1", "components": ["head", "worker"], "binaries": {"head": "llama-server", "worker": "rpc-server"},
                      "protocol": "7.0.0", "sha256": {"head": "aa", "worker": ""}, "installed_at": "2026-12-01T10:00:00Z"}
 
@@ -182,12 +182,12 @@ SEEN = {"builds": [{"id": "3", "version": "b3"}, {"id": "2", "version": "b2"}, {
 
 def test_what_a_machine_is_to_run():
     stamp = {"id": "3", "version": "b3", "binaries": {"head": "llama-server"}, "protocol": "7.0.0", "commit": "x"}
-    assert llama_build({"stamp": stamp, "seen": SEEN, "keep": 3}, "target") == {
+    assert llama_cpp_build({"stamp": stamp, "seen": SEEN, "keep": 3}, "target") == {
         "id": "3", "version": "b3", "binaries": {"head": "llama-server"}, "protocol": "7.0.0", "replaces": "2", "replaces_version": "b2", "previous": "1",
         "installed": ["3", "2", "1"], "surplus": False}
-    new = llama_build({"stamp": {"id": "4"}, "seen": SEEN, "keep": 3}, "target")
+    new = llama_cpp_build({"stamp": {"id": "4"}, "seen": SEEN, "keep": 3}, "target")
     assert (new["version"], new["binaries"], new["protocol"], new["surplus"]) == ("4", {}, "", True)
-    bare = llama_build({"stamp": {"id": "4"}, "seen": {"builds": [], "current": "", "previous": ""}, "keep": 1}, "target")
+    bare = llama_cpp_build({"stamp": {"id": "4"}, "seen": {"builds": [], "current": "", "previous": ""}, "keep": 1}, "target")
     assert (bare["replaces"], bare["replaces_version"], bare["installed"], bare["surplus"]) == ("", "", [], False)
 
 
@@ -196,10 +196,10 @@ def test_what_a_machine_is_to_run():
     ("3", "3", 2, ["1"]),
 ])
 def test_the_current_build_and_the_one_before_stay(current, previous, keep, surplus):
-    assert llama_build({"seen": {**SEEN, "current": current, "previous": previous}, "keep": keep}, "surplus") == surplus
+    assert llama_cpp_build({"seen": {**SEEN, "current": current, "previous": previous}, "keep": keep}, "surplus") == surplus
 
 
 @pytest.mark.parametrize(("given", "question"), [(SOURCE, "colour"), ([], "source"), ({"source": "git"}, "source"), ({**BUILD, "toolkit": {}}, "commands")])
 def test_what_cannot_be_answered(given, question):
-    with pytest.raises(AnsibleFilterError, match="llama_build"):
-        llama_build(given, question)
+    with pytest.raises(AnsibleFilterError, match="llama_cpp_build"):
+        llama_cpp_build(given, question)
