@@ -65,7 +65,7 @@ def as_planned(run: PlaybookRun, build: str, over_workers: bool = True) -> None:
     figures = json.loads(CLUSTER.machine("head").check_output("cat /etc/llama.cpp/cluster.json"))["plan"]["figures"]
     assert (figures["source"], figures["build"], figures.get("over_workers", False)) == ("asked", build, over_workers), figures
     table = compared.rows(run.output)
-    assert sorted(row.machine for row in table) == sorted(MACHINES)
+    assert sorted(row["machine"] for row in table) == sorted(MACHINES)
     assert not compared.differences(table), "\n".join(compared.differences(table)) + run.output[-4000:]
 
 
