@@ -41,6 +41,11 @@ options:
     description: The name of the machine that runs llama-server.
     type: str
     required: true
+  server:
+    description:
+      - The fact C(llama_server_settings) of the role P(herd.llama_cpp.llama_server#role). It takes the place of O(context_size), O(parallel),
+        O(kv_unified), O(type_k), O(type_v), O(batch), O(ubatch), O(flash_attention) and of C(words) in O(beside).
+    type: dict
   context_size:
     description: Tokens of context, over all slots.
     type: int
@@ -206,7 +211,7 @@ _value:
       sample: [worker2]
     devices:
       description:
-        - The devices in the order of C(--device) and C(-ts), each with its layers and its MiB (C(weights_mib), C(kv_mib), C(compute_mib),
+        - The devices in the order of C(--device) and C(--tensor-split), each with its layers and its MiB (C(weights_mib), C(kv_mib), C(compute_mib),
           C(beside_mib) for what stands beside the model, C(reserve_mib), C(headroom_mib)).
       type: list
       elements: dict
@@ -216,7 +221,7 @@ _value:
     beside:
       description:
         - What stands beside the model. C(parts) with their C(mib), which are bounds, C(least_mib) of it in any case, llama.cpp's name of their device,
-          the values that the variables C(llama_server_draft_devices) and C(llama_server_mmproj_device) then have, and the C(arguments).
+          and the values that the variables C(llama_server_draft_devices) and C(llama_server_mmproj_device) then have.
       type: dict
     rpc:
       description: The workers' devices in the order in which their endpoints belong in C(--rpc).
@@ -228,19 +233,14 @@ _value:
       type: str
       sample: CUDA0,RPC0
     tensor_split:
-      description: The values of C(-ts), layer counts that sum to the number of layers plus one for the output.
+      description: The values of C(--tensor-split), layer counts that sum to the number of layers plus one for the output.
       type: list
       elements: int
       sample: [41, 40]
     n_gpu_layers:
-      description: The value of C(-ngl).
+      description: The value of C(--n-gpu-layers).
       type: str
       sample: all
-    arguments:
-      description: llama-server's arguments for this plan, without C(--rpc) and the model.
-      type: list
-      elements: str
-      sample: ["--fit", "off", "-ngl", "all", "-c", "8192"]
     host:
       description: The head's own RAM in MiB, by part. C(weights_mib) and C(kv_mib) are those of the whole model with O(head_cpu=true).
       type: dict

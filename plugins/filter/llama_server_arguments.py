@@ -15,7 +15,9 @@ description:
   - Takes the settings of the role P(herd.llama_cpp.llama_server#role) and returns the arguments of C(llama-server), but for the file of its API key.
 options:
   _input:
-    description: What the role's C(vars/main.yml) hands over, its variables without their prefix.
+    description:
+      - What the role's C(vars/main.yml) hands over, its variables without their prefix, which is the fact C(llama_server_settings) too. What C(plan)
+        among them decides takes the place of the others.
     type: dict
     required: true
 seealso:
@@ -42,7 +44,7 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._service.llama_server import Start, arguments
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.llama_server import arguments, started
 
 
 def llama_server_arguments(settings: t.Any) -> t.List[t.List[str]]:
@@ -50,8 +52,8 @@ def llama_server_arguments(settings: t.Any) -> t.List[t.List[str]]:
     if not isinstance(settings, t.Mapping):
         raise AnsibleFilterError("llama_server_arguments takes a mapping of settings, not a %s." % type(settings).__name__)
     try:
-        return arguments(Start(**settings))
-    except TypeError as error:
+        return arguments(started(settings))
+    except (KeyError, TypeError, ValueError) as error:
         raise AnsibleFilterError("llama_server_arguments cannot read the settings: %s." % error) from error
 
 

@@ -23,11 +23,15 @@ options:
     description: What M(herd.llama_cpp.gguf_info) returned as RV(herd.llama_cpp.gguf_info#module:gguf).
     type: dict
     required: true
-  commands:
-    description: What P(herd.llama_cpp.plan_commands#filter) returned. Without it, endpoints and commands are left out.
+  machines:
+    description: The machines the plan was made of, as P(herd.llama_cpp.plan_machines#filter) returns them.
     type: list
     elements: dict
     default: []
+  server:
+    description: The fact C(llama_server_settings) of the role P(herd.llama_cpp.llama_server#role). Without it, endpoints and commands are left out.
+    type: dict
+    default: {}
   notes:
     description: Lines for the end.
     type: list
@@ -56,14 +60,17 @@ import typing as t
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import text as _plan_text
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.commands import CommandsError, plan_commands
 
 
-def plan_text(plan: t.Any, model: t.Any, commands: t.Any = (), notes: t.Any = ()) -> str:
+def plan_text(plan: t.Any, model: t.Any, machines: t.Any = (), server: t.Any = None, notes: t.Any = ()) -> str:
     """Return a plan as text."""
     if not isinstance(plan, t.Mapping) or not isinstance(model, t.Mapping):
         raise AnsibleFilterError("The plan_text filter takes a plan of cluster_plan and the model's facts of gguf_info.")
     try:
-        return _plan_text.plan_text(plan, model, list(commands), [str(note) for note in notes])
+        return _plan_text.plan_text(plan, model, plan_commands(plan, server, machines) if server else (), [str(note) for note in notes])
+    except CommandsError as error:
+        raise AnsibleFilterError("The plan_text filter cannot name the commands: %s." % error) from error
     except (KeyError, TypeError, ValueError) as error:
         raise AnsibleFilterError("The plan_text filter cannot write this plan: %s %s." % (type(error).__name__, error)) from error
 

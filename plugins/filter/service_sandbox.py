@@ -54,12 +54,12 @@ import typing as t
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._service import sandbox
-from ansible_collections.herd.llama_cpp.plugins.module_utils._service.llama_server import Start
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.llama_server import started
 from ansible_collections.herd.llama_cpp.plugins.module_utils._service.rpc_server import Worker
 
 _SERVICES: t.Dict[str, t.Tuple[t.Any, t.Callable[[t.Any], t.Dict[str, t.Any]]]] = {
-    "llama_server": (Start, sandbox.llama_server_sandbox),
-    "rpc_server": (Worker, sandbox.rpc_server_sandbox),
+    "llama_server": (started, sandbox.llama_server_sandbox),
+    "rpc_server": (lambda settings: Worker(**settings), sandbox.rpc_server_sandbox),
 }
 
 
@@ -71,7 +71,7 @@ def service_sandbox(settings: t.Any, service: str) -> t.Dict[str, t.Any]:
         raise AnsibleFilterError("service_sandbox takes a mapping of settings, not a %s." % type(settings).__name__)
     of_settings, decide = _SERVICES[service]
     try:
-        return decide(of_settings(**settings))
+        return decide(of_settings(settings))
     except (KeyError, TypeError, AttributeError) as error:
         raise AnsibleFilterError("service_sandbox cannot read the settings of %s: %s." % (service, error)) from error
 

@@ -52,6 +52,10 @@ options:
       - With C(beyond_bound) only the weights count of what stands beside the model (a draft model, a projector) where it does not fit by its bound.
     type: dict
     required: true
+  plan:
+    description: The plan so far, for RV(starts_otherwise).
+    type: dict
+    default: {}
   timeout_s:
     description:
       - Seconds for all questions together, from above 0 to 3600. A plan takes a few seconds; for an architecture without formulas, on a machine
@@ -91,6 +95,11 @@ cannot_be_asked:
   returned: success
   type: str
   sample: ""
+starts_otherwise:
+  description: Whether RV(plan) serves from other machines or devices than O(plan), starts llama-server with other arguments, or does not fit.
+  returned: when it was asked
+  type: bool
+  sample: false
 plan:
   description:
     - The plan, as the filter P(herd.llama_cpp.cluster_plan#filter) returns it. RV(plan.figures) says whose figures they are, and each device
@@ -114,7 +123,7 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.facts import 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.shards import read_gguf_model
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.ask import TIMEOUT_SECONDS, AskError, Asker, CannotBeAsked, ask_in_private
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.placement import MAX_DEVICES
-from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.report import asked_plan_from_facts
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.report import asked_plan_from_facts, starts_otherwise
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.request import PlanError
 
 
@@ -127,6 +136,7 @@ def main() -> None:
             "environment": {"type": "dict", "default": {}},
             "machines": {"type": "list", "elements": "dict", "required": True},
             "options": {"type": "dict", "required": True},
+            "plan": {"type": "dict", "default": {}},
             "timeout_s": {"type": "float", "default": TIMEOUT_SECONDS},
         },
         supports_check_mode=True,
@@ -167,7 +177,7 @@ def main() -> None:
     if "refused" in plan:
         module.fail_json(msg="%s." % plan["refused"].rstrip("."))
     plan["figures"]["seconds"] = round(time.monotonic() - began, 2)
-    module.exit_json(changed=False, plan=plan, cannot_be_asked="")
+    module.exit_json(changed=False, plan=plan, cannot_be_asked="", starts_otherwise=starts_otherwise(plan, given["plan"]))
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ import oracle
 import pytest
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.header import read_gguf
-from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import beside as plan_beside
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service import beside as plan_beside
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import beside_memory
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import caches
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import model as plan_model

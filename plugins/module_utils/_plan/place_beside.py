@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.kind import kind_of
-from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import beside as plan_beside
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service import beside as plan_beside
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import beside_memory
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.bound import KEYS
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.caches import RunSettings
@@ -48,7 +48,7 @@ def stand_beside(model: Model, facts: Mapping[str, Any], settings: RunSettings, 
                  draft_device: str = "", mmproj_device: str = "") -> Beside:
     """Add to model, settings and machines what stands beside them.
 
-    ``words`` are llama_server's variables (see plan_beside.py), ``headers`` what gguf_model says of the files, ``[{for, header, file}]``;
+    ``words`` are llama_server's variables (_service/beside.py), ``headers`` what gguf_model says of the files, ``[{for, header, file}]``;
     devices are MACHINE/DEVICE. Raises PlanError.
     """
     found = Beside(model, settings, list(machines), words=dict(words or {}))
@@ -133,7 +133,7 @@ def _place(found: Beside, what: str, file: str, head: str, wanted: str, lone: be
 
 
 def beside_facts(found: Beside, head: str, devices: Sequence[Mapping[str, Any]]) -> Dict[str, Any]:
-    """The parts with llama.cpp's names for their devices, llama_server's variables, and the arguments; ``devices`` are the plan's."""
+    """The parts with llama.cpp's names for their devices, and llama_server's variables; ``devices`` are the plan's."""
     names = {(str(d["machine"]), str(d["device"])): str(d["llama_device"]) for d in devices}
     room = {(d.machine, d.name): {"free_mib": d.free_mib, "reserve_mib": d.reserve_mib} for m in found.machines for d in m.devices}
     words, parts = dict(found.words), []
@@ -150,5 +150,4 @@ def beside_facts(found: Beside, head: str, devices: Sequence[Mapping[str, Any]])
         elif part["for"] == "mmproj":
             words["mmproj_device"] = name
     return {"parts": parts, "draft_devices": words.get("draft_devices") or [], "mmproj_device": words.get("mmproj_device") or "",
-            "own_layers_draft": plan_beside.own_layers_draft(words),
-            "arguments": [word for argument in plan_beside.arguments(words) for word in argument]}
+            "own_layers_draft": plan_beside.own_layers_draft(words)}

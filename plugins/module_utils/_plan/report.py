@@ -24,6 +24,7 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.rounds import
 )
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.keep import basis, keep_split
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.place_beside import beside_facts, stand_beside
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.llama_server import decided, started
 
 DEVICE_KINDS = ("cuda", "cpu")
 # What a device loses besides the counted buffers: on NVIDIA the driver's context, kernels and cuBLAS workspaces. Each process took 590 MiB
@@ -118,11 +119,28 @@ def _one_of_pool(devices: Sequence[Device]) -> List[Device]:
     return [d for d in devices if first is None or d is first or not (d.shared_memory or d.kind == "cpu")]
 
 
+def with_server(options: Mapping[str, Any]) -> Dict[str, Any]:
+    """The options of a plan with what ``server`` among them says, the settings of the role llama_server (Start).
+
+    Of these, what is not set is left to llama.cpp, whose own values RunSettings has.
+    """
+    out = {key: value for key, value in options.items() if key != "server"}
+    if options.get("server") is None:
+        return out
+    try:
+        given = started(options["server"])
+    except (KeyError, TypeError) as exc:
+        raise PlanError("llama-server's settings cannot be read: %s" % exc) from exc
+    sizes = {"type_k": given.cache_type_k, "type_v": given.cache_type_v, "batch": given.batch_size, "ubatch": given.ubatch_size}
+    return dict(out, context_size=given.context_size, parallel=given.parallel, kv_unified=given.kv_unified, flash_attention=given.flash_attention != "off",
+                beside=dict(out.get("beside") or {}, words=given.beside), **{key: value for key, value in sizes.items() if value})
+
+
 def request_from_facts(facts: Mapping[str, Any], machines: Sequence[Mapping[str, Any]], *, host: str, context_size: Any = 8192, parallel: Any = 4,
-                       kv_unified: bool = True, type_k: str = "f16", type_v: str = "f16", batch: Any = 2048, ubatch: Any = 512,
-                       flash_attention: bool = True, policy: str = "fewest_machines", named: Sequence[str] = (), reserve_mib: Any = None,
-                       headroom_mib: Any = 0, unknown: str = "bound", head_cpu: bool = False, beside: Optional[Mapping[str, Any]] = None,
-                       build_number: Any = 0) -> Request:
+                       kv_unified: bool = True, type_k: str = RunSettings.type_k, type_v: str = RunSettings.type_v, batch: Any = RunSettings.batch,
+                       ubatch: Any = RunSettings.ubatch, flash_attention: bool = True, policy: str = "fewest_machines", named: Sequence[str] = (),
+                       reserve_mib: Any = None, headroom_mib: Any = 0, unknown: str = "bound", head_cpu: bool = False,
+                       beside: Optional[Mapping[str, Any]] = None, build_number: Any = 0) -> Request:
     """What is asked for; ``beside`` are the last arguments of place_beside.stand_beside, what stands beside the model."""
     if unknown not in ("bound", "refuse"):
         raise PlanError("unknown must be 'bound' or 'refuse', not '%s'" % unknown)
@@ -143,8 +161,8 @@ def request_from_facts(facts: Mapping[str, Any], machines: Sequence[Mapping[str,
 
 def plan_from_facts(facts: Mapping[str, Any], machines: Sequence[Mapping[str, Any]], *, keep: Optional[Mapping[str, Any]] = None,
                     stay: bool = False, **options: Any) -> Dict[str, Any]:
-    """The whole way from facts to facts, without asking llama.cpp."""
-    request = request_from_facts(facts, machines, **options)
+    """The whole way from facts to facts, without asking llama.cpp; ``options`` are those of with_server and request_from_facts."""
+    request = request_from_facts(facts, machines, **with_server(options))
     try:
         plan = make_plan(request, accounts_told(request, keep or {}))
     except MemoryModelError as exc:
@@ -161,7 +179,7 @@ def asked_plan_from_facts(facts: Mapping[str, Any], machines: Sequence[Mapping[s
 
     With ``beyond_bound`` no more of what stands beside the model counts than is known exactly, where it fits in no other way.
     """
-    request = request_from_facts(facts, machines, **options)
+    request = request_from_facts(facts, machines, **with_server(options))
     try:
         plan, asked = plan_by_asking(request, ask, keep)
         known = least_beside(request)
@@ -270,10 +288,8 @@ def plan_as_dict(plan: Plan, kept: bool = False) -> Dict[str, Any]:
         "ways_out": plan.ways_out,
         "confidence": confidence(plan),
     }
-    result["arguments"] = arguments(result, settings) if plan.fits else []
     if request.beside is not None:
         result["beside"] = beside_facts(request.beside, request.head, devices)
-        result["arguments"] += result["beside"]["arguments"] if plan.fits else []
         if any(part["for"] == "draft" for part in request.beside.parts):
             # the draft's caches were counted for this context
             result["largest_context"] = min(result["largest_context"], settings.context_size)
@@ -317,17 +333,11 @@ def failure(result: Mapping[str, Any]) -> str:
     return said
 
 
-def arguments(result: Mapping[str, Any], settings: RunSettings) -> List[str]:
-    """llama-server's arguments that make it do what was planned; ``--rpc`` takes the endpoints in the order of ``rpc``."""
-    out = ["--fit", "off", "-ngl", str(result["n_gpu_layers"]), "-c", str(settings.context_size), "-np", str(settings.parallel),
-           "--kv-unified" if settings.kv_unified else "--no-kv-unified", "-b", str(settings.batch), "-ub", str(settings.ubatch),
-           "-fa", "on" if settings.flash_attention else "off", "-ctk", settings.type_k.lower(), "-ctv", settings.type_v.lower()]
-    # without any device there is none to name: llama-server then runs on the CPU (src/llama-model.cpp, load_tensors)
-    if result["device_option"]:
-        out += ["--device", result["device_option"]]
-    if len(result["tensor_split"]) > 1:
-        out += ["-ts", ",".join(str(n) for n in result["tensor_split"])]
-    return out
+def starts_otherwise(result: Mapping[str, Any], earlier: Mapping[str, Any]) -> bool:
+    """Whether a plan, carried out, starts another thing than an earlier one, or starts nothing."""
+    if not earlier or not result["fits"]:
+        return True
+    return (decided(result), result["machines"], result["rpc"]) != (decided(earlier), earlier["machines"], earlier["rpc"])
 
 
 def _compute_factor(plan: Plan) -> float:

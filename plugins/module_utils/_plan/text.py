@@ -9,8 +9,8 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._common.text_table import table_lines
-from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.page import (
-    beside_lines, devices_with_parts, figures_lines, layer_range, shared_device,
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.words import (
+    beside_lines, device_name, devices_with_parts, figures_lines, layer_range, shared_device,
 )
 
 Mapping = t.Mapping[str, t.Any]
@@ -25,11 +25,10 @@ def _rows(plan: Mapping, commands: t.Sequence[Mapping]) -> t.List[t.Dict[str, t.
     endpoints = {(command["machine"], command["device"]): command["endpoint"] for command in commands}
     rows = []
     for device in devices_with_parts(plan):
-        own, llama_name = device["device"], device["llama_device"]
         rows.append(dict(
             device,
-            device=own if own == llama_name else "%s as %s" % (own, llama_name),
-            endpoint=endpoints.get((device["machine"], own), ""),
+            device=device_name(device),
+            endpoint=endpoints.get((device["machine"], device["device"]), ""),
             layers=layer_range(device).replace("\u2013", "-"),
         ))
     return rows

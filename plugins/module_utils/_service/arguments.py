@@ -80,25 +80,6 @@ def taken_arguments(arguments: t.Sequence[t.Any], planned: bool = False) -> t.Li
     return found
 
 
-# Switches; every other option that a variable says has one value.
-_SWITCHES = (
-    "-kvu", "--kv-unified", "-no-kvu", "--no-kv-unified", "--mmproj-offload", "--no-mmproj-offload", "--no-mmproj", "--no-mmproj-auto", "--spec-default",
-    *_PRESETS,
-)
-
-
-def unplanned_arguments(arguments: t.Sequence[t.Any]) -> t.List[str]:
-    """llama-server's arguments without the model and without what a plan decides: host, name, bounds and whatever else is left."""
-    kept: t.List[str] = []
-    words = iter(str(argument) for argument in arguments)
-    for word in words:
-        if word not in VARIABLES:
-            kept.append(word)
-        elif word not in _SWITCHES:
-            next(words, None)
-    return kept
-
-
 def value_of(name: str, arguments: t.Sequence[str]) -> str:
     """The word that comes after the first one of this name, empty where there is none."""
     return arguments[arguments.index(name) + 1] if name in arguments[:-1] else ""

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import re
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._common.problems import Found
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service import beside as beside_model
 from ansible_collections.herd.llama_cpp.plugins.module_utils._service import checks
 from ansible_collections.herd.llama_cpp.plugins.module_utils._service.arguments import taken_arguments, taken_text
+
+#: What the unit names the file of the API key by: systemd hands it over (systemd.exec(5), LoadCredential=).
+API_KEY_FILE = "${CREDENTIALS_DIRECTORY}/api-key"
 
 _OWN_UNITS = ("llama-server.service", "llama-server-proxy.service")
 _TUNNEL_UNIT = "llama-server-tunnel.service"
@@ -55,8 +59,9 @@ class LlamaServer:
 class Start(LlamaServer):
     """What it is started with besides, when the model and its devices are known.
 
-    ``socket`` is where it listens behind its proxy, ``url`` where clients reach the API, ``beside_arguments`` what ``_plan/beside.py`` makes of
-    the settings of what stands beside the model, ``read_paths`` all files that it reads. A sandbox has directives that replace or join ours.
+    ``socket`` is where it listens behind its proxy, ``url`` where clients reach the API, ``beside`` are the settings of what stands beside the model
+    (beside.py), ``read_paths`` all files that it reads. A sandbox has directives that replace or join ours. ``plan`` is what the filter cluster_plan
+    returned, empty where nothing was planned.
     """
 
     model: str
@@ -76,13 +81,14 @@ class Start(LlamaServer):
     fit: t.Optional[bool]
     alias: str
     log_verbosity: t.Union[int, str]
-    beside_arguments: t.Sequence[t.Sequence[str]]
+    beside: t.Mapping[str, t.Any]
     bin_dir: str
     read_paths: t.Sequence[str]
     sandbox_profile: str
     sandbox: t.Mapping[str, t.Any]
     tunnel_sandbox: t.Mapping[str, t.Any]
     proxy_sandbox: t.Mapping[str, t.Any]
+    plan: t.Mapping[str, t.Any]
 
 
 @dataclass(frozen=True)
@@ -93,6 +99,39 @@ class Look(checks.Look):
     certificate_ended: t.Mapping[str, t.Any] = field(default_factory=dict)
     certificate_key: t.Mapping[str, t.Any] = field(default_factory=dict)
     beside: t.Sequence[t.Mapping[str, str]] = ()
+
+
+def decided(plan: t.Mapping[str, t.Any]) -> t.Dict[str, t.Any]:
+    """What a plan decides of llama-server's settings, by their names. Raises KeyError where it is none."""
+    settings, beside = plan["settings"], plan.get("beside") or {}
+    return {
+        # "none" is llama.cpp's word for its own CPU alone.
+        "devices": str(plan["device_option"] or "none").split(","),
+        "tensor_split": list(plan["tensor_split"]) if len(plan["tensor_split"]) > 1 else [],
+        "n_gpu_layers": plan["n_gpu_layers"],
+        "fit": False,
+        "context_size": int(settings["context_size"]),
+        "parallel": int(settings["parallel"]),
+        "kv_unified": bool(settings["kv_unified"]),
+        "cache_type_k": str(settings["type_k"]),
+        "cache_type_v": str(settings["type_v"]),
+        "batch_size": settings["batch"],
+        "ubatch_size": settings["ubatch"],
+        "flash_attention": "on" if settings["flash_attention"] else "off",
+        "beside": {"draft_devices": beside.get("draft_devices") or [], "mmproj_device": beside.get("mmproj_device") or ""},
+    }
+
+
+def started(settings: t.Mapping[str, t.Any]) -> Start:
+    """The settings that the role hands over, with what their plan decides in place of them.
+
+    Raises TypeError where one is missing or unknown, and KeyError where the plan is none.
+    """
+    given = Start(**settings)
+    if not given.plan:
+        return given
+    of_plan = decided(given.plan)
+    return replace(given, **dict(of_plan, beside={**given.beside, **of_plan["beside"]}))
 
 
 def arguments(given: Start) -> t.List[t.List[str]]:
@@ -126,7 +165,8 @@ def arguments(given: Start) -> t.List[t.List[str]]:
     lines += _with_value("--batch-size", given.batch_size)
     lines += _with_value("--ubatch-size", given.ubatch_size)
     lines += _with_value("--flash-attn", given.flash_attention)
-    lines += [list(line) for line in given.beside_arguments]
+    # what is wrong with them is said before it is started
+    lines += [] if beside_model.problems(given.beside) else beside_model.arguments(given.beside)
     lines += _with_value("--alias", given.alias)
     lines.append(["-lv", str(given.log_verbosity)])
     return lines + ([[str(word) for word in given.extra_args]] if given.extra_args else [])

@@ -19,6 +19,37 @@ class WorkersError(ValueError):
     """The input cannot be read."""
 
 
+@dataclass(frozen=True)
+class WorkerSettings:
+    """The settings of a machine's workers, by the names of the role rpc_server without its prefix.
+
+    The first worker's ``port`` is llama.cpp's own default (tools/rpc/rpc-server.cpp of b11434) where none is set, ``threads`` are as many as it
+    chooses where they are 0.
+    """
+
+    port: int = 50052
+    tls: bool = False
+    threads: int = 0
+    cache: bool = False
+    extra_args: t.Sequence[str] = ()
+    bin_dir: str = "/opt/llama.cpp/current/bin"
+
+    @classmethod
+    def of(cls, given: t.Mapping[str, t.Any]) -> "WorkerSettings":
+        """From the role's variables, each of whatever type an inventory has it. Raises WorkersError."""
+        extra = given.get("extra_args") or []
+        try:
+            return cls(int(given.get("port") or cls.port), truth(given.get("tls")), int(given.get("threads") or 0), truth(given.get("cache")),
+                       [str(word) for word in (extra if isinstance(extra, (list, tuple)) else [extra])], str(given.get("bin_dir") or cls.bin_dir))
+        except (TypeError, ValueError) as error:
+            raise WorkersError("the settings of a worker cannot be read (%s)" % error) from error
+
+
+def truth(value: t.Any) -> bool:
+    """Whether a variable means yes, as Ansible's filter ``bool`` has it."""
+    return str(value).lower() in ("yes", "on", "1", "true", "1.0")
+
+
 def tunnel_address(address: str) -> str:
     """The loopback address at which the head reaches a worker through its tunnel: 192.168.1.101 becomes 127.168.1.101.
 

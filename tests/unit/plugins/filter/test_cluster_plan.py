@@ -18,6 +18,8 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.facts import 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.shards import read_gguf_model
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.model import COMPARED_BUILD
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.text import plan_text
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.llama_server import arguments, started
+from service_settings import STARTED
 
 plan = FilterModule().filters()["cluster_plan"]
 
@@ -28,14 +30,19 @@ def machines(count: int, gpus: int = 1, **more: Any) -> list:
             for i in range(count)]
 
 
+def line_of(made: dict) -> str:
+    """What llama-server is started with by a plan, whatever the role's own variables say."""
+    return " ".join(word for words in arguments(started({**STARTED["llama_server"], "n_gpu_layers": 7, "fit": None, "plan": made})) for word in words)
+
+
 def test_what_the_units_need() -> None:
     made = plan(sparse_gguf.facts("llama-70b-q4"), machines(4), host="head")
     assert made["fits"] and made["machines"] == ["head", "worker1"] and made["unused_machines"] == ["worker2", "worker3"]
     assert sum(made["tensor_split"]) == 81
     assert made["rpc"] == [{"machine": "worker1", "device": "CUDA0"}]
     assert sorted(made["device_option"].split(",")) == ["CUDA0", "RPC0"]
-    text = " ".join(made["arguments"])
-    assert "--fit off -ngl all -c 8192" in text and "-ts %s" % ",".join(map(str, made["tensor_split"])) in text
+    text = line_of(made)
+    assert "--ctx-size 8192 --n-gpu-layers all " in text and "--tensor-split %s --fit off" % ",".join(map(str, made["tensor_split"])) in text
     for device in made["devices"]:
         assert device["needed_mib"] + device["reserve_mib"] + device["headroom_mib"] <= device["free_mib"] + 1
     json.dumps(made)
@@ -49,7 +56,7 @@ def test_one_worker_for_each_gpu_of_a_machine() -> None:
 
 def test_a_model_that_does_not_fit_is_an_answer_not_an_error() -> None:
     made = plan(sparse_gguf.facts("llama-405b"), machines(3), host="head")
-    assert not made["fits"] and made["arguments"] == []
+    assert not made["fits"]
     assert "MiB short" in made["problems"][0] and made["ways_out"]
 
 
@@ -195,8 +202,9 @@ def test_the_head_s_cpu_runs_the_model_when_asked_to() -> None:
     made = alone()
     assert made["fits"] and made["machines"] == ["head"] and made["unused_machines"] == []
     assert made["rpc"] == [] and made["devices"] == [] and made["tensor_split"] == [] and made["device_option"] == ""
-    text = " ".join(made["arguments"])
-    assert text.startswith("--fit off -ngl all -c 8192 ") and "--device" not in text and "-ts" not in text and "--rpc" not in text
+    text = line_of(made)
+    assert "--ctx-size 8192 --n-gpu-layers all " in text and "--fit off" in text and "--tensor-split" not in text and "--rpc" not in text
+    assert "--device none " in text, "without any device there is none to name"
     parts = {key: value for key, value in made["host"].items() if key not in ("machine", "total_mib")}
     assert made["host"]["total_mib"] == sum(parts.values())
     # 8192 cells of 32 layers with 8 heads of 128, K and V in float16; and the file's weights, once
@@ -215,7 +223,7 @@ def test_the_largest_context_of_a_cpu_alone_fits_and_one_step_more_does_not() ->
 
 def test_a_cpu_alone_that_is_too_small_says_by_how_much() -> None:
     made = alone(6000, context_size=32768, headroom_mib=500)
-    assert not made["fits"] and made["arguments"] == [] and made["ways_out"]
+    assert not made["fits"] and made["ways_out"]
     missing = made["shortfall"]["missing_mib"]
     assert made["shortfall"] == {"machine": "head", "device": "CPU", "missing_mib": missing, "total_missing_mib": missing}
     assert len(made["problems"]) == 1 and made["problems"][0].startswith("head: ") and " %d MiB more than are free" % missing in made["problems"][0]

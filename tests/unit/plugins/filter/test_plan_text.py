@@ -11,13 +11,12 @@ import sparse_gguf
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.herd.llama_cpp.plugins.filter.cluster_plan import FilterModule as PlanFilters
-from ansible_collections.herd.llama_cpp.plugins.filter.plan_commands import FilterModule as CommandFilters
 from ansible_collections.herd.llama_cpp.plugins.filter.plan_endpoints import FilterModule as EndpointFilters
 from ansible_collections.herd.llama_cpp.plugins.filter.plan_text import FilterModule
+from plan_page import SERVER, addressed
 
 plan = PlanFilters().filters()["cluster_plan"]
 text_of = FilterModule().filters()["plan_text"]
-commands_of = CommandFilters().filters()["plan_commands"]
 endpoints_of = EndpointFilters().filters()["plan_endpoints"]
 LLAMA = sparse_gguf.facts("llama-70b-q4")
 MODEL = {"name": "A 70B", "file_size_bytes": 40_000_000_000}
@@ -30,7 +29,7 @@ def machines(count: int) -> list[dict[str, Any]]:
 
 def test_a_plan_that_fits() -> None:
     made = plan(LLAMA, machines(3), host="head")
-    text = text_of(made, MODEL, commands_of(made, {"head": "198.18.0.10", "worker1": "198.18.0.11"}, "/m.gguf"), ["the end"])
+    text = text_of(made, MODEL, addressed(machines(3)), SERVER, ["the end"])
     assert text.startswith("A 70B (llama, 80 layers, 40.0 GB, context 8192). MiB on each device:")
     assert "198.18.0.11:50052" in text and "Not needed: worker2." in text and "worker1, llama-rpc-server@0.service:" in text
     assert text.endswith("the end") and "does not fit" not in text

@@ -15,13 +15,14 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.facts import 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.header import read_gguf
 from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.shards import read_gguf_model
 from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.tensors import TensorInfo
-from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import beside as plan_beside
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import beside_memory
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import caches
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import model as plan_model
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import placement
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.report import plan_from_facts
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.request import PlanError
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service import beside as plan_beside
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.llama_server import decided
 
 MIB = 1 << 20
 HEAD = {"name": "head", "ram_free_mib": 64000, "devices": [{"name": "CUDA0", "total_mib": 24564, "free_mib": 24000}]}
@@ -138,6 +139,11 @@ def test_adapters_lie_beside_their_layers(tmp_path: Path) -> None:
 # -- plans
 
 
+def arguments_of(made: dict, **words: str) -> list[str]:
+    """What llama-server is told of what stands beside the model, where a plan says on which device it lies."""
+    return [word for argument in plan_beside.arguments({**words, **decided(made)["beside"]}) for word in argument]
+
+
 def plan(machines: list, model: str = "llama-8b", **beside: object) -> dict:
     return plan_from_facts(sparse_gguf.facts(model), machines, host="head", beside=beside)
 
@@ -150,7 +156,7 @@ def test_a_draft_model_lies_on_the_head_s_device() -> None:
     assert part["llama_device"] == "CUDA0" and 293 <= part["mib"] <= 320
     assert found["devices"][0]["reserve_mib"] == alone["devices"][0]["reserve_mib"] + part["mib"]
     assert found["beside"]["draft_devices"] == ["CUDA0"]
-    assert found["arguments"][-6:] == ["--spec-type", "draft-simple", "--model-draft", "/m/d.gguf", "--device-draft", "CUDA0"]
+    assert arguments_of(found, draft_model="/m/d.gguf") == ["--spec-type", "draft-simple", "--model-draft", "/m/d.gguf", "--device-draft", "CUDA0"]
 
 
 def test_where_the_head_has_no_device_it_is_its_ram_s() -> None:
@@ -170,7 +176,7 @@ def test_a_projector_follows_from_its_file(tmp_path: Path) -> None:
     path = beside_files.projector(tmp_path / "mmproj.gguf")
     found = plan([HEAD, WORKER], words={"mmproj": "/m/p.gguf"}, headers=[{"for": "mmproj", "header": facts_of(path), "file": "/m/p.gguf"}])
     assert found["beside"]["mmproj_device"] == "CUDA0" and found["beside"]["parts"][0]["mib"] >= 2
-    assert found["arguments"][-4:] == ["--mmproj", "/m/p.gguf", "--mmproj-device", "CUDA0"]
+    assert arguments_of(found, mmproj="/m/p.gguf") == ["--mmproj", "/m/p.gguf", "--mmproj-device", "CUDA0"]
 
 
 def test_a_model_without_such_layers_is_not_asked_to_draft() -> None:

@@ -13,14 +13,16 @@ from xml.etree import ElementTree
 import pytest
 import sparse_gguf
 from ansible.errors import AnsibleFilterError
+from markupsafe import escape
 
-from ansible_collections.herd.llama_cpp.plugins.filter.plan_commands import FilterModule as CommandFilters
 from ansible_collections.herd.llama_cpp.plugins.filter.plan_page import FilterModule as PageFilters
-from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.page import beside_lines, layer_range, number, shortened, text
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.commands import plan_commands
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.page import number, plain, shortened
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.report import plan_from_facts
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.words import beside_lines, layer_range
+from plan_page import SERVER, TEMPLATE, addressed, rendered
 
-commands_of = CommandFilters().filters()["plan_commands"]
-page_of = PageFilters().filters()["plan_page"]
+data_of = PageFilters().filters()["plan_page"]
 
 SVG = "{http://www.w3.org/2000/svg}"
 HOSTILE = "\"><script>alert('x')</script><!-- ]]>&lt; \u202e\x00\x1b[31m"
@@ -34,9 +36,9 @@ def machines(count: int, gpus: int = 1, **device: Any) -> list:
 
 def made(shape: str, them: list, **options: Any) -> tuple:
     plan = plan_from_facts(sparse_gguf.facts(shape, 40_000_000_000), them, host=them[0]["name"], **options)
-    addresses = {machine["name"]: "198.18.0.%d" % (10 + i) for i, machine in enumerate(them)}
-    commands = commands_of(plan, addresses, "/models/my model.gguf")
-    return plan, commands, page_of(plan, them, commands=commands, model=sparse_gguf.facts(shape, 40_000_000_000), source="https://models.example/a.gguf")
+    them, server = addressed(them), {**SERVER, "model": "/models/my model.gguf"}
+    page = rendered(data_of(plan, them, server, model=sparse_gguf.facts(shape, 40_000_000_000), source="https://models.example/a.gguf"))
+    return plan, plan_commands(plan, server, them), page
 
 
 class Checker(HTMLParser):
@@ -155,7 +157,7 @@ def test_the_commands_are_those_of_the_plan(case: str) -> None:
 def test_a_shortfall_and_the_ways_out_are_said() -> None:
     plan, _commands, page = made("llama-70b-q6", machines(2))
     assert number(plan["shortfall"]["missing_mib"]) + "\u00a0MiB missing" in page
-    assert all(text(way["text"]) in page for way in plan["ways_out"]) and plan["ways_out"]
+    assert all(str(escape(way["text"])) in page for way in plan["ways_out"]) and plan["ways_out"]
 
 
 @pytest.mark.parametrize(("gpus_of_head", "own"), [(1, True), (0, False)])
@@ -184,8 +186,9 @@ def test_nothing_from_an_inventory_becomes_markup() -> None:
         machine["name"] += HOSTILE
     them[0]["devices"][0]["name"] = HOSTILE
     plan = plan_from_facts(sparse_gguf.facts("llama-70b-q6"), them, host="head")
-    commands = commands_of(plan, {machine["name"]: HOSTILE for machine in them}, HOSTILE)
-    page = page_of(plan, them, commands=commands, model={"name": HOSTILE, "file_type": HOSTILE}, source=HOSTILE)
+    them = [dict(machine, address=HOSTILE, worker={"bin_dir": HOSTILE, "extra_args": [HOSTILE]}) for machine in them]
+    server = {**SERVER, "model": HOSTILE, "alias": HOSTILE, "extra_args": [HOSTILE], "bin_dir": HOSTILE}
+    page = rendered(data_of(plan, them, server, model={"name": HOSTILE, "file_type": HOSTILE}, source=HOSTILE))
     checked(page)
     picture(page)
     assert "<script" not in page and "\u202e" not in page and "\x00" not in page and "\x1b" not in page
@@ -193,8 +196,13 @@ def test_nothing_from_an_inventory_becomes_markup() -> None:
     page.encode("utf-8")
 
 
+def test_nothing_is_printed_without_being_escaped() -> None:
+    printed = re.findall(r"\{\{.*?\}\}", TEMPLATE.read_text(encoding="utf-8"))
+    assert len(printed) > 50 and [one for one in printed if not re.fullmatch(r"\{\{ [^{}]+ \| e \}\}", one)] == []
+
+
 def test_surrogates_do_not_break_the_encoding() -> None:
-    assert text("a\udcffb\tc") == "a\ufffdb c"
+    assert plain("a\udcffb\tc") == "a\ufffdb c"
 
 
 def test_long_names_are_cut_and_still_there() -> None:
@@ -216,7 +224,7 @@ def test_layers_in_words(device: dict, words: str) -> None:
 def test_ports_follow_the_machines_list_and_can_be_given() -> None:
     them = machines(2, 3)
     plan = plan_from_facts(sparse_gguf.facts("llama-70b-q6"), them, host="head", policy="all_machines")
-    found = commands_of(plan, {"head": "198.18.0.10", "worker1": "198.18.0.11"}, "m", workers={"worker1": {"port": 6000}})
+    found = plan_commands(plan, SERVER, addressed(them, worker1={"port": 6000}))
     ports = {c["device"]: c["endpoint"] for c in found if c["device"]}
     assert ports == {"CUDA%d" % n: "198.18.0.11:%d" % (6000 + n) for n in range(3)}
 
@@ -225,11 +233,11 @@ def test_what_cannot_be_done_is_an_error_of_the_filter() -> None:
     them = machines(3)
     plan = plan_from_facts(sparse_gguf.facts("llama-70b-q6"), them, host="head")
     with pytest.raises(AnsibleFilterError, match="address of worker1 is not given"):
-        commands_of(plan, {"head": "198.18.0.10"}, "m")
+        data_of(plan, them, SERVER)
     with pytest.raises(AnsibleFilterError, match="what cluster_plan returns"):
-        page_of("a plan", them)
+        data_of("a plan", them)
     with pytest.raises(AnsibleFilterError, match="as a list"):
-        page_of(plan, "head")
+        data_of(plan, "head")
 
 
 @pytest.mark.parametrize(("ram", "words"), [

@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.herd.llama_cpp.plugins.module_utils._service.workers import outdated_units, worker_arguments, worker_instances
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.workers import (
+    WorkersError, WorkerSettings, outdated_units, worker_arguments, worker_instances,
+)
 
 
 def test_one_instance_for_each_device():
@@ -52,6 +54,14 @@ def test_what_a_worker_is_started_with():
     assert worker_arguments(plain) == ["-H", "192.168.1.101", "-p", "50052", "-d", "CUDA0"]
     assert worker_arguments(tls, 4, True, ["--verbose"]) == ["-H", "127.0.0.1", "-p", "50052", "-d", "CUDA0", "-t", "4", "-c", "--verbose"]
     assert worker_arguments(worker_instances([], "node1", "10.0.0.1", 50052)[0]) == ["-H", "10.0.0.1", "-p", "50052"]
+
+
+def test_the_settings_of_workers_as_an_inventory_has_them():
+    assert WorkerSettings.of({}) == WorkerSettings.of({"port": None, "tls": "no", "threads": "0", "extra_args": None}) == WorkerSettings(extra_args=[])
+    given = WorkerSettings.of({"port": "6000", "tls": "yes", "threads": "4", "cache": True, "extra_args": "--verbose", "bin_dir": "/srv/bin"})
+    assert given == WorkerSettings(6000, True, 4, True, ["--verbose"], "/srv/bin")
+    with pytest.raises(WorkersError, match="port|literal"):
+        WorkerSettings.of({"port": "many"})
 
 
 def test_what_runs_as_configured_is_left_alone():
