@@ -21,9 +21,9 @@ options:
     type: dict
     required: true
   service:
-    description: Whose settings these are.
+    description: Whose settings these are. V(llama_server_files) is what llama-server cannot be started without, its program and the files it reads.
     type: str
-    choices: [llama_server, rpc_server, watchdog]
+    choices: [llama_server, llama_server_files, rpc_server, watchdog]
     required: true
   machine:
     description: Inventory name of the machine.
@@ -34,7 +34,8 @@ options:
       - What was seen there. C(units) is the result of M(herd.llama_cpp.unit_process_info), C(sockets) of M(herd.llama_cpp.tcp_socket_info), C(addresses)
         are the machine's IPv4 addresses.
       - Of C(llama_server) also C(certificate), C(certificate_ended) and C(certificate_key), the results of openssl, and C(beside), problems of
-        P(herd.llama_cpp.llama_beside#filter); of C(watchdog) also C(python) and C(python_version).
+        P(herd.llama_cpp.llama_beside#filter); of C(watchdog) also C(python) and C(python_version). Of C(llama_server_files) only C(files), the
+        results of M(ansible.builtin.stat).
     type: dict
     required: true
 seealso:
@@ -71,6 +72,7 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._service import che
 
 _SERVICES: t.Dict[str, t.Tuple[t.Any, t.Any, t.Any]] = {
     "llama_server": (llama_server.LlamaServer, llama_server.Look, llama_server.problems),
+    "llama_server_files": (llama_server.Installed, llama_server.FilesLook, llama_server.missing),
     "rpc_server": (rpc_server.RpcServer, checks.Look, rpc_server.problems),
     "watchdog": (watchdog.Watchdog, watchdog.Look, watchdog.problems),
 }

@@ -277,5 +277,31 @@ def _certificate_problems(given: LlamaServer, look: Look) -> Found:
                "Set llama_server_host_name to a name in the certificate, or use another certificate")
 
 
+@dataclass(frozen=True)
+class Installed:
+    """Where llama-server should be, and what that path leads to, empty where there is nothing."""
+
+    binary: str
+    executable: str
+
+
+@dataclass(frozen=True)
+class FilesLook:
+    """The results of a loop of stat over all files that it reads, each item with ``what`` it is, the ``variable`` that names it and its ``path``."""
+
+    files: t.Sequence[t.Mapping[str, t.Any]]
+
+
+def missing(given: Installed, look: FilesLook) -> Found:
+    """What llama-server cannot be started without and is not on the machine."""
+    if not given.executable:
+        yield "there is no %s" % given.binary, "Install llama.cpp there, or set llama_server_bin_dir"
+    for seen in look.files:
+        item = seen["item"]
+        if not seen["stat"].get("isreg"):
+            yield ("the %s %s is not a file on this machine" % (item["what"], item["path"]) if item["path"] else "%s is not set" % item["variable"],
+                   "Put the GGUF file there, or set %s to its path" % item["variable"])
+
+
 def _openssl_reason(result: t.Mapping[str, t.Any]) -> str:
     return str((result.get("stderr_lines") or ["openssl could not be run"])[0])

@@ -142,6 +142,23 @@ def test_all_of_them_are_said():
     assert len(found) == 5
 
 
+def test_what_llama_server_cannot_be_started_without():
+    model, draft = ({"item": {"what": what, "variable": "llama_server_" + what, "path": path}, "stat": {"exists": True, "isreg": regular}}
+                    for what, path, regular in (("model", "/srv/m.gguf", True), ("draft", "/srv", False)))
+    unset = {"item": {"what": "model", "variable": "llama_server_model", "path": ""}, "stat": {"exists": False}}
+
+    def missing(executable, *files):
+        found = service_problems({"binary": "/bin/llama-server", "executable": executable}, "llama_server_files", "m", {"files": list(files)})
+        assert {one["machine"] for one in found} <= {"m"}
+        return [(one["problem"], one["remedy"]) for one in found]
+
+    assert missing("/opt/llama-server", model) == []
+    assert missing("", model, draft, unset) == [
+        ("there is no /bin/llama-server", "Install llama.cpp there, or set llama_server_bin_dir"),
+        ("the draft /srv is not a file on this machine", "Put the GGUF file there, or set llama_server_draft to its path"),
+        ("llama_server_model is not set", "Put the GGUF file there, or set llama_server_model to its path")]
+
+
 def test_what_cannot_be_judged_is_refused():
     with pytest.raises(AnsibleFilterError, match="not chat_check"):
         service_problems({}, "chat_check", "m1", {})
