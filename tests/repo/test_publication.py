@@ -4,6 +4,9 @@
 
 from __future__ import annotations
 
+import ast
+import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -54,3 +57,26 @@ def test_supported_platforms_are_those_that_the_scenarios_run_it_on(role: Path) 
 def test_every_release_of_a_scenario_is_one_of_those() -> None:
     groups = {group for scenario in SCENARIOS for group in load(scenario / "inventory" / "hosts.yml")["all"]["children"]}
     assert suites_of(*groups) == set(SUITES)
+
+
+def imported(path: Path) -> set[str]:
+    """The packages that the file imports, whatever is inside a function too, by the first part of their names."""
+    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    names += [node.module or "" for node in nodes if isinstance(node, ast.ImportFrom) and not node.level]
+    return {name.partition(".")[0] for name in names}
+
+
+def lines(path: Path) -> list[str]:
+    return [line for line in path.read_text(encoding="utf-8").splitlines() if line and not line.startswith(("#", "-r"))]
+
+
+def test_execution_environment_has_what_plugins_import_and_nothing_else() -> None:
+    files = load(ROOT / "meta" / "execution-environment.yml")["dependencies"]
+    needed = set().union(*map(imported, (ROOT / "plugins").rglob("*.py"))) - set(sys.stdlib_module_names)
+    # Where it runs there are ansible-core, the collection and pip.
+    needed -= {"ansible", "ansible_collections", "pip"}
+    named = lines(ROOT / files["python"])
+    assert {re.split("[<>=!~ ;]", line)[0] for line in named} == needed
+    assert set(named) <= set(lines(ROOT / "requirements.txt")), "not the same as in requirements.txt"
+    assert (ROOT / files["system"]).is_file()
