@@ -40,6 +40,12 @@ def test_tags_that_would_leave_everything_out_are_refused(playbook, inventory):
     assert run.changed == 0
 
 
+def test_tags_that_would_leave_out_a_step_are_refused(inventory):
+    run = run_playbook("deploy.yml", inventory, "--skip-tags", "molecule-notest,llama_server_preflight")
+    assert run.rc != 0 and run.says("Nothing was done", "no tags, and --skip-tags llama_server_preflight would leave out a part of it"), run.output[-2000:]
+    assert run.changed == 0
+
+
 @pytest.mark.parametrize("playbook", [name for name in STARTED if name not in BY_PIECES])
 def test_a_part_of_the_machines_is_refused(playbook, inventory):
     run = run_playbook(playbook, inventory, "--limit", "w1")

@@ -174,13 +174,18 @@ def _tasks(items: list[dict]) -> Iterator[dict]:
             yield from _tasks(item.get(part, []))
 
 
+def tasks_of(path: Path) -> list[dict[str, Any]]:
+    """The tasks of a file, those in blocks too."""
+    return list(_tasks(yaml.safe_load(path.read_text(encoding="utf-8")) or []))
+
+
 def _lists_used(path: Path) -> set[Path]:
     """The task lists that one reaches, by the names of files and roles that it says."""
     reached, ahead = set(), {path}
     while ahead:
         reached.add(one := ahead.pop())
         role = one.parent.parent
-        for task in _tasks(yaml.safe_load(one.read_text(encoding="utf-8")) or []):
+        for task in tasks_of(one):
             for kind in ("include_role", "import_role"):
                 if used := task.get(f"ansible.builtin.{kind}"):
                     ahead.add(ROOT / "roles" / used["name"].split(".")[-1] / "tasks" / f"{used.get('tasks_from', 'main')}.yml")
@@ -212,6 +217,25 @@ def test_nothing_within_the_guarded_switch_ends_the_run() -> None:
         name = task[key]["file"] if "file" in task[key] and isinstance(task[key], dict) else task[key]
         used |= _lists_used(parts / name if isinstance(name, str) else ROOT / "roles" / name["name"].split(".")[-1] / "tasks" / f"{name['tasks_from']}.yml")
     assert len(used) > 30, "the lists that it uses were not found"
-    found = [f"{path.relative_to(ROOT)}: {task.get('name')}" for path in sorted(used)
-             for task in _tasks(yaml.safe_load(path.read_text(encoding="utf-8")) or []) if _may_end_the_run(task)]
+    found = [f"{path.relative_to(ROOT)}: {task.get('name')}" for path in sorted(used) for task in tasks_of(path) if _may_end_the_run(task)]
     assert not found
+
+
+@each_role
+def test_every_task_has_the_roles_tag_and_that_of_its_step(role: Path) -> None:
+    """As docs/variables.md says it. What --tags or --skip-tags names is then all of it: an include hands its own tags on to nothing, but by apply."""
+    steps = ("preflight", "configure", "service")
+    wrong = []
+    for task in yaml.safe_load((role / "tasks" / "main.yml").read_text(encoding="utf-8")):
+        step = str(task.get("ansible.builtin.import_tasks", "")).partition(".")[0]
+        expected = [role.name, f"{role.name}_{step}"] if step in steps else [role.name]
+        if task.get("tags", [])[: len(expected)] != expected:
+            wrong.append(f"{task['name']}: {task.get('tags')}, not {expected}")
+    for path in sorted((role / "tasks").glob("*.yml")):
+        for task in tasks_of(path):
+            include = task.get("ansible.builtin.include_tasks") or task.get("ansible.builtin.include_role")
+            if include and "tags" in task and (not isinstance(include, dict) or include.get("apply", {}).get("tags") != task["tags"]):
+                wrong.append(f"{path.name}: {task['name']} does not apply its tags")
+            if not set(task.get("tags", [])) <= {role.name, *(f"{role.name}_{step}" for step in steps)}:
+                wrong.append(f"{path.name}: {task['name']} has the tags {task['tags']}")
+    assert not wrong, "\n".join(wrong)
