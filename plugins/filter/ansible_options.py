@@ -23,7 +23,7 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Say how to look at it again
+- name: Show the command that reports the status
   ansible.builtin.debug:
     msg: "ansible-playbook status.yml {{ ansible_inventory_sources | herd.llama_cpp.ansible_options | map('quote') | join(' ') }}"
 """

@@ -30,7 +30,7 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Say what is cheaper
+- name: Report whether one build for all machines is cheaper
   ansible.builtin.debug:
     msg: "{{ (machines | herd.llama_cpp.build_variants(ccache=true)).reason }}"
 """

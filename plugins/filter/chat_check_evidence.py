@@ -57,7 +57,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Judge an answer
+- name: Check an answer
   ansible.builtin.set_fact:
     evidence: "{{ workers | herd.llama_cpp.chat_check_evidence(before.sockets, after.sockets, chat) }}"
 """

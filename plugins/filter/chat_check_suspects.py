@@ -43,7 +43,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Say who may be to blame
+- name: Report the suspects of a failed answer
   ansible.builtin.fail:
     msg: "No answer came: {{ workers | herd.llama_cpp.chat_check_suspects(before.sockets, after.sockets) | join('; ') }}"
 """

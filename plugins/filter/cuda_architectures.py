@@ -25,7 +25,7 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Say what llama.cpp is compiled for
+- name: Show the CUDA architectures of the build
   ansible.builtin.debug:
     msg: "{{ [{'gpus': gpus_of_this_machine.gpus}] | herd.llama_cpp.cuda_architectures }}"
 """

@@ -35,7 +35,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Say what would be taken
+- name: Show the toolkit that would be installed
   ansible.builtin.debug:
     msg: "{{ {'provider': 'system', 'machine': 'gpu0', 'info': cuda} | herd.llama_cpp.cuda_toolkit_plan }}"
 """

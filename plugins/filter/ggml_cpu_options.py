@@ -35,7 +35,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Show what a build for this machine is made with
+- name: Show the CMake options of a build for this machine
   ansible.builtin.debug:
     msg: "{{ machine.cpu_flags | herd.llama_cpp.ggml_cpu_options(architecture=machine.architecture) }}"
 """

@@ -47,15 +47,15 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Two machines with 24 GB
+- name: Calculate how many machines with 24 GB the model needs
   ansible.builtin.debug:
     msg: "{{ '40 GB' | herd.llama_cpp.gguf_node_count(24) }}"
 
-- name: Three of them
+- name: Calculate it for a model of 59 GB with 2 GB of each machine reserved
   ansible.builtin.debug:
     msg: "{{ 59000000000 | herd.llama_cpp.gguf_node_count('24 GB', reserve='2 GB') }}"
 
-- name: Two of these three, the largest
+- name: Calculate it for three machines of different sizes
   ansible.builtin.debug:
     msg: "{{ '40 GB' | herd.llama_cpp.gguf_node_count(['8188 MiB', '24564 MiB', '32607 MiB']) }}"
 """

@@ -25,7 +25,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Say what has to be downloaded
+- name: List the files that have to be downloaded
   ansible.builtin.debug:
     msg: "{{ 'https://example.com/big-00001-of-00003.gguf' | herd.llama_cpp.gguf_shards }}"
 """

@@ -39,7 +39,7 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Say what this build is exposed to
+- name: Show the known vulnerabilities of the build
   ansible.builtin.debug:
     msg: "{{ ('b11434' | herd.llama_cpp.llama_advisories(llama_cpp_advisories)).exposed }}"
 """

@@ -21,13 +21,13 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Read the file on the head
+- name: Read the API keys
   ansible.builtin.slurp:
     src: /etc/llama-server/api-key
   no_log: true
   register: api_key_file
 
-- name: Ask with its first key
+- name: Ask a question with the first key
   herd.llama_cpp.llama_chat:
     url: http://192.168.1.100:8080
     api_key: "{{ api_key_file.content | herd.llama_cpp.llama_api_keys | first }}"

@@ -24,7 +24,7 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Say what llama-server is started with
+- name: Show llama-server's arguments for a draft model
   ansible.builtin.debug:
     msg: "{{ ({'draft_model': '/srv/small.gguf', 'draft_max': 5} | herd.llama_cpp.llama_beside).arguments }}"
 """

@@ -27,7 +27,7 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Choose what to go back to
+- name: Choose the build to go back to
   ansible.builtin.set_fact:
     choice: "{{ {'head': head_info, 'worker1': worker_info} | herd.llama_cpp.llama_build_choice }}"
 """

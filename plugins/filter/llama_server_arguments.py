@@ -27,7 +27,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Show what llama-server is started with
+- name: Show llama-server's arguments
   ansible.builtin.debug:
     msg: "{{ settings | herd.llama_cpp.llama_server_arguments | flatten | join(' ') }}"
 """

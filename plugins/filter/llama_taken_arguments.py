@@ -30,7 +30,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Say what is wrong
+- name: Report the arguments that llama-server does not take
   ansible.builtin.debug:
     msg: "{{ ['--mmproj', '/srv/mmproj.gguf', '--no-mmap'] | herd.llama_cpp.llama_taken_arguments }}"
 """

@@ -26,7 +26,7 @@ options:
 """
 
 EXAMPLES = r"""
-- name: See that the groups are called as they must be
+- name: Check the group names
   ansible.builtin.assert:
     that: groups | herd.llama_cpp.mistyped_groups(['llama_host', 'llama_rpc']) | length == 0
 """

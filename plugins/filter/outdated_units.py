@@ -40,7 +40,7 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Show what must be restarted
+- name: Show the units that must be restarted
   ansible.builtin.debug:
     msg: >-
       {{ processes.units | herd.llama_cpp.outdated_units(

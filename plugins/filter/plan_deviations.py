@@ -33,14 +33,14 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Read what llama-server says of itself
+- name: Read llama-server's log
   herd.llama_cpp.llama_startup_log:
     unit: llama-server.service
     kind: head
     fail_on_problem: false
   register: log
 
-- name: Stop where it is not what was planned
+- name: Fail when llama-server deviates from the plan
   ansible.builtin.assert:
     that: (plan | herd.llama_cpp.plan_deviations(log)).problems | length == 0
 """

@@ -53,7 +53,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Note what this machine can give
+- name: Record the devices of the machine
   ansible.builtin.set_fact:
     mine: "{{ machine | herd.llama_cpp.plan_devices('cuda', gpus=seen.gpus, units=services.units) }}"
 """

@@ -27,7 +27,7 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Show what --rpc must be
+- name: Show the value of --rpc
   ansible.builtin.debug:
     msg: "{{ plan | herd.llama_cpp.plan_endpoints(instances) | map(attribute='endpoint') | join(',') }}"
 """

@@ -39,7 +39,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Judge an inventory without a head
+- name: Check an inventory without a head
   ansible.builtin.set_fact:
     problems: "{{ [] | herd.llama_cpp.preflight_cluster_problems([]) }}"
 """

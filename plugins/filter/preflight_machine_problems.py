@@ -34,7 +34,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Judge a machine that did not answer
+- name: Check a machine that did not answer
   ansible.builtin.set_fact:
     problems: "{{ seen | herd.llama_cpp.preflight_machine_problems({}) }}"
   vars:

@@ -27,7 +27,7 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Stop when anything is wrong
+- name: Fail when a problem was found
   ansible.builtin.fail:
     msg: "{{ rpc_server_problems | herd.llama_cpp.problem_report }}"
   when: rpc_server_problems | length > 0

@@ -39,7 +39,7 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Note what goes
+- name: Record the changes of the cluster
   ansible.builtin.set_fact:
     changes: >-
       {{ groups['all'] | map('extract', hostvars) | list

@@ -36,7 +36,7 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Note who serves
+- name: Record the members of the cluster
   ansible.builtin.set_fact:
     members: >-
       {{ groups['all'] | map('extract', hostvars) | list

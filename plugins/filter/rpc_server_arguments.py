@@ -38,7 +38,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Show what the first worker is started with
+- name: Show the arguments of the first worker
   ansible.builtin.debug:
     msg: "{{ rpc_server_instances[0] | herd.llama_cpp.rpc_server_arguments(cache=true) | join(' ') }}"
 """

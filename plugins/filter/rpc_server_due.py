@@ -52,7 +52,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Show which workers must be started anew
+- name: Show the workers that must be restarted
   ansible.builtin.debug:
     msg: >-
       {{ (processes.units | herd.llama_cpp.rpc_server_due(

@@ -32,7 +32,7 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Say whose key is not known
+- name: Report the workers whose key is not known
   ansible.builtin.debug:
     msg: "{{ machines | difference(read.results | herd.llama_cpp.rpc_tunnel_keys({}, machines) | list) }}"
 """

@@ -44,7 +44,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Stop when anything is in the way of the workers
+- name: Fail when a problem with the workers was found
   ansible.builtin.fail:
     msg: "{{ problems | herd.llama_cpp.problem_report }}"
   when: problems | length > 0

@@ -30,7 +30,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Show what the workers may do
+- name: Show the sandbox of the workers
   ansible.builtin.debug:
     msg: "{{ (settings | herd.llama_cpp.service_sandbox('rpc_server')).worker }}"
 """

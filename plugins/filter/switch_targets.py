@@ -27,7 +27,7 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Agree on the version to go back to
+- name: Choose the version to go back to
   ansible.builtin.set_fact:
     llama_cpp_target: >-
       {{ (groups['llama_rpc'] | map('extract', hostvars) | list | herd.llama_cpp.switch_targets(cluster_record))[inventory_hostname] }}

@@ -23,7 +23,7 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Say where the model comes from
+- name: Show the source of the model
   ansible.builtin.debug:
     msg: "{{ 'https://user:password@example.com/model.gguf?signature=1' | herd.llama_cpp.url_without_secrets }}"
   # https://example.com/model.gguf

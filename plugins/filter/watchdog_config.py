@@ -25,7 +25,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Show what the watchdog is told
+- name: Show the configuration of the watchdog
   ansible.builtin.debug:
     msg: "{{ settings | herd.llama_cpp.watchdog_config }}"
 """

@@ -54,14 +54,14 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Fetch a compiler for machines with this machine's own distribution
+- name: Download a compiler with its dependencies for this machine's own distribution
   herd.llama_cpp.apt_closure:
     packages: [gcc, g++]
     release: debian-12-amd64
     directory: /srv/bundle/packages/debian-12-amd64
   delegate_to: localhost
 
-- name: Fetch it for machines with another one
+- name: Download a compiler with its dependencies for another distribution
   herd.llama_cpp.apt_closure:
     packages: [gcc, g++]
     release: ubuntu-24.04-amd64

@@ -27,7 +27,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Make sure that the bundle arrived whole
+- name: Verify the bundle
   herd.llama_cpp.bundle_info:
     directory: /media/usb/bundle
   delegate_to: localhost

@@ -51,7 +51,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Write what the bundle holds
+- name: Write the bundle's manifest
   herd.llama_cpp.bundle_manifest:
     directory: /srv/bundle
     files:

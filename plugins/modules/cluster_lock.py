@@ -48,10 +48,10 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: Let nobody else change the cluster meanwhile
+- name: Lock the cluster
   herd.llama_cpp.cluster_lock:
 
-- name: Say that it is done
+- name: Unlock the cluster
   herd.llama_cpp.cluster_lock:
     state: absent
 """

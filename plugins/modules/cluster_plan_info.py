@@ -72,7 +72,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Plan by what the new build says
+- name: Plan the cluster from the new llama-server's own figures
   herd.llama_cpp.cluster_plan_info:
     model: /var/lib/llama.cpp/models/model.gguf
     bin_dir: /opt/llama.cpp/builds/0123456789abcdef/bin

@@ -41,12 +41,12 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Ask llama-server over its idle workers
+- name: Ask llama-server what each device will hold
   herd.llama_cpp.cluster_plan_word_info:
     plan: "{{ cluster_plan_result }}"
   register: word
 
-- name: Stop before the model is loaded
+- name: Fail when the model does not fit
   ansible.builtin.fail:
     msg: "{{ word.problems | herd.llama_cpp.problem_report }}"
   when: word.problems | length > 0

@@ -41,7 +41,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Keep what the cluster serves
+- name: Write the record of what the cluster serves
   herd.llama_cpp.cluster_record:
     record:
       head: head

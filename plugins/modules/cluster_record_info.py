@@ -32,12 +32,12 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Read what the head serves
+- name: Read the record of what the cluster serves
   herd.llama_cpp.cluster_record_info:
     machine: "{{ inventory_hostname }}"
   register: known
 
-- name: Say which model that is
+- name: Show the model that the cluster serves
   ansible.builtin.debug:
     msg: "{{ known.record.model.path }}"
   when: known.record

@@ -62,7 +62,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Have a CUDA compiler with a host compiler that suits it
+- name: Install a CUDA compiler with a matching host compiler
   herd.llama_cpp.conda_environment:
     prefix: ~/.local/share/herd.llama_cpp/cuda-12.4
     channels: [conda-forge]
@@ -70,7 +70,7 @@ EXAMPLES = r"""
       - cuda-toolkit=12.4
       - gxx_linux-64=13
 
-- name: Take it away
+- name: Remove the environment
   herd.llama_cpp.conda_environment:
     prefix: ~/.local/share/herd.llama_cpp/cuda-12.4
     state: absent

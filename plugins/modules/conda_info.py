@@ -45,13 +45,13 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: See which CUDA toolkits there are
+- name: List the CUDA toolkits of the channel
   herd.llama_cpp.conda_info:
     environment_modules: [anaconda3/2023.09]
     search: cuda-toolkit
   register: conda
 
-- name: Say so
+- name: Show the CUDA toolkits
   ansible.builtin.debug:
     msg: "{{ conda.kind }} {{ conda.version }} has {{ conda.versions | join(', ') }}"
 """

@@ -49,7 +49,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Link without a driver
+- name: Create a stub of the CUDA driver to link against
   herd.llama_cpp.cuda_driver_stub:
     directory: /var/tmp/build/stubs
     header: /opt/toolkit/include/cuda.h

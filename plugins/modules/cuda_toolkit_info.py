@@ -37,13 +37,13 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Look for CUDA
+- name: Find the installed CUDA toolkits
   herd.llama_cpp.cuda_toolkit_info:
     directory: ~/.local/share/herd.llama_cpp/toolchain
     system: true
   register: cuda
 
-- name: Say which nvcc there is
+- name: Show the version of nvcc
   ansible.builtin.debug:
     msg: "{{ cuda.system.nvcc | default('none') }}"
 """

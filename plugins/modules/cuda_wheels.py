@@ -51,7 +51,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Install the toolkit
+- name: Install the CUDA toolkit from its wheels
   herd.llama_cpp.cuda_wheels:
     prefix: ~/.local/share/herd.llama_cpp/toolchain/pip-cuda13.0
     archive: /var/tmp/cuda.tar.gz

@@ -77,7 +77,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Look whether the model is there already
+- name: Check whether the model is installed
   herd.llama_cpp.gguf_file:
     directory: /var/lib/llama.cpp/models
     source:
@@ -85,14 +85,14 @@ EXAMPLES = r"""
       sha256: 0e7b1a3c5d2f4e6889aabbccddeeff00112233445566778899aabbccddeeff00
   register: model
 
-- name: Download it
+- name: Download the model
   ansible.builtin.get_url:
     url: https://example.com/model.gguf
     dest: "{{ model.incoming }}/model.gguf"
     mode: "0644"
   when: not model.present
 
-- name: Verify it and put it in place
+- name: Verify the model and install it
   herd.llama_cpp.gguf_file:
     directory: /var/lib/llama.cpp/models
     source:

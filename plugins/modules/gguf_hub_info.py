@@ -54,7 +54,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: See what would be downloaded
+- name: List the files of the model on Hugging Face
   herd.llama_cpp.gguf_hub_info:
     repo: bartowski/Meta-Llama-3.1-70B-Instruct-GGUF
     file: "*Q4_K_S.gguf"

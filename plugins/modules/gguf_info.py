@@ -58,18 +58,18 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Look at a model
+- name: Read the header of a model
   herd.llama_cpp.gguf_info:
     path: /var/lib/llama.cpp/models/Llama-3.1-70B-Q4_K_S.gguf
   register: model
 
-- name: Look at a model before it is downloaded
+- name: Read the header of a model before it is downloaded
   herd.llama_cpp.gguf_info:
     url: https://models.example.com/Llama-3.1-70B-Q4_K_S.gguf
     token: "{{ models_token }}"
   register: model
 
-- name: Say how many machines it needs by the simple rule
+- name: Show how many machines the model needs by the simple rule
   ansible.builtin.debug:
     msg: "{{ model.gguf.file_size_bytes | herd.llama_cpp.gguf_node_count(24) }}"
 """

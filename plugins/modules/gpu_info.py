@@ -31,11 +31,11 @@ extends_documentation_fragment:
 """
 
 EXAMPLES = r"""
-- name: Look at the GPUs
+- name: Read the state of the GPUs
   herd.llama_cpp.gpu_info:
   register: machine
 
-- name: Stop where something else holds more than 500 MiB
+- name: Fail when another process holds more than 500 MiB of a GPU
   ansible.builtin.assert:
     that: machine.gpus | selectattr('used_mib', 'gt', 500) | length == 0
     fail_msg: "{{ machine.gpus | map(attribute='processes') | flatten | map(attribute='name') | join(', ') }}"

@@ -83,14 +83,14 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Compile
+- name: Compile llama.cpp
   herd.llama_cpp.llama_build:
     command: [cmake, --build, build, --parallel, "8", --target, llama-server]
     chdir: /var/cache/llama.cpp
     label: llama.cpp b11434
   register: compiled
 
-- name: See what it came to
+- name: Show the result of the build
   herd.llama_cpp.llama_build_log:
     paths: [/var/cache/llama.cpp/build.log]
   when: compiled.rc != 0

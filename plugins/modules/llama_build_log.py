@@ -58,20 +58,20 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Make sure that CMake found the CUDA that was meant
+- name: Check that CMake found the intended CUDA toolkit
   herd.llama_cpp.llama_build_log:
     paths: [/var/tmp/llama.cpp/configure.log]
     expect_backends: [CPU, RPC, CUDA]
     expect_cuda_prefix: /opt/conda/envs/llama
     min_cuda_version: "12.0"
 
-- name: See how far the build is
+- name: Read the progress of the build
   herd.llama_cpp.llama_build_log:
     paths: [/var/tmp/llama.cpp/build.log]
     finished: false
   register: build_log
 
-- name: Say so
+- name: Show the progress of the build
   ansible.builtin.debug:
     msg: "{{ build_log.steps_done }} of {{ build_log.steps_total }}: {{ build_log.last_step }}"
 """

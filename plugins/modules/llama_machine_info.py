@@ -51,7 +51,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Look at the machine
+- name: Read the state of the machine's builds
   herd.llama_cpp.llama_machine_info:
     prefix: /opt/llama.cpp
     paths:
@@ -61,7 +61,7 @@ EXAMPLES = r"""
       - ninja
   register: machine
 
-- name: Say which build is in use
+- name: Show the build in use
   ansible.builtin.debug:
     msg: "{{ machine.current }} on {{ machine.cpu_model }}"
 """

@@ -69,12 +69,12 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Wait for the head
+- name: Wait until llama-server serves
   herd.llama_cpp.llama_server_ready:
     url: http://192.168.1.100:8080
     api_key_file: /etc/llama-server/api-key
 
-- name: Wait for the head behind its proxy
+- name: Wait until llama-server serves behind its proxy
   herd.llama_cpp.llama_server_ready:
     url: https://192.168.1.100:8080
     socket: /run/llama-server/api.sock

@@ -90,7 +90,7 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Fetch a release tag
+- name: Fetch the source of a release tag
   herd.llama_cpp.llama_source:
     type: git
     url: https://github.com/ggml-org/llama.cpp
@@ -98,7 +98,7 @@ EXAMPLES = r"""
     dest: /srv/cache/llama.cpp-b11434.tar.gz
   delegate_to: localhost
 
-- name: Take an archive that was carried over
+- name: Fetch the source from a local archive
   herd.llama_cpp.llama_source:
     type: archive
     url: /media/usb/llama.cpp-b11434.tar.xz

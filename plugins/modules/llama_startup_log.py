@@ -72,7 +72,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: See where llama-server put the model
+- name: Read the layers and buffers of each device from llama-server's log
   herd.llama_cpp.llama_startup_log:
     unit: llama-server.service
     kind: head
@@ -87,7 +87,7 @@ EXAMPLES = r"""
   loop_control:
     label: "{{ item.name }}"
 
-- name: Make sure that the worker serves its GPU and not its CPU
+- name: Check that the worker serves its GPU and not its CPU
   herd.llama_cpp.llama_startup_log:
     unit: llama-rpc-server@0.service
     kind: worker

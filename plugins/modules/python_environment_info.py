@@ -23,7 +23,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Learn about the machine's Python
+- name: Read the machine's Python environment
   herd.llama_cpp.python_environment_info:
   register: target
 """

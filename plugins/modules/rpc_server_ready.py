@@ -78,7 +78,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Wait for two workers of one machine
+- name: Wait until both workers of the machine listen
   herd.llama_cpp.rpc_server_ready:
     instances:
       - unit: llama-rpc-server@0.service

@@ -53,7 +53,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: See whether the installed llama-server takes what it will be started with
+- name: Check that llama-server takes its arguments
   herd.llama_cpp.server_arguments_info:
     binary: /opt/llama.cpp/current/bin/llama-server
     arguments: [--model, /srv/models/model.gguf, --ctx-size, "8192", --temp, "0.2"]

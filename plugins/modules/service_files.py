@@ -93,7 +93,7 @@ EXAMPLES = r"""
       - {content: "{{ key }}\n", path: /etc/llama-rpc-server/tls-key, mode: "0600", secret: true}
   register: written
 
-- name: Have systemd read its units again
+- name: Reload systemd's unit files
   ansible.builtin.systemd_service:
     daemon_reload: true
   when: written.units_changed

@@ -50,10 +50,10 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: Keep the configuration before it is changed
+- name: Save the configuration of the workers
   herd.llama_cpp.service_snapshot:
 
-- name: Put the workers' configuration back, and run them
+- name: Restore the configuration of the workers and start them
   herd.llama_cpp.service_snapshot:
     state: restored
     units: ["llama-rpc-*"]

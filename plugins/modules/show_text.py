@@ -43,7 +43,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Show where the cluster is
+- name: Show the address of the API
   herd.llama_cpp.show_text:
     text: |
       URL       http://192.168.1.100:8080/v1

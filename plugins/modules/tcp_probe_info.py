@@ -39,14 +39,14 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: See whether the head reaches its workers
+- name: Check whether the head reaches its workers
   herd.llama_cpp.tcp_probe_info:
     endpoints:
       - 192.168.1.101:50052
       - 192.168.1.102:50052
   register: probe
 
-- name: Stop when a worker is out of reach
+- name: Fail when a worker is out of reach
   ansible.builtin.assert:
     that: probe.unreachable_endpoints | length == 0
 """

@@ -47,12 +47,12 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: See who has the RPC port and who is connected to it
+- name: Find what listens on the RPC port and what is connected to it
   herd.llama_cpp.tcp_socket_info:
     ports: [50052]
   register: rpc_sockets
 
-- name: Stop when another program has the port
+- name: Fail when another program has the port
   ansible.builtin.assert:
     that: rpc_sockets.sockets | selectattr('state', 'equalto', 'listening')
       | rejectattr('unit', 'equalto', 'llama-rpc-server@0.service') | length == 0

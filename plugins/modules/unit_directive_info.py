@@ -34,12 +34,12 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: See which directives protect nothing on this machine
+- name: Find directives that this machine's systemd does not know
   herd.llama_cpp.unit_directive_info:
     files: [/etc/systemd/system/llama-rpc-server@.service]
   register: verified
 
-- name: Insist on every one of them
+- name: Fail when systemd does not know a directive
   ansible.builtin.assert:
     that: verified.ignored | length == 0
 """

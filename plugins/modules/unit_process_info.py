@@ -44,13 +44,13 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: See what llama-server runs
+- name: Read the state of llama-server's unit
   herd.llama_cpp.unit_process_info:
     units: [llama-server.service]
     environment: [HERD_CONFIG_ID]
   register: head
 
-- name: Show the build it was started from
+- name: Show the build that llama-server was started from
   ansible.builtin.debug:
     msg: "{{ head.units[0].executable }}"
 """

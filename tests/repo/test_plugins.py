@@ -50,6 +50,29 @@ def test_documentation_renders(kind: str, name: str, documents: dict[str, Any]) 
     assert f"herd.llama_cpp.{name}" in document["examples"], "its examples do not use its full name"
 
 
+def names_of(text: str) -> list[str]:
+    """The names of the tasks in a text of YAML, those in blocks too; machines' names begin with no capital."""
+    return re.findall(r"^ *- name: [\"']?([A-Z].*)$", text, flags=re.MULTILINE)
+
+
+def verb(name: str) -> str:
+    """What a task's name begins with; to look up is not to look."""
+    return " ".join(name.split()[: 2 if " up " in name else 1])
+
+
+@pytest.fixture(scope="session")
+def verbs() -> set[str]:
+    """What the names of the tasks of roles and playbooks begin with."""
+    files = [*(ROOT / "roles").glob("*/tasks/*.yml"), *(ROOT / "playbooks").glob("*.yml"), *(ROOT / "playbooks" / "parts").rglob("*.yml")]
+    return {verb(name) for path in files for name in names_of(path.read_text(encoding="utf-8"))}
+
+
+@each_plugin
+def test_examples_are_named_as_tasks_are(kind: str, name: str, documents: dict[str, Any], verbs: set[str]) -> None:
+    named = names_of(documents[f"herd.llama_cpp.{name}"]["examples"])
+    assert named and {verb(one) for one in named} <= verbs
+
+
 @pytest.mark.parametrize("name", [name for kind, name in PLUGINS if kind == "module"])
 def test_modules_say_what_check_and_diff_mode_do(name: str, documents: dict[str, Any]) -> None:
     attributes = documents[f"herd.llama_cpp.{name}"]["doc"].get("attributes", {})
