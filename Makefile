@@ -72,6 +72,10 @@ test-repo: setup ## The collection as a whole: argument specs, docs, links, the 
 test-sanity: setup ## ansible-test sanity on an installed copy
 	@python tools/run_sanity.py
 
+.PHONY: test-importer
+test-importer: setup ## galaxy-importer on the built collection, as Galaxy runs it
+	@python tools/run_importer.py
+
 .PHONY: test-versions
 test-versions: setup ## Unit and repository tests with every other supported Python and ansible-core found here
 	@tools/test-versions

@@ -24,7 +24,7 @@ BUILD = "build"
 WITH_IT = ["molecule SCENARIO=default", "molecule SCENARIO=upgrade", "integration", "molecule SCENARIO=--timed-begin", "molecule SCENARIO=reuse",
            "molecule SCENARIO=toolchain"]
 # Nothing but work for a processor. Above 5 they would hardly move beside a compiler, and give up waiting for their own processes.
-LEFT_OVER, NICE = ["versions", "unit", "sanity", "lint", "repo"], 2
+LEFT_OVER, NICE = ["versions", "unit", "sanity", "lint", "repo", "importer"], 2
 ALONE = ["molecule SCENARIO=--timed-end"]
 _CLOSING = re.compile(r"^=+ (?P<counts>.*\b\d+ (?:passed|failed|error|skipped|xfailed).*) in [\d.]+s.*=+$")
 _QUIET_CLOSING = re.compile(r"^(?P<counts>\d+ (?:passed|failed|error|skipped)[\w ,]*) in [\d.]+s")
