@@ -56,6 +56,11 @@ test-lint: setup ## ansible-lint, yamllint, changelog fragments, documentation o
 test-unit: setup ## Unit tests of plugins, roles and playbooks
 	@pytest $(PYTEST_ARGS)
 
+.PHONY: coverage
+coverage: setup ## How much of the Python of plugins and roles the unit tests go through, branches too; not a part of test
+	@coverage run -m pytest -q -p no:cacheprovider $(PYTEST_ARGS)
+	@coverage report
+
 .PHONY: test-integration
 test-integration: setup ## Roles and the planner against real parts on this machine's loopback addresses
 	@pytest tests/integration $(PYTEST_ARGS)
