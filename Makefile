@@ -43,12 +43,19 @@ test-build: setup ## Make the llama.cpp that the tests use, and fetch its model,
 	@PYTHONPATH=playbooks/collections:tests/support python tests/support/llama_cpp_build.py
 
 .PHONY: test-lint
-test-lint: setup ## ansible-lint, yamllint, changelog fragments, documentation of plugins and roles, ruff, types of module_utils by mypy
-	@ANSIBLE_COLLECTIONS_PATH='$(CURDIR)/playbooks/collections' ansible-lint --offline --strict -q
+test-lint: setup lint-ansible lint-types ## ansible-lint, yamllint, changelog fragments, documentation of plugins and roles and its site, ruff, types of module_utils by mypy
 	@yamllint --strict .
 	@antsibull-changelog lint
 	@antsibull-docs lint-collection-docs --plugin-docs .
 	@ruff check --quiet .
+	@python tools/docs_site.py
+
+# These two look at all files, whichever of them a commit has (.pre-commit-config.yaml).
+.PHONY: lint-ansible lint-types
+lint-ansible:
+	@ANSIBLE_COLLECTIONS_PATH='$(CURDIR)/playbooks/collections' ansible-lint --offline --strict -q
+
+lint-types:
 	@cd playbooks/collections && mypy --no-error-summary --config-file '$(CURDIR)/pyproject.toml' --cache-dir '$(CURDIR)/.cache/mypy' \
 	    -p ansible_collections.herd.llama_cpp.plugins.module_utils
 
@@ -129,6 +136,10 @@ build: setup ## Build the collection's tarball
 docs: setup ## Write what is generated: docs/plugins.md, and this version in CHANGELOG.md
 	@python tools/plugin_tables.py
 	@antsibull-changelog release --use-ansible-doc --update-existing --refresh --reload-plugins
+
+.PHONY: docs-site
+docs-site: setup ## Build the site of the documentation into .cache/docs-site
+	@python tools/docs_site.py .cache/docs-site
 
 .PHONY: clean
 clean: ## Remove what make left in the checkout: .venv, caches, tarballs
