@@ -33,6 +33,11 @@ options:
     type: list
     elements: str
     default: []
+  expected:
+    description: The names of the machines that were to be looked at. One that is not among the machines was not looked at to the end.
+    type: list
+    elements: str
+    default: []
 seealso:
   - plugin: herd.llama_cpp.preflight_machine_problems
     plugin_type: filter
@@ -62,10 +67,12 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.herd.llama_cpp.plugins.module_utils._service.preflight import cluster_problems
 
 
-def preflight_cluster_problems(machines: t.Any, heads: t.Any, former: t.Any = ()) -> t.List[t.Dict[str, str]]:
+def preflight_cluster_problems(machines: t.Any, heads: t.Any, former: t.Any = (), expected: t.Any = ()) -> t.List[t.Dict[str, str]]:
     """Return what is wrong with the cluster as a whole."""
     try:
-        return cluster_problems(list(heads), list(machines), list(former))
+        names = [machine["machine"] for machine in machines]
+        lost = [{"machine": name, "finished": False} for name in expected if name not in names]
+        return cluster_problems(list(heads), list(machines) + lost, list(former))
     except KeyError as error:
         raise AnsibleFilterError("The preflight_cluster_problems filter misses %s in its input." % error) from error
     except (TypeError, ValueError, AttributeError) as error:

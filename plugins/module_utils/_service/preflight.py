@@ -334,3 +334,17 @@ def _network_problems(heads: t.Sequence[str], machines: t.Sequence[Seen], former
                     }
                 )
     return problems
+
+
+def idle_endpoints(workers: t.Iterable[Seen]) -> t.List[str]:
+    """Where the head may connect to try the way: the endpoints of workers that serve nobody, each once.
+
+    ``workers`` are the variables of the workers' machines. One that serves somebody takes no other connection (ggml/src/ggml-rpc/ggml-rpc.cpp,
+    ggml_backend_rpc_start_server: one client after the other), and would let a second one wait for as long as the first stays.
+    """
+    endpoints: t.List[str] = []
+    for worker in workers:
+        sockets = (worker.get("__preflight_sockets") or {}).get("sockets") or []
+        busy = {socket["local_port"] for socket in sockets if socket["state"] == "established"}
+        endpoints += [str(one["listens_on"]) for one in worker.get("rpc_server_instances") or [] if one["port"] not in busy]
+    return list(dict.fromkeys(endpoints))

@@ -10,6 +10,7 @@ import copy
 import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.herd.llama_cpp.plugins.filter.preflight_cluster_problems import preflight_cluster_problems
+from ansible_collections.herd.llama_cpp.plugins.filter.preflight_idle_endpoints import preflight_idle_endpoints
 from ansible_collections.herd.llama_cpp.plugins.filter.preflight_machine_problems import preflight_machine_problems
 from ansible_collections.herd.llama_cpp.plugins.module_utils._service.preflight import (
     CONTROL_NODE,
@@ -256,3 +257,20 @@ def test_a_former_head_that_goes_is_in_nobodys_way(former):
                 machine("o", "1.2.3.6", own_addresses=["10.0.0.9"])]
     assert len(preflight_cluster_problems(machines, ["h"])) == 1
     assert preflight_cluster_problems(machines, ["h"], former) == []
+
+
+def test_a_machine_of_which_nothing_came_back_was_not_looked_at_to_the_end():
+    seen_one = {"machine": "h", "finished": True}
+    problems = preflight_cluster_problems([seen_one], ["h"], expected=["h", "w1"])
+    assert [(one["machine"], one["problem"]) for one in problems] == [("w1", "it could not be looked at to the end")]
+    assert preflight_cluster_problems([seen_one], ["h"], expected=["h"]) == []
+
+
+def test_the_head_tries_no_worker_that_somebody_is_connected_to():
+    instances = [{"port": 50052, "listens_on": "192.0.2.1:50052"}, {"port": 50053, "listens_on": "192.0.2.1:50053"}]
+    sockets = [{"local_port": 50052, "state": "established"}, {"local_port": 50053, "state": "listening"}]
+    busy = {"rpc_server_instances": instances, "__preflight_sockets": {"sockets": sockets}}
+    unseen = {"rpc_server_instances": [{"port": 50052, "listens_on": "192.0.2.2:50052"}], "__preflight_sockets": {"msg": "no root"}}
+    assert preflight_idle_endpoints([busy, unseen, unseen, {}]) == ["192.0.2.1:50053", "192.0.2.2:50052"]
+    with pytest.raises(AnsibleFilterError, match="cannot read its input"):
+        preflight_idle_endpoints([{"rpc_server_instances": [{}]}])
