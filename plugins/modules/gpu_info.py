@@ -143,14 +143,9 @@ gpus:
           sample: 4
 """
 
-from dataclasses import asdict
-
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._cuda.nvidia_smi import NvidiaSmiError, cuda_indices, read_gpus
-
-# Where it is when not in the PATH: WSL, and hosts whose driver comes from a container.
-DIRECTORIES = ["/usr/lib/wsl/lib", "/usr/local/nvidia/bin", "/run/nvidia/driver/usr/bin"]
+from ansible_collections.herd.llama_cpp.plugins.module_utils._cuda.nvidia_smi import DIRECTORIES, NvidiaSmiError, seen_gpus, sentence
 
 
 def main() -> None:
@@ -162,13 +157,9 @@ def main() -> None:
     if not 0 < timeout_s <= 600:
         module.fail_json(msg="timeout_s is %s; give it a value above 0 and up to 600." % timeout_s)
     try:
-        report, capabilities = read_gpus(module.get_bin_path("nvidia-smi", opt_dirs=DIRECTORIES), timeout_s)
+        report, gpus = seen_gpus(module.get_bin_path("nvidia-smi", opt_dirs=DIRECTORIES), timeout_s)
     except NvidiaSmiError as error:
-        text = str(error)
-        module.fail_json(msg="%s%s." % (text[0].upper() if text.startswith("the ") else text[0], text[1:]))
-    gpus = []
-    for gpu, cuda_index in zip(report.gpus, cuda_indices(report.gpus)):
-        gpus.append(dict(asdict(gpu), cuda_index=cuda_index, compute_capability=capabilities.get(gpu.uuid, "")))
+        module.fail_json(msg=sentence(error))
     module.exit_json(
         changed=False,
         driver_version=report.driver_version,

@@ -17,11 +17,13 @@ import signal
 import subprocess
 import tempfile
 import typing as t
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from xml.etree import ElementTree
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._common.machine import memory_mib, read_text
 
+# Where it is when not in the PATH: WSL, and hosts whose driver comes from a container.
+DIRECTORIES = ["/usr/lib/wsl/lib", "/usr/local/nvidia/bin", "/run/nvidia/driver/usr/bin"]
 XML_ARGUMENTS = ("-q", "-x")
 COMPUTE_CAPABILITY_ARGUMENTS = ("--query-gpu=uuid,compute_cap", "--format=csv,noheader")
 
@@ -330,3 +332,19 @@ def read_gpus(program: t.Optional[str], timeout_s: float, sys_directory: str = "
     if not report.gpus:
         return report, {}
     return report, parse_compute_capabilities(run_nvidia_smi([program, *COMPUTE_CAPABILITY_ARGUMENTS], timeout_s))
+
+
+def seen_gpus(program: t.Optional[str], timeout_s: float) -> t.Tuple[GpuReport, t.List[t.Dict[str, t.Any]]]:
+    """The report, and each GPU as the modules return it. Raises NvidiaSmiError."""
+    report, capabilities = read_gpus(program, timeout_s)
+    gpus = [
+        dict(asdict(gpu), cuda_index=cuda_index, compute_capability=capabilities.get(gpu.uuid, ""))
+        for gpu, cuda_index in zip(report.gpus, cuda_indices(report.gpus))
+    ]
+    return report, gpus
+
+
+def sentence(error: NvidiaSmiError) -> str:
+    """The error as a sentence; nvidia-smi keeps its small letter."""
+    text = str(error)
+    return "%s%s." % (text[0].upper() if text.startswith("the ") else text[0], text[1:])
