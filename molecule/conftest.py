@@ -4,6 +4,11 @@
 
 from __future__ import annotations
 
+import os
+
 import clusters
 
 clusters.look_as_root()
+
+# A test reads of each task what an operator need not see.
+os.environ.setdefault("ANSIBLE_DISPLAY_OK_HOSTS", "true")

@@ -20,6 +20,7 @@ PLAY = """
     - {name: First, herd.llama_cpp.show_text: {text: REPORT ONE, at_end: true}}
     - {name: Second, herd.llama_cpp.show_text: {text: REPORT TWO, at_end: true}}
     - {name: Left out, ansible.builtin.debug: {msg: x}, when: false}
+    - {name: Already right, ansible.builtin.set_fact: {x: 1}}
     - {name: Afterwards, herd.llama_cpp.show_text: {text: AFTERWARDS}}
     - {name: Fail, ansible.builtin.fail: {msg: WRONG}, when: wrong | default(false)}
 """
@@ -36,9 +37,11 @@ def test_it_comes_below_the_recap(tmp_path: Path, config: str, wrong: bool, orde
     environment = {**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0",
                    "ANSIBLE_CONFIG": str(ROOT / config) if config else str(tmp_path / "own.cfg"),
                    "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "playbooks/collections")}
+    del environment["ANSIBLE_DISPLAY_OK_HOSTS"]
     command = [str(Path(sys.executable).parent / "ansible-playbook"), str(tmp_path / "play.yml"), "-e", f"{{wrong: {str(wrong).lower()}}}"]
     output = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False).stdout
     places = [output.rfind(words) for words in order]
     assert -1 not in places and places == sorted(places), output
     assert ("TASK [Left out]" in output) is (not config), output
+    assert ("TASK [Already right]" in output) is (not config), output
     assert all(words in order or words not in output for words in ("REPORT ONE", "REPORT TWO")), output
