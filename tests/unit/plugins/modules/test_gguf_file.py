@@ -28,3 +28,18 @@ def test_a_name_that_leads_out_moves_nothing(capsys: pytest.CaptureFixture[str],
     assert result.get("failed") and "is no name of a file below" in result["msg"], result
     assert precious.is_file() and not (tmp_path / "other.gguf").exists()
     assert not (tmp_path / ".stamps").exists()
+
+
+def test_the_directory_s_mode_is_set_where_it_is_asked_for(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    directory = tmp_path / "models"
+
+    def changed(**more: object) -> bool:
+        with patch_module_args({"directory": str(directory), "source": {"x": 1}, **more}), pytest.raises(SystemExit):
+            gguf_file.main()
+        return bool(json.loads(capsys.readouterr().out)["changed"])
+
+    assert not changed(directory_mode="0755"), "where there is none"
+    directory.mkdir(mode=0o700)
+    assert not changed() and changed(directory_mode="0755", _ansible_check_mode=True) and directory.stat().st_mode & 0o777 == 0o700
+    assert changed(directory_mode="0755") and directory.stat().st_mode & 0o777 == 0o755
+    assert not changed(directory_mode="0755")
