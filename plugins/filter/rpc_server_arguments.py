@@ -33,7 +33,7 @@ options:
     elements: str
     default: []
 seealso:
-  - plugin: herd.llama_cpp.plan_commands
+  - plugin: herd.llama_cpp.plan_page
     plugin_type: filter
 """
 

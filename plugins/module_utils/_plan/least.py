@@ -41,7 +41,7 @@ def least_beside(request: Request) -> Request:
 
 
 def least_known(plan: Plan) -> Optional[Tuple[Request, Accounts]]:
-    """What is known exactly, where a plan rests on a bound, or on formulas and another llama.cpp will run."""
+    """What is known exactly: the request and accounts of a plan that counts more than that, None where it counts no more."""
     model, request = plan.request.model, least_beside(plan.request)
     if unsure_of(model, request.settings):
         return request, BoundAccounts(model, request.settings, least=True)
