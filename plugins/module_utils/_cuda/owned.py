@@ -17,6 +17,8 @@ import os
 import shutil
 import typing as t
 
+from ansible_collections.herd.llama_cpp.plugins.module_utils._common.whole_file import write_whole
+
 MARKER = ".herd.llama_cpp.json"
 
 ABSENT, OURS, UNFINISHED, FOREIGN = "absent", "ours", "unfinished", "foreign"
@@ -102,13 +104,7 @@ def being_made(prefix: str) -> t.Iterator[Making]:
 
 def write_marker(prefix: str, content: t.Mapping[str, t.Any]) -> None:
     """The last thing that is written."""
-    path = os.path.join(prefix, MARKER)
-    with open(path + ".new", "w", encoding="utf-8") as stream:
-        json.dump(content, stream, indent=2, sort_keys=True)
-        stream.write("\n")
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(path + ".new", path)
+    write_whole(os.path.join(prefix, MARKER), (json.dumps(content, indent=2, sort_keys=True) + "\n").encode(), mode=0o666)
 
 
 def remove(prefix: str) -> bool:

@@ -19,6 +19,7 @@ import shutil
 import typing as t
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._common.checksum import file_sha256
+from ansible_collections.herd.llama_cpp.plugins.module_utils._common.whole_file import write_whole
 from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.errors import GgufError
 from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.shards import read_gguf_model
 
@@ -157,10 +158,7 @@ class Store:
         files = [dict(_looks(path), sha256=sha256.get(os.path.basename(path), "")) for path in paths]
         path = self.stamp_path(source)
         os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
-        with open(path + ".new", "w", encoding="utf-8") as file:
-            json.dump({"source": source, "files": files}, file, indent=2, sort_keys=True)
-            file.write("\n")
-        os.replace(path + ".new", path)
+        write_whole(path, (json.dumps({"source": source, "files": files}, indent=2, sort_keys=True) + "\n").encode(), mode=0o666)
         return files
 
     def adopt(self, source: t.Mapping[str, t.Any], paths: t.Sequence[str], sha256: t.Mapping[str, str]) -> t.List[t.Dict[str, t.Any]]:

@@ -18,6 +18,7 @@ import typing as t
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._common.checksum import file_sha256
 from ansible_collections.herd.llama_cpp.plugins.module_utils._common.text import printable
+from ansible_collections.herd.llama_cpp.plugins.module_utils._common.whole_file import write_whole
 
 MANIFEST = "bundle.json"
 SUMS = "SHA256SUMS"
@@ -65,10 +66,7 @@ def write_manifest(directory: str, manifest: t.Mapping[str, t.Any]) -> None:
     sums = ["%s  %s" % (item["sha256"], item["file"]) for item in manifest["files"]]
     sums.append("%s  %s" % (hashlib.sha256(text.encode()).hexdigest(), MANIFEST))
     for name, content in ((MANIFEST, text), (SUMS, "\n".join(sums) + "\n")):
-        path = os.path.join(directory, name)
-        with open(path + ".new", "w", encoding="utf-8") as file:
-            file.write(content)
-        os.replace(path + ".new", path)
+        write_whole(os.path.join(directory, name), content.encode(), mode=0o666)
 
 
 def _malformed(manifest: t.Any) -> str:

@@ -19,6 +19,8 @@ import stat
 import tarfile
 import typing as t
 
+from ansible_collections.herd.llama_cpp.plugins.module_utils._common.whole_file import write_whole
+
 #: All that the roles rpc_server, llama_server and watchdog write and that decides how their services run.
 PATTERNS = (
     "etc/llama-rpc-server", "etc/llama-server", "etc/llama-watchdog", "usr/local/lib/llama-server", "usr/local/lib/llama-watchdog",
@@ -37,14 +39,21 @@ def files(root: str = "/", further: t.Sequence[str] = ()) -> t.List[str]:
 
     ``further``: names, relative to ``root`` too, that are part of it as long as they are regular files that only root can put there.
     """
+    return _with(_own(root), root, [name for name in further if _is_guarded(root, name)])
+
+
+def _own(root: str) -> t.List[str]:
     found: t.List[str] = []
     for pattern in PATTERNS:
         for path in sorted(glob.glob(os.path.join(root, pattern))):
             found.append(path)
             if os.path.isdir(path) and not os.path.islink(path):
                 found += [os.path.join(top, name) for top, dirs, names in os.walk(path) for name in sorted(dirs + names)]
-    names = [os.path.relpath(path, root) for path in found]
-    return names + [name for name in further if name not in names and _is_regular(os.path.join(root, name)) and _is_guarded(root, name)]
+    return [os.path.relpath(path, root) for path in found]
+
+
+def _with(names: t.List[str], root: str, guarded: t.Iterable[str]) -> t.List[str]:
+    return list(dict.fromkeys([*names, *(name for name in guarded if _is_regular(os.path.join(root, name)))]))
 
 
 def _is_regular(path: str) -> bool:
@@ -72,22 +81,19 @@ def take(archive: str, units: t.Sequence[str], root: str = "/", paths: t.Sequenc
     the directories above, it is no part of it: whoever may could have root read or write another file in its place.
     """
     os.makedirs(os.path.dirname(archive), mode=0o755, exist_ok=True)
-    new = archive + ".new"
     names = [os.path.relpath(path, "/") for path in paths if path]
     further = [name for name in names if _is_guarded(root, name)
                and (_is_regular(os.path.join(root, name)) or not os.path.lexists(os.path.join(root, name)))]
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "wb") as stream:
-        with tarfile.open(fileobj=stream, mode="w") as tar:
-            for name, words in ((UNITS, units), (FURTHER, further)):
-                text = json.dumps(list(words)).encode()
-                entry = tarfile.TarInfo(name)
-                entry.size = len(text)
-                tar.addfile(entry, io.BytesIO(text))
-            for name in files(root, further):
-                tar.add(os.path.join(root, name), arcname=name, recursive=False)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(new, archive)
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as tar:
+        for name, words in ((UNITS, units), (FURTHER, further)):
+            text = json.dumps(list(words)).encode()
+            entry = tarfile.TarInfo(name)
+            entry.size = len(text)
+            tar.addfile(entry, io.BytesIO(text))
+        for name in files(root, further):
+            tar.add(os.path.join(root, name), arcname=name, recursive=False)
+    write_whole(archive, stream.getvalue())
 
 
 @contextlib.contextmanager
@@ -122,11 +128,11 @@ def put_back(archive: str, root: str = "/") -> None:
         # Ours, and with links to absolute paths, as systemd makes them.
         tar.extraction_filter = lambda member, path: member
         members, further = _members(tar), _words(tar, FURTHER)
-        for name in further:
-            if os.path.isdir(os.path.join(root, name)) or not _is_guarded(root, name):
-                # As it was when it was taken no more; it is not for root to follow.
-                members.pop(name, None)
-        for name in reversed(files(root, further)):
+        guarded = [name for name in further if not os.path.isdir(os.path.join(root, name)) and _is_guarded(root, name)]
+        for name in set(further) - set(guarded):
+            # As it was when it was taken no more; it is not for root to follow.
+            members.pop(name, None)
+        for name in reversed(_with(_own(root), root, guarded)):
             if name not in members:
                 _remove(os.path.join(root, name))
         for name, member in members.items():

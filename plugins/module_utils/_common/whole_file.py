@@ -1,0 +1,29 @@
+# -*- coding: utf-8 -*-
+# Copyright: (c) 2026, herd.llama_cpp contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Files that are there whole or not at all."""
+
+from __future__ import annotations
+
+import os
+
+
+def write_whole(path: str, content: bytes, mode: int = 0o600) -> None:
+    """Put a file in its place in one step, so that neither a reader nor a power cut meets half of one.
+
+    It is made with ``mode``, less the umask. What an interrupted write has left beside it is replaced, and never followed.
+    """
+    new = path + ".new"
+    if os.path.lexists(new):
+        os.unlink(new)
+    try:
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode), "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(new, path)
+    except OSError:
+        if os.path.lexists(new):
+            os.unlink(new)
+        raise
