@@ -8,13 +8,14 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: service_files
-short_description: Write all files of a service at once
+short_description: Write all files of a service at once, and say what of it runs
 version_added: 0.1.0
 author:
   - herd.llama_cpp contributors (@herd)
 description:
   - Writes the units, settings and programs of a service in one call instead of one or two for each file, and says which of them were others
     before. Each file is replaced as a whole, so that nobody reads half of one. They belong to the user that the task runs as.
+  - With O(units) it has systemd read its files again where they, or what systemd knows of them, changed, and returns what these units run.
 options:
   directories:
     description: The directories to make, before the files. Those above them are made with the mode C(0755) where they are missing.
@@ -68,6 +69,30 @@ options:
         description: Whether its content is shown nowhere, also not as a difference.
         type: bool
         default: false
+      unit:
+        description:
+          - The unit that is started from this file. C(@HERD_CONFIG_ID@) in the file is replaced by an ID of all that its process is started from, which
+            is returned as RV(config_ids). The ID is made of the file, of O(files[].parts) and of O(files[].identity).
+          - With O(files[].each), a C(*) stands for the name, as in O(files[].parts).
+        type: str
+      parts:
+        description: Other files of O(files) that the unit is started from. None of them may be secret.
+        type: list
+        elements: path
+      identity:
+        description: What else it is started from, such as the size of a file that it reads.
+        type: str
+  units:
+    description:
+      - Names and shell-style patterns of units that are looked at when the files are written, as O(herd.llama_cpp.unit_process_info#module:units) of
+        M(herd.llama_cpp.unit_process_info).
+    type: list
+    elements: str
+    default: []
+  credentials:
+    description: As O(herd.llama_cpp.unit_process_info#module:credentials) of M(herd.llama_cpp.unit_process_info).
+    type: dict
+    default: {}
   secrets:
     description: The contents of the files that are secret, by path. The plugin on the control node puts them here.
     type: dict
@@ -80,6 +105,8 @@ attributes:
     support: full
 seealso:
   - module: herd.llama_cpp.service_snapshot
+  - module: herd.llama_cpp.service_unit_info
+  - module: herd.llama_cpp.unit_process_info
 """
 
 EXAMPLES = r"""
@@ -91,12 +118,13 @@ EXAMPLES = r"""
       - {src: [llama-rpc-server@.service.j2, llama-rpc-gpu.service.j2], path: /etc/systemd/system/}
       - {src: instance.env.j2, path: /etc/llama-rpc-server/*.env, each: {"0": {port: 50052}, "1": {port: 50053}}}
       - {content: "{{ key }}\n", path: /etc/llama-rpc-server/tls-key, mode: "0600", secret: true}
+      - {src: proxy.conf.j2, path: /etc/proxy/, unit: proxy.service, parts: [/etc/systemd/system/proxy.service]}
+    units: [llama-rpc-server@*.service, proxy.service]
   register: written
 
-- name: Reload systemd's unit files
-  ansible.builtin.systemd_service:
-    daemon_reload: true
-  when: written.units_changed
+- name: Show which of them need nothing
+  ansible.builtin.debug:
+    msg: "{{ written.in_service }}"
 """
 
 RETURN = r"""
@@ -117,6 +145,42 @@ removed_files:
   type: list
   elements: str
   sample: []
+files:
+  description: The paths of all files.
+  returned: success
+  type: list
+  elements: str
+  sample: [/etc/llama-rpc-server/0.env]
+config_ids:
+  description: Of each O(files[].unit) the ID of what it is started from.
+  returned: success
+  type: dict
+  sample: {proxy.service: 9b1c}
+systemd:
+  description: Whether systemd runs the machine. If not, RV(units) is empty.
+  returned: O(units) is given
+  type: bool
+  sample: true
+units:
+  description: The units, as RV(herd.llama_cpp.unit_process_info#module:units) of M(herd.llama_cpp.unit_process_info), with C(HERD_CONFIG_ID).
+  returned: O(units) is given
+  type: list
+  elements: dict
+  sample: []
+in_service:
+  description: The names of the units that are active and start at boot.
+  returned: O(units) is given
+  type: list
+  elements: str
+  sample: [proxy.service]
+ignored:
+  description:
+    - What C(systemd-analyze verify) says is ignored in these files, which is warned of. systemd starts a unit all the same when it does not know one
+      of its directives, and a sandbox directive of a newer systemd is then silently not there. Empty where there is no C(systemd-analyze).
+  returned: O(units) is given
+  type: list
+  elements: dict
+  sample: [{file: /etc/systemd/system/proxy.service, line: 42, reason: "Unknown key 'ProtectMoon' in section [Service], ignoring."}]
 """
 
 import os
@@ -124,7 +188,9 @@ import os
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.common.text.converters import to_text
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._service.systemd import is_unit_file
+from ansible_collections.herd.llama_cpp.plugins.module_utils._common.whole_file import write_whole
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.manager import Systemd, in_service
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.systemd import SystemdError
 
 FILE = {
     "path": {"type": "path", "required": True},
@@ -134,6 +200,9 @@ FILE = {
     "each": {"type": "dict"},
     "force": {"type": "bool", "default": True},
     "secret": {"type": "bool", "default": False},
+    "unit": {"type": "str"},
+    "parts": {"type": "list", "elements": "path"},
+    "identity": {"type": "str"},
 }
 DIRECTORY = {
     "path": {"type": "path", "required": True},
@@ -149,21 +218,6 @@ def read(path):
             return stream.read()
     except FileNotFoundError:
         return None
-
-
-def write(path, content):
-    """Put a file in its place in one step. Until its rights are set, nobody else may read it."""
-    new = "%s.%d.new" % (path, os.getpid())
-    try:
-        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(new, path)
-    except OSError:
-        if os.path.lexists(new):
-            os.unlink(new)
-        raise
 
 
 def set_rights(module, path, mode):
@@ -188,7 +242,7 @@ def put(module, file, content):
     wanted = before if before is not None and not file["force"] else content.encode()
     changed = before != wanted
     if changed and not module.check_mode:
-        write(path, wanted)
+        write_whole(path, wanted)
     if not (module.check_mode and before is None):
         changed = set_rights(module, path, file["mode"]) or changed
     if before == wanted or file["secret"]:
@@ -209,9 +263,28 @@ def surplus(directory, files):
     return [path for path in paths if path not in wanted and (os.path.islink(path) or not os.path.isdir(path))]
 
 
+def look(module, supervisor, files, reload):
+    """Have the supervisor read its files again where it must, and say what it runs, and what it does not heed in these files."""
+    asked = [module.params["units"], ["HERD_CONFIG_ID"], module.params["credentials"]]
+    units = supervisor.look(*asked)
+    if supervisor.runs() and not module.check_mode and (reload or any(unit["need_daemon_reload"] for unit in units)):
+        supervisor.reload()
+        units = supervisor.look(*asked)
+    ignored = supervisor.ignored(path for path in files if supervisor.reads(path))
+    for one in ignored:
+        module.warn("%s line %d: %s What it should do is not done on this machine." % (one.file, one.line, one.reason))
+    return {
+        "systemd": supervisor.runs(), "units": units, "in_service": in_service(units),
+        "ignored": [{"file": one.file, "line": one.line, "reason": one.reason} for one in ignored],
+    }
+
+
 def main():
     module = AnsibleModule(
         argument_spec={
+            "units": {"type": "list", "elements": "str", "default": []},
+            # Files by name. What they hold is not returned.
+            "credentials": {"type": "dict", "default": {}, "no_log": False},
             "directories": {"type": "list", "elements": "dict", "default": [], "options": DIRECTORY},
             "files": {"type": "list", "elements": "dict", "default": [], "options": FILE},
             "secrets": {"type": "dict", "no_log": True},
@@ -241,9 +314,16 @@ def main():
                 removed_files.append(at)
     except OSError as error:
         module.fail_json(msg="%s could not be written: %s." % (at, error.strerror))
+    supervisor = Systemd(module.run_command, module.get_bin_path)
+    units_changed = any(supervisor.reads(path) for path in changed_files)
+    paths = [file["path"] for file in files]
+    try:
+        seen = look(module, supervisor, paths, units_changed) if module.params["units"] else {}
+    except SystemdError as error:
+        module.fail_json(msg="The files are written, and what runs is not known: %s." % error)
     module.exit_json(
-        changed=bool(changed or changed_files or removed_files), changed_files=changed_files, removed_files=removed_files,
-        units_changed=any(is_unit_file(path) for path in changed_files), **({"diff": diff} if module._diff else {}),
+        changed=bool(changed or changed_files or removed_files), changed_files=changed_files, removed_files=removed_files, files=paths,
+        units_changed=units_changed, **seen, **({"diff": diff} if module._diff else {}),
     )
 
 

@@ -137,42 +137,9 @@ sockets:
       sample: 0
 """
 
-import os
-
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._service.sockets import (
-    SS_ARGUMENTS,
-    SocketsError,
-    TcpSocket,
-    held_by,
-    parse_ss,
-    select_sockets,
-)
-from ansible_collections.herd.llama_cpp.plugins.module_utils._service.systemd import read_unit_of_process
-
-
-def as_result(socket: TcpSocket) -> dict:
-    """A socket as this module returns it."""
-    others = [process for process in socket.processes if process.pid != 1]
-    first = (others or list(socket.processes) or [None])[0]
-    unit = read_unit_of_process(first.pid) if first else ""
-    return {
-        "state": socket.state,
-        "local_address": socket.local_address,
-        "local_port": socket.local_port,
-        "remote_address": socket.remote_address,
-        "remote_port": socket.remote_port,
-        "process": first.name if first else "",
-        "pid": first.pid if first else 0,
-        "unit": unit,
-        "held_by": held_by(first, unit, os.geteuid() == 0),
-        "processes": [{"name": process.name, "pid": process.pid} for process in socket.processes],
-        "bytes_sent": socket.bytes_sent,
-        "bytes_received": socket.bytes_received,
-        "receive_queue": socket.receive_queue,
-        "send_queue": socket.send_queue,
-    }
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.sockets import SocketsError, as_result, read_sockets, select_sockets
 
 
 def main() -> None:
@@ -189,16 +156,11 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    ss = module.get_bin_path("ss", opt_dirs=["/usr/sbin", "/sbin"])
-    if ss is None:
-        module.fail_json(msg="The command ss is not on this machine; install iproute2.")
-    rc, out, err = module.run_command([ss, *SS_ARGUMENTS])
-    if rc != 0:
-        module.fail_json(msg="ss could not list the machine's sockets: %s" % (err.strip() or "exit code %d" % rc))
     try:
-        sockets = select_sockets(parse_ss(out), module.params["ports"], module.params["match"], module.params["states"])
+        every = read_sockets(module.run_command, module.get_bin_path("ss", opt_dirs=["/usr/sbin", "/sbin"]))
     except SocketsError as error:
-        module.fail_json(msg="The machine's sockets cannot be read: %s." % error)
+        module.fail_json(msg="%s." % error)
+    sockets = select_sockets(every, module.params["ports"], module.params["match"], module.params["states"])
     module.exit_json(changed=False, sockets=[as_result(socket) for socket in sockets])
 
 

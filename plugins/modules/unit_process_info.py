@@ -61,6 +61,12 @@ systemd:
   returned: success
   type: bool
   sample: true
+in_service:
+  description: The names of the units that are active and start at boot.
+  returned: success
+  type: list
+  elements: str
+  sample: [llama-server.service]
 units:
   description: The units, each once.
   returned: success
@@ -135,55 +141,10 @@ units:
       sample: [api-key]
 """
 
-import os
-
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._service.systemd import (
-    SHOW_PROPERTIES,
-    SystemdError,
-    UnitState,
-    parse_show,
-    read_process,
-)
-
-
-def content(path: str) -> bytes | None:
-    """What a file holds; None where there is none that can be read."""
-    try:
-        with open(path, "rb") as stream:
-            return stream.read()
-    except OSError:
-        return None
-
-
-def stale_credentials(unit: str, files: dict) -> list:
-    """The names of the credentials that the unit has not loaded as they are in their files (systemd.exec(5), Credentials)."""
-    loaded = {name: content(os.path.join("/run/credentials", unit, name)) for name in files}
-    return [name for name, path in files.items() if loaded[name] is None or loaded[name] != content(path)]
-
-
-def as_result(state: UnitState, environment: list, credentials: dict) -> dict:
-    """A unit as this module returns it."""
-    process = read_process(state.main_pid, environment) if state.main_pid else None
-    return {
-        "unit": state.unit,
-        "load_state": state.load_state,
-        "active_state": state.active_state,
-        "sub_state": state.sub_state,
-        "enabled": state.enabled,
-        "in_service": state.in_service,
-        "need_daemon_reload": state.need_daemon_reload,
-        "restarts": state.restarts,
-        "running": state.running and process is not None,
-        "main_pid": state.main_pid,
-        "process": process.name if process else "",
-        "executable": process.executable if process else "",
-        "executable_deleted": process.executable_deleted if process else False,
-        "anonymous_mib": process.anonymous_mib if process else 0,
-        "environment": process.environment if process else {},
-        "stale_credentials": stale_credentials(state.unit, credentials.get(state.unit) or {}),
-    }
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.manager import Systemd, in_service
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.systemd import SystemdError
 
 
 def main() -> None:
@@ -196,23 +157,12 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    systemctl = module.get_bin_path("systemctl")
-    # sd_booted(3): systemd may be installed without being what runs the machine.
-    if systemctl is None or not os.path.isdir("/run/systemd/system"):
-        module.exit_json(changed=False, systemd=False, units=[])
-    command = [systemctl, "--no-pager", "show", "--property=" + ",".join(SHOW_PROPERTIES), "--", *module.params["units"]]
-    rc, out, err = module.run_command(command)
-    if rc != 0:
-        module.fail_json(msg="systemctl could not show the units: %s" % (err.strip() or "exit code %d" % rc))
+    systemd = Systemd(module.run_command, module.get_bin_path)
     try:
-        states = {state.unit: state for state in parse_show(out)}
+        units = systemd.look(module.params["units"], module.params["environment"], module.params["credentials"])
     except SystemdError as error:
         module.fail_json(msg="The units' state cannot be read: %s." % error)
-    module.exit_json(
-        changed=False,
-        systemd=True,
-        units=[as_result(state, module.params["environment"], module.params["credentials"]) for state in states.values()],
-    )
+    module.exit_json(changed=False, systemd=systemd.runs(), units=units, in_service=in_service(units))
 
 
 if __name__ == "__main__":

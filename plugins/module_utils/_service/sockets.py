@@ -10,9 +10,12 @@ end it. Looking at the kernel's table disturbs nobody.
 
 from __future__ import annotations
 
+import os
 import re
 import typing as t
 from dataclasses import dataclass, field
+
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.systemd import read_unit_of_process
 
 SS_ARGUMENTS = ("-H", "-n", "-t", "-a", "-i", "-p", "-O")
 
@@ -175,3 +178,39 @@ def select_sockets(
         )
 
     return [socket for socket in sockets if wanted(socket)]
+
+
+def read_sockets(run: t.Callable[[t.Sequence[str]], t.Tuple[int, str, str]], ss: t.Optional[str]) -> t.List[TcpSocket]:
+    """The machine's sockets by the program ``ss``. Raises SocketsError, whose text is a sentence without its full stop."""
+    if ss is None:
+        raise SocketsError("The command ss is not on this machine; install iproute2")
+    rc, out, err = run([ss, *SS_ARGUMENTS])
+    if rc != 0:
+        raise SocketsError("ss could not list the machine's sockets: %s" % (err.strip() or "exit code %d" % rc))
+    try:
+        return parse_ss(out)
+    except SocketsError as error:
+        raise SocketsError("The machine's sockets cannot be read: %s" % error) from error
+
+
+def as_result(socket: TcpSocket) -> t.Dict[str, t.Any]:
+    """A socket as the module tcp_socket_info returns it."""
+    others = [process for process in socket.processes if process.pid != 1]
+    first = next(iter(others or socket.processes), None)
+    unit = read_unit_of_process(first.pid) if first else ""
+    return {
+        "state": socket.state,
+        "local_address": socket.local_address,
+        "local_port": socket.local_port,
+        "remote_address": socket.remote_address,
+        "remote_port": socket.remote_port,
+        "process": first.name if first else "",
+        "pid": first.pid if first else 0,
+        "unit": unit,
+        "held_by": held_by(first, unit, os.geteuid() == 0),
+        "processes": [{"name": process.name, "pid": process.pid} for process in socket.processes],
+        "bytes_sent": socket.bytes_sent,
+        "bytes_received": socket.bytes_received,
+        "receive_queue": socket.receive_queue,
+        "send_queue": socket.send_queue,
+    }
