@@ -34,8 +34,8 @@ options:
       - What was seen there. C(units) is the result of M(herd.llama_cpp.unit_process_info), C(sockets) of M(herd.llama_cpp.tcp_socket_info), C(addresses)
         are the machine's IPv4 addresses.
       - Of C(llama_server) also C(certificate), C(certificate_ended) and C(certificate_key), the results of openssl, and C(beside), problems of
-        P(herd.llama_cpp.llama_beside#filter); of C(watchdog) also C(python) and C(python_version). Of C(llama_server_files) only C(files), the
-        results of M(ansible.builtin.stat).
+        P(herd.llama_cpp.llama_beside#filter); of C(watchdog) also C(python) and C(python_version). Of C(llama_server_files) only C(files),
+        RV(herd.llama_cpp.service_unit_info#module:files).
     type: dict
     required: true
 seealso:

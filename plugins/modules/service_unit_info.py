@@ -125,9 +125,13 @@ units:
   elements: dict
   sample: []
 sockets:
-  description:
-    - What was asked for by O(listening_ports) and O(abandoned_ports), as RV(herd.llama_cpp.tcp_socket_info#module:sockets) of
-      M(herd.llama_cpp.tcp_socket_info).
+  description: What listens on O(listening_ports), as RV(herd.llama_cpp.tcp_socket_info#module:sockets) of M(herd.llama_cpp.tcp_socket_info).
+  returned: where the sockets could be read
+  type: list
+  elements: dict
+  sample: []
+abandoned:
+  description: The connections to O(abandoned_ports) whose other end is gone, in the same form.
   returned: where the sockets could be read
   type: list
   elements: dict
@@ -171,14 +175,16 @@ def wanted_sockets(module: AnsibleModule) -> dict:
     """The sockets that were asked for, or why nobody can say."""
     listening, abandoned = module.params["listening_ports"], module.params["abandoned_ports"]
     if not listening and not abandoned:
-        return {"sockets": []}
+        return {"sockets": [], "abandoned": []}
     try:
         every = sockets.read_sockets(module.run_command, module.get_bin_path("ss", opt_dirs=["/usr/sbin", "/sbin"]))
     except sockets.SocketsError as error:
         return {"msg": "%s." % error}
-    wanted = sockets.select_sockets(every, listening, "local", ["listening"]) if listening else []
-    wanted += sockets.select_sockets(every, abandoned, "remote", ["abandoned"]) if abandoned else []
-    return {"sockets": [sockets.as_result(socket) for socket in wanted]}
+    found = {
+        "sockets": sockets.select_sockets(every, listening, "local", ["listening"]) if listening else [],
+        "abandoned": sockets.select_sockets(every, abandoned, "remote", ["abandoned"]) if abandoned else [],
+    }
+    return {name: [sockets.as_result(socket) for socket in some] for name, some in found.items()}
 
 
 def main() -> None:

@@ -31,7 +31,7 @@ PLAY = """
 
     - name: Write the units
       ansible.builtin.template:
-        src: "{{ role }}/templates/{{ unit.value }}"
+        src: "{{ roles }}/{{ unit.value }}"
         dest: "{{ folder }}/{{ unit.key }}"
         mode: "0644"
       loop: "{{ files | dict2items }}"
@@ -39,9 +39,12 @@ PLAY = """
         loop_var: unit
       vars:
         files:
-          llama-rpc-tls@0.socket: llama-rpc-tls.socket.j2
-          llama-rpc-tls@.service: llama-rpc-tls@.service.j2
-          llama-rpc-firewall.service: llama-rpc-firewall.service.j2
+          llama-rpc-tls@0.socket: rpc_server/templates/llama-rpc-tls.socket.j2
+          llama-rpc-tls@.service: rpc_server/templates/llama-rpc-tls@.service.j2
+          llama-rpc-firewall.service: service_unit/templates/firewall.service.j2
+        service_unit_role: rpc_server
+        service_unit_firewall: "{{ __rpc_server_firewall }}"
+        __service_unit_nft: /usr/sbin/nft
         item: "{{ __rpc_server_instances[0] }}"
 """
 
@@ -63,7 +66,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in CASES:
         (folder / name).mkdir()
     inventory = {"all": {"hosts": CASES, "vars": {
-        "role": str(ROOT / "roles" / "rpc_server"), "folder": f"{folder}/{{{{ inventory_hostname }}}}", "rpc_server_address": "127.0.0.1",
+        "roles": str(ROOT / "roles"), "folder": f"{folder}/{{{{ inventory_hostname }}}}", "rpc_server_address": "127.0.0.1",
         "rpc_server_devices": ["CPU"], "rpc_server_allow_from": ["192.168.1.100", "10.2.0.0/16"], "ansible_connection": "local",
         "ansible_python_interpreter": sys.executable}}}
     (folder / "play.yml").write_text(PLAY, encoding="utf-8")

@@ -279,26 +279,27 @@ def _certificate_problems(given: LlamaServer, look: Look) -> Found:
 
 @dataclass(frozen=True)
 class Installed:
-    """Where llama-server should be, and what that path leads to, empty where there is nothing."""
+    """Where llama-server should be, and what that path leads to, empty where there is nothing; and all files that it reads, of each ``what`` it is,
+    the ``variable`` that names it and its ``path``."""
 
     binary: str
     executable: str
+    reads: t.Sequence[t.Mapping[str, str]]
 
 
 @dataclass(frozen=True)
 class FilesLook:
-    """The results of a loop of stat over all files that it reads, each item with ``what`` it is, the ``variable`` that names it and its ``path``."""
+    """What was found at each path, by it: of a file ``regular``."""
 
-    files: t.Sequence[t.Mapping[str, t.Any]]
+    files: t.Mapping[str, t.Mapping[str, t.Any]]
 
 
 def missing(given: Installed, look: FilesLook) -> Found:
     """What llama-server cannot be started without and is not on the machine."""
     if not given.executable:
         yield "there is no %s" % given.binary, "Install llama.cpp there, or set llama_server_bin_dir"
-    for seen in look.files:
-        item = seen["item"]
-        if not seen["stat"].get("isreg"):
+    for item in given.reads:
+        if not look.files.get(item["path"], {}).get("regular"):
             yield ("the %s %s is not a file on this machine" % (item["what"], item["path"]) if item["path"] else "%s is not set" % item["variable"],
                    "Put the GGUF file there, or set %s to its path" % item["variable"])
 

@@ -143,12 +143,13 @@ def test_all_of_them_are_said():
 
 
 def test_what_llama_server_cannot_be_started_without():
-    model, draft = ({"item": {"what": what, "variable": "llama_server_" + what, "path": path}, "stat": {"exists": True, "isreg": regular}}
-                    for what, path, regular in (("model", "/srv/m.gguf", True), ("draft", "/srv", False)))
-    unset = {"item": {"what": "model", "variable": "llama_server_model", "path": ""}, "stat": {"exists": False}}
+    model, draft, unset = ({"what": what, "variable": "llama_server_" + name, "path": path}
+                           for what, name, path in (("model", "model", "/srv/m.gguf"), ("draft", "draft", "/srv"), ("model", "model", "")))
+    seen = {"/srv/m.gguf": {"regular": True}, "/srv": {"regular": False}, "": {"regular": False}}
 
-    def missing(executable, *files):
-        found = service_problems({"binary": "/bin/llama-server", "executable": executable}, "llama_server_files", "m", {"files": list(files)})
+    def missing(executable, *reads):
+        given = {"binary": "/bin/llama-server", "executable": executable, "reads": list(reads)}
+        found = service_problems(given, "llama_server_files", "m", {"files": seen})
         assert {one["machine"] for one in found} <= {"m"}
         return [(one["problem"], one["remedy"]) for one in found]
 
