@@ -129,3 +129,25 @@ def test_what_cannot_be_written_is_said_in_a_sentence(role: Role) -> None:
         rc, output, _result = role.run([file])
         assert rc != 0 and says in " ".join(output.split()) and "Traceback" not in output, output
     assert list(place.iterdir()) == []
+
+
+def test_an_id_is_of_all_that_a_unit_is_started_from(role: Role) -> None:
+    """It is the same until one of its parts is another, and the same in check mode; the text of a template may name it."""
+    (role.folder / "roles" / "written" / "templates" / "id.env.j2").write_text("ID=@HERD_CONFIG_ID@ {{ item.port }}\n", encoding="utf-8")
+    place = role.place
+
+    def files(port: int = 50053, part: str = "a", **extra: object) -> list[dict[str, object]]:
+        return [{"content": part, "path": f"{place}/u@.service"},
+                {"src": "id.env.j2", "path": f"{place}/*.env", "each": {"0": {"port": 50052}, "1": {"port": port}}, "unit": "u@*.service",
+                 "parts": [f"{place}/u@.service"], **extra}]
+
+    rc, output, result = role.run(files())
+    assert rc == 0, output
+    ids = result["config_ids"]
+    assert isinstance(ids, dict) and list(ids) == ["u@0.service", "u@1.service"] and len(set(ids.values())) == 2
+    assert (place / "1.env").read_text(encoding="utf-8") == f"ID={ids['u@1.service']} 50053\n"
+    others = [role.run(given, "--check")[2]["config_ids"] for given in (files(), files(port=1), files(part="b"), files(identity="12.34"))]
+    assert others[0] == ids and others[1]["u@0.service"] == ids["u@0.service"] and others[1]["u@1.service"] != ids["u@1.service"]
+    assert not set(others[2].values()) & set(ids.values()) and not set(others[3].values()) & set(ids.values())
+    rc, output, _result = role.run([{"content": SECRET, "path": f"{place}/key", "secret": True}, *files(parts=[f"{place}/key"])])
+    assert rc != 0 and "which is secret or none of the files" in " ".join(output.split()) and SECRET not in output

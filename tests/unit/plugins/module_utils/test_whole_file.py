@@ -1,0 +1,41 @@
+# Copyright: (c) 2026, herd.llama_cpp contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A file that is there whole or not at all."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from ansible_collections.herd.llama_cpp.plugins.module_utils._common import whole_file
+
+
+def test_a_file_is_replaced_and_its_mode_is_the_one_that_is_asked_for(tmp_path):
+    path = tmp_path / "key"
+    path.write_text("old")
+    path.chmod(0o666)
+    whole_file.write_whole(str(path), b"new")
+    assert path.read_text() == "new" and path.stat().st_mode & 0o777 == 0o600
+    assert [entry.name for entry in tmp_path.iterdir()] == ["key"]
+
+
+def test_what_an_interrupted_write_has_left_is_replaced_and_a_link_not_followed(tmp_path):
+    other = tmp_path / "other"
+    other.write_text("somebody else's")
+    (tmp_path / "key.new").symlink_to(other)
+    whole_file.write_whole(str(tmp_path / "key"), b"new")
+    assert (tmp_path / "key").read_text() == "new" and not (tmp_path / "key").is_symlink()
+    assert other.read_text() == "somebody else's" and not (tmp_path / "key.new").is_symlink()
+
+
+def test_what_fails_leaves_the_file_as_it_was(tmp_path, monkeypatch):
+    path = tmp_path / "key"
+    path.write_text("old")
+
+    def full(_descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        whole_file.write_whole(str(path), b"new")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["key"] and path.read_text() == "old"

@@ -1,0 +1,143 @@
+# Copyright: (c) 2026, herd.llama_cpp contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One look at what a service needs: at this machine itself, and at files and programs of the test's own."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+
+import pytest
+import yaml
+from ansible.module_utils import basic
+from ansible.module_utils.testing import patch_module_args
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service import manager, unit_look
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.systemd import SystemdError
+from ansible_collections.herd.llama_cpp.plugins.modules import service_files, service_unit_info
+
+
+def look(capsys, **given):
+    with patch_module_args(given), pytest.raises(SystemExit):
+        service_unit_info.main()
+    return json.loads(capsys.readouterr().out)
+
+
+def test_what_was_not_asked_for_is_empty_and_all_of_it_is_documented(capsys):
+    seen = look(capsys)
+    assert set(seen) - {"changed", "invocation"} == set(yaml.safe_load(service_unit_info.RETURN)) - {"msg"}
+    assert (seen["user"], seen["files"], seen["commands"], seen["sockets"]) == ({"exists": False, "comment": ""}, {}, {}, [])
+
+
+def test_the_first_executable_that_is_there_counts_with_its_links_resolved(capsys, tmp_path):
+    (tmp_path / "builds").mkdir()
+    (tmp_path / "builds" / "server").write_text("")
+    (tmp_path / "current").symlink_to("builds")
+    seen = look(capsys, executables={"server": [f"{tmp_path}/none", f"{tmp_path}/current/server"], "other": [f"{tmp_path}/none"]})
+    assert seen["executables"] == {"server": f"{tmp_path}/builds/server", "other": ""}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
+@pytest.mark.parametrize("user", ["nobody", "nobody-of-that-name-yet"])
+def test_a_file_is_readable_as_its_user_finds_it(capsys, tmp_path, user):
+    """Also for a user that is only made later: it will be in no group that helps."""
+    for above in (tmp_path, *tmp_path.parents[:-2]):
+        above.chmod(above.stat().st_mode | 0o011)
+    for name, mode in (("open", 0o644), ("closed", 0o640)):
+        (tmp_path / name).write_text("1234")
+        (tmp_path / name).chmod(mode)
+    (tmp_path / "shut").mkdir(mode=0o700)
+    (tmp_path / "shut" / "open").write_text("")
+    paths = [f"{tmp_path}/{name}" for name in ("open", "closed", "shut/open", "none", "shut")]
+    found = [look(capsys, files=paths, user=user)["files"][path] for path in paths]
+    assert [file["readable"] for file in found] == [True, False, False, False, False]
+    assert [file["regular"] for file in found] == [True, True, True, False, False]
+    assert (found[0]["size_bytes"], found[0]["changed_s"]) == (4, int((tmp_path / "open").stat().st_mtime))
+
+
+def test_a_listener_is_found_by_its_port(capsys):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        found = look(capsys, listening_ports=[port])["sockets"]
+    assert [(one["state"], one["local_address"], one["local_port"]) for one in found] == [("listening", "127.0.0.1", port)]
+
+
+def test_sockets_that_cannot_be_read_are_said_and_the_rest_is_seen(capsys, monkeypatch):
+    monkeypatch.setattr(basic.AnsibleModule, "get_bin_path", lambda *_a, **_k: None)
+    seen = look(capsys, listening_ports=[1], user="root")
+    assert "sockets" not in seen and seen["msg"] == "The command ss is not on this machine; install iproute2."
+    assert seen["user"]["exists"] and seen["systemd"] is False
+
+
+def test_what_other_programs_say(capsys):
+    said = look(capsys, commands={"fails": ["sh", "-c", "echo a; echo b >&2; exit 3"], "none": ["/nowhere/at/all"]})["commands"]
+    assert said["fails"] == {"rc": 3, "stdout": "a\n", "stdout_lines": ["a"], "stderr": "b\n", "stderr_lines": ["b"]}
+    assert said["none"]["rc"] == 127 and said["none"]["stderr"] == "/nowhere/at/all: No such file or directory"
+
+
+def test_packages_and_patterns(capsys, monkeypatch, tmp_path):
+    monkeypatch.setitem(unit_look.PACKAGE_FILES, "nginx", str(tmp_path))
+    monkeypatch.setitem(unit_look.PACKAGE_FILES, "nftables", f"{tmp_path}/none")
+    (tmp_path / "1.env").write_text("")
+    seen = look(capsys, packages=["nginx", "nftables"], patterns=[f"{tmp_path}/*.env", f"{tmp_path}/*.tls"])
+    assert (seen["missing_packages"], seen["found"]) == (["nftables"], [f"{tmp_path}/1.env"])
+    assert "by which file emacs is known" in look(capsys, packages=["emacs"])["msg"]
+
+
+class Played:
+    """systemctl and systemd-analyze, and what was asked of them."""
+
+    def __init__(self, need_reload: str = "no", rc: int = 0) -> None:
+        self.need_reload, self.rc = need_reload, rc
+        self.asked: list[str] = []
+
+    def run(self, command, **_options):
+        verb = next(word for word in command[1:] if not word.startswith("-"))
+        self.asked.append(verb)
+        if verb == "daemon-reload":
+            self.need_reload = "no"
+        if verb == "verify":
+            return 1, "", f"{command[-1]}:3: Unknown key 'ProtectMoon' in section [Service], ignoring.\n"
+        return self.rc, f"Id=a.service\nLoadState=loaded\nActiveState=active\nUnitFileState=enabled\nNeedDaemonReload={self.need_reload}\n", "no bus"
+
+
+def systemd(played, tmp_path):
+    (tmp_path / "run" / "systemd" / "system").mkdir(parents=True, exist_ok=True)
+    return manager.Systemd(played.run, lambda name: name, str(tmp_path / "run"))
+
+
+def test_a_credential_that_is_another_than_its_file_is_stale(tmp_path):
+    key = tmp_path / "key"
+    key.write_text("1")
+    loaded = tmp_path / "run" / "credentials" / "a.service"
+    loaded.mkdir(parents=True)
+    (loaded / "key").write_text("1")
+    seen = systemd(Played(), tmp_path)
+    names = {"a.service": {"key": str(key), "none": str(key)}}
+    assert seen.look(["a.service"], credentials=names)[0]["stale_credentials"] == ["none"]
+    key.write_text("2")
+    assert seen.look(["a.service"], credentials=names)[0]["stale_credentials"] == ["key", "none"]
+
+
+def test_what_systemctl_refuses_is_an_error(tmp_path):
+    with pytest.raises(SystemdError, match="could not show the units: no bus"):
+        systemd(Played(rc=1), tmp_path).look(["a.service"])
+
+
+@pytest.mark.parametrize(("need", "changed", "check", "reloads"), [
+    ("no", False, False, False), ("yes", False, False, True), ("no", True, False, True), ("yes", True, True, False),
+])
+def test_systemd_reads_its_files_again_where_they_changed(capsys, monkeypatch, tmp_path, need, changed, check, reloads):
+    """By what was written now, or by what systemd says of itself after a run that was interrupted; not in check mode."""
+    played, unit = Played(need), tmp_path / "a.service"
+    unit.write_text("[Service]\n")
+    warned: list[str] = []
+    monkeypatch.setattr(service_files, "Systemd", lambda *_a: systemd(played, tmp_path))
+    monkeypatch.setattr(basic.AnsibleModule, "warn", lambda _module, text: warned.append(text))
+    file = {"path": str(unit), "content": "[Service]\n# other\n" if changed else "[Service]\n"}
+    with patch_module_args({"files": [file], "units": ["a.service"], "_ansible_check_mode": check}), pytest.raises(SystemExit):
+        service_files.main()
+    returned = json.loads(capsys.readouterr().out)
+    assert ("daemon-reload" in played.asked) == reloads
+    assert returned["in_service"] == ["a.service"] and returned["units_changed"] == changed
+    assert [one["line"] for one in returned["ignored"]] == [3] and len(warned) == 1 and "a.service line 3: Unknown key 'ProtectMoon'" in warned[0]
