@@ -23,7 +23,7 @@ RUN_ON = {
     "": "bundle virtual_lab",
     "llama_host chat_frontend": "chat_check cluster_record gguf_model llama_server python_tools",
     "llama_host llama_rpc": "cluster_plan preflight watchdog",
-    "llama_host llama_rpc chat_frontend gpu_boxes": "cuda_toolkit llama_cpp rpc_server system_packages",
+    "llama_host llama_rpc chat_frontend gpu_boxes": "cuda_toolkit llama_cpp rpc_server service_unit system_packages",
 }
 
 
