@@ -20,7 +20,8 @@ options:
     required: true
   question:
     description:
-      - V(file) is what tells one model or file beside it from others, where its header can be read, and where it is or will be.
+      - V(file) is what tells one model or file beside it from others, where its header can be read, where it is or will be, and
+        whether the directory of models is the role's to make.
       - V(files) are the files to fetch, V(url_files) the same by a server's answers, V(limit) how many bytes a file may take.
       - V(beside_problems) are the problems of a file beside the model, V(beside_files) the paths of all of them by what they are for,
         V(beside_place) where the header of one can be read without the machine, V(beside_headers) what was read there.
@@ -58,7 +59,7 @@ def _file(look: t.Mapping[str, t.Any], **given: t.Any) -> t.Dict[str, t.Any]:
     model, seen = wanted.Model(**given), wanted.Look(**look)
     return {
         "identity": wanted.identity(model, seen.local_looks), "source": wanted.source(model),
-        "header": wanted.header_place(model, seen), "planned": wanted.planned_file(model, seen),
+        "header": wanted.header_place(model, seen), "planned": wanted.planned_file(model, seen), "own_directory": wanted.owns_directory(model),
     }
 
 

@@ -23,6 +23,10 @@ options:
     description: The directory of models. It has to be there before a model is put into it.
     type: path
     required: true
+  directory_mode:
+    description: The mode that O(directory) has to have, where it is there. It stays as it is when this is empty.
+    type: str
+    default: ""
   source:
     description:
       - Where the model comes from, anything that identifies it. Another source is another model, even under the same name.
@@ -237,6 +241,8 @@ def present(module, store):
         # A file that is somebody else's is only looked at.
         if os.path.dirname(entry["path"]) == given["directory"]:
             result["changed"] = set_attributes(module, entry["path"], result["changed"])
+    if given["directory_mode"] and os.path.isdir(given["directory"]):
+        result["changed"] = module.set_mode_if_different(given["directory"], given["directory_mode"], result["changed"])
     result.update(present=bool(files), files=files, path=files[0]["path"] if files else "")
     return result
 
@@ -251,6 +257,7 @@ def main():
     module = AnsibleModule(
         argument_spec={
             "directory": {"type": "path", "required": True},
+            "directory_mode": {"type": "str", "default": ""},
             "source": {"type": "dict"},
             "files": {"type": "list", "elements": "str", "default": []},
             "sha256": {"type": "dict", "default": {}},

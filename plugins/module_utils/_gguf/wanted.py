@@ -141,6 +141,11 @@ def planned_file(given: Model, look: Look) -> str:
     return os.path.join(given.dir, os.path.basename(name))
 
 
+def owns_directory(given: Model) -> bool:
+    """Whether the directory of models is the role's to make: a file of the user's own stays where it is, and only its checksum is noted there."""
+    return given.source != "path" or given.path_on != "machine" or bool(given.sha256)
+
+
 def files_to_fetch(files: t.Iterable[File], sha256: t.Sequence[str]) -> t.List[t.Dict[str, t.Any]]:
     """The files of a model, each with its ``name``, ``size_bytes`` and ``sha256``, and the ``path`` or ``url`` that it is at.
 

@@ -76,6 +76,11 @@ def test_where_the_model_will_be(given, look, file):
     assert told(given, **look)["planned"] == file
 
 
+@pytest.mark.parametrize(("given", "own"), [({}, False), ({"sha256": [SUM]}, True), (CONTROL, True), (HUB, True), (PYPI, True)])
+def test_whose_the_directory_of_models_is(given, own):
+    assert told(given)["own_directory"] is own
+
+
 @pytest.mark.parametrize(("files", "sums", "found"), [
     ([{"path": "/d/a.gguf", "file_size_bytes": 5}, {"path": "/d/b.gguf", "file_size_bytes": 6}], [SUM],
      [{"name": "a.gguf", "path": "/d/a.gguf", "size_bytes": 5, "sha256": SUM}, {"name": "b.gguf", "path": "/d/b.gguf", "size_bytes": 6, "sha256": ""}]),
