@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import sparse_gguf
 from ansible.errors import AnsibleFilterError
+from plan_page import rendered
 
 from ansible_collections.herd.llama_cpp.plugins.filter.cluster_plan import cluster_plan
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.page import plan_page
@@ -120,10 +121,10 @@ def test_text_and_page_show_where_it_comes_from() -> None:
     own = plan["host"]["total_mib"]
     shown = plan_text(plan, {"name": "Llama"})
     assert "llama-server" in shown.splitlines()[2] and "CUDA0 of spark1 has no memory of its own" in shown and "needs %d MiB of the same RAM" % own in shown
-    page = plan_page(plan, machines)
+    page = rendered(plan_page(plan, machines))
     assert '<th scope="col" class="n">llama-server</th>' in page and "the memory its device shares" in page and 'class="host' in page
     plain = plan_for("llama-70b-q4", [spark("spark1", gpu(shared=False)), spark("spark2", gpu(shared=False))], policy="all_machines")
-    assert "llama-server" not in plan_text(plain, {"name": "Llama"}).splitlines()[2] and 'class="n">llama-server<' not in plan_page(plain, machines)
+    assert "llama-server" not in plan_text(plain, {"name": "Llama"}).splitlines()[2] and 'class="n">llama-server<' not in rendered(plan_page(plain, machines))
 
 
 def test_a_word_that_is_no_truth_value_is_refused() -> None:
