@@ -85,7 +85,7 @@ test-sanity: setup ## ansible-test sanity on an installed copy
 	@python tools/run_sanity.py
 
 .PHONY: test-importer
-test-importer: setup ## galaxy-importer on the built collection, as Galaxy runs it
+test-importer: setup ## galaxy-importer on the built collection, without its ansible-lint
 	@python tools/run_importer.py
 
 .PHONY: test-versions

@@ -19,7 +19,7 @@ def short_description(plugin: Path) -> str:
     for node in ast.parse(plugin.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "DOCUMENTATION":
             line = yaml.safe_load(ast.literal_eval(node.value))["short_description"]
-            return line if line[:2].isupper() else line[0].lower() + line[1:]
+            return line if line[:2].isalpha() and line[:2].isupper() else line[0].lower() + line[1:]
     sys.exit(f"{plugin.relative_to(ROOT)} has no DOCUMENTATION")
 
 

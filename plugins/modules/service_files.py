@@ -115,7 +115,7 @@ EXAMPLES = r"""
     directories:
       - {path: /etc/llama-rpc-server}
     files:
-      - {src: [llama-rpc-server@.service.j2, llama-rpc-gpu.service.j2], path: /etc/systemd/system/}
+      - {src: [llama-rpc-server@.service.j2], path: /etc/systemd/system/}
       - {src: instance.env.j2, path: /etc/llama-rpc-server/*.env, each: {"0": {port: 50052}, "1": {port: 50053}}}
       - {content: "{{ key }}\n", path: /etc/llama-rpc-server/tls-key, mode: "0600", secret: true}
       - {src: proxy.conf.j2, path: /etc/proxy/, unit: proxy.service, parts: [/etc/systemd/system/proxy.service]}

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,20 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).absolute().parents[2]
+# What is the user's own: an inventory with addresses and perhaps a token, a plan, logs.
+OWN = ("inventories/mine/hosts.yml", "plan.html", "deploy.log", "changelogs/.plugin-cache.yaml")
 GALAXY = yaml.safe_load((ROOT / "galaxy.yml").read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="session")
 def tarball(tmp_path_factory: pytest.TempPathFactory, tool: Any) -> Path:
-    """The built collection."""
+    """The collection built in a checkout in which somebody has done what README.md says."""
     folder = tmp_path_factory.mktemp("tarball")
-    result = tool("ansible-galaxy", "collection", "build", "--output-path", folder)
+    checkout = shutil.copytree(ROOT, folder / "checkout", symlinks=True, ignore=shutil.ignore_patterns(".*", "molecule"))
+    for name in OWN:
+        (checkout / name).parent.mkdir(exist_ok=True)
+        (checkout / name).write_text("mine", encoding="utf-8")
+    result = tool("ansible-galaxy", "collection", "build", "--output-path", folder, checkout)
     assert result.returncode == 0, result.stderr
     return folder / f"herd-llama_cpp-{GALAXY['version']}.tar.gz"
 
@@ -43,6 +50,7 @@ def test_tarball_holds_the_collection_only(tarball: Path) -> None:
     names = [member.name for member in members]
     hidden = [name for name in names if any(part.startswith(".") for part in Path(name).parts) and Path(name).parts[0] in (".git", ".venv", ".cache")]
     assert not hidden
+    assert not set(OWN) & set(names)
     assert not [name for name in names if name.startswith("playbooks/collections") or name.endswith(".tar.gz") or "__pycache__" in name]
     assert sum(member.size for member in members) < 8 * 2**20, "larger than a collection of text should be"
     assert {"README.md", "LICENSE", "meta/runtime.yml", "playbooks/deploy.yml"} <= set(names)

@@ -4,7 +4,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What supervises a machine's services: what it knows of them, and its own look at the files that it reads.
 
-The roles and modules know it by ``Supervisor`` alone; systemd's own manager of the machine is what there is so far.
+``Supervisor`` is what a second one has to have; the modules still name ``Systemd``, which is what there is so far.
 """
 
 from __future__ import annotations
