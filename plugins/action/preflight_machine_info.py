@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 import typing as t
 
-from ansible.errors import AnsibleError
+from ansible.errors import AnsibleAuthenticationFailure, AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
 
 # What the role's script prints on a machine whose facts can be gathered.
@@ -37,7 +37,7 @@ class ActionModule(ActionBase):
         seen.update(now=int(time.time()), shell_stdout=said["stdout"], shell_stderr=said["stderr"])
         if "epoch=" in said["stdout"]:
             seen.update(self._root())
-            if LINUX in said["stdout"]:
+            if LINUX in said["stdout"] and seen["reached"]:
                 seen.update(self._facts(task_vars))
         result.update(seen)
         return result
@@ -49,7 +49,7 @@ class ActionModule(ActionBase):
         try:
             said = self._low_level_execute_command("id -u")
         except AnsibleError as error:
-            return {"become_message": str(error)}
+            return _lost(error) or {"become_message": str(error)}
         is_root = "0" in [line.strip() for line in said["stdout"].splitlines()]
         return {"is_root": is_root, "become_stdout": said["stdout"], "become_stderr": said["stderr"]}
 
@@ -60,7 +60,7 @@ class ActionModule(ActionBase):
         try:
             done = self._execute_module("ansible.legacy.setup", module_args={"gather_subset": ["!all", "hardware", "network"]}, task_vars=task_vars)
         except AnsibleError as error:
-            return {"facts_message": str(error)}
+            return _lost(error) or {"facts_message": str(error)}
         finally:
             self._connection.set_become_plugin(become)
         kept = {"_ansible_facts_cacheable": done["_ansible_facts_cacheable"]} if "_ansible_facts_cacheable" in done else {}
@@ -68,3 +68,9 @@ class ActionModule(ActionBase):
             **kept, "ansible_facts": done.get("ansible_facts") or {}, "facts_message": str(done.get("msg") or ""),
             "facts_stderr": str(done.get("module_stderr") or ""),
         }
+
+
+def _lost(error: AnsibleError) -> t.Dict[str, t.Any]:
+    """What is said of a machine that was there before; nothing where it is there still and refuses a password."""
+    gone = isinstance(error, AnsibleConnectionFailure) and not isinstance(error, AnsibleAuthenticationFailure)
+    return {"reached": False, "reach_message": str(error)} if gone else {}

@@ -13,7 +13,9 @@ from ansible.errors import AnsibleActionFail
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible.template import trust_as_template
+from ansible.utils.display import Display
 
+display = Display()
 MODULE = "herd.llama_cpp.service_files"
 # Literally so in the text of a file: a template that names it is rendered once, whoever renders it.
 CONFIG_ID = "@HERD_CONFIG_ID@"
@@ -47,6 +49,9 @@ class ActionModule(ActionBase):
             file["content"] = None if file["secret"] else texts[file["path"]]
         arguments = dict(self._task.args, files=files, secrets={path: texts[path] for path in secrets})
         result.update(self._execute_module(module_name=MODULE, module_args=arguments, task_vars=task_vars), config_ids=ids)
+        # Also of a machine on which nothing changed, whose result a callback may not show.
+        for one in result.get("ignored") or []:
+            display.warning("%(file)s line %(line)d: %(reason)s What it should do is not done on this machine." % one)
         return result
 
     def _text(self, name: str, variables: t.Dict[str, t.Any]) -> str:

@@ -54,7 +54,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Stop, start and restart what is due
+- name: Bring the units to their wanted state
   ansible.builtin.systemd_service:
     name: "{{ item.unit }}"
     state: "{{ item.state }}"

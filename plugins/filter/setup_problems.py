@@ -134,7 +134,7 @@ def setup_problems(given: t.Any, of: str, look: t.Any = None) -> t.List[Problem]
         raise AnsibleFilterError("setup_problems takes two mappings, the settings and what was seen.")
     try:
         return _JUDGES[of](given, look)
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise AnsibleFilterError("setup_problems cannot read what it was given of %s: %s." % (of, error)) from error
 
 

@@ -144,6 +144,8 @@ def main() -> None:
             result["gpus"] = seen_gpus(module.get_bin_path("nvidia-smi", opt_dirs=DIRECTORIES), module.params["timeout_s"])[1]
         except NvidiaSmiError as error:
             result["gpu_problem"] = sentence(error)
+        except (OSError, ValueError) as error:
+            result["gpu_problem"] = str(error)
     module.exit_json(changed=False, **result)
 
 

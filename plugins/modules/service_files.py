@@ -271,8 +271,6 @@ def look(module, supervisor, files, reload):
         supervisor.reload()
         units = supervisor.look(*asked)
     ignored = supervisor.ignored(path for path in files if supervisor.reads(path))
-    for one in ignored:
-        module.warn("%s line %d: %s What it should do is not done on this machine." % (one.file, one.line, one.reason))
     return {
         "systemd": supervisor.runs(), "units": units, "in_service": in_service(units),
         "ignored": [{"file": one.file, "line": one.line, "reason": one.reason} for one in ignored],

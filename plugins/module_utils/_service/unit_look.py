@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import glob
+import grp
 import os
 import pwd
 import stat
@@ -58,7 +59,8 @@ def user(name: str) -> t.Dict[str, t.Any]:
 def files(paths: t.Sequence[str], reader: str) -> t.Dict[str, t.Dict[str, t.Any]]:
     """Of each path whether it is a regular file, its size in bytes, when it was changed (seconds since 1970), and whether the user may read it.
 
-    Links are followed. A user that does not exist yet is taken for one of no group and with no right of its own.
+    Links are followed. A user that does not exist yet is taken for one of the group of that
+    name, where there is one, and with no right of its own.
     """
     may_read = dict(zip(paths, _readable(paths, reader)))
     found = {}
@@ -85,9 +87,20 @@ def _readable(paths: t.Sequence[str], reader: str) -> t.List[bool]:
             rights = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": os.getgrouplist(reader, account.pw_gid)}
         except KeyError:
             stranger = own_user_id()
-            rights = {"user": stranger, "group": stranger, "extra_groups": []}
-    done = subprocess.run(["/bin/sh", "-c", _READABLE, "sh", *paths], stdout=subprocess.PIPE, text=True, check=True, cwd="/", **rights)
-    return [line == "yes" for line in done.stdout.splitlines()]
+            rights = {"user": stranger, "group": _group(reader, stranger), "extra_groups": []}
+    done = subprocess.run(["/bin/sh", "-c", _READABLE, "sh", *paths], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False, cwd="/", **rights)
+    said = done.stdout.splitlines()
+    if done.returncode != 0 or len(said) != len(paths):
+        raise LookError("What %s may read could not be tried: %s" % (reader, done.stderr.strip() or "exit code %d" % done.returncode))
+    return [line == "yes" for line in said]
+
+
+def _group(name: str, otherwise: t.Optional[int]) -> t.Optional[int]:
+    """The ID of a group that a user will be a member of, because it has his name."""
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        return otherwise
 
 
 def found(patterns: t.Iterable[str]) -> t.List[str]:

@@ -90,6 +90,12 @@ def test_each_machine_has_a_credential_of_its_own(written: Path) -> None:
     assert len(set(sections)) == len(MACHINES) and all(re.fullmatch("[!-~]+ [0-9]+", section) for section in sections)
 
 
+def test_tunnels_have_an_order_of_their_own(written: Path) -> None:
+    """A plan that has the same workers in another order restarts none."""
+    ports = [int(port) for port in re.findall(r"(?m)^connect = .*:([0-9]+)$", (written / "tunnel.conf").read_text(encoding="utf-8"))]
+    assert ports == [port for _name, port in sorted((name.lower(), port) for port, name in enumerate(MACHINES, 50052))] != sorted(ports)
+
+
 def test_a_path_is_taken_as_it_is(written: Path) -> None:
     proxy = credentials(written / "llama-server-proxy.service")
     assert proxy["tls-certificate"] == ODD and proxy["tls-key"] == ODD + ".key"

@@ -97,6 +97,12 @@ ANSWERS = [{"item": "https://me:pw@h/a.gguf?sig=1", "status": 200, "content_leng
            {"item": "https://h/e.gguf"}]
 
 
+@pytest.mark.parametrize("said", ["", "77, 77", "-1", None])
+def test_a_size_that_is_no_number_is_not_known(said):
+    answer = {"item": "https://h/a.gguf", "status": 200, "content_length": said}
+    assert [file["size_bytes"] for file in gguf_model({"answers": [answer], "sha256": []}, "url_files")] == [0]
+
+
 def test_what_a_server_says_of_files():
     assert gguf_model({"answers": ANSWERS, "sha256": [SUM]}, "url_files") == [
         {"name": "a.gguf", "url": "https://me:pw@h/a.gguf?sig=1", "size_bytes": 77, "sha256": SUM},

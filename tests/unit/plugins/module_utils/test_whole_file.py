@@ -22,10 +22,10 @@ def test_a_file_is_replaced_and_its_mode_is_the_one_that_is_asked_for(tmp_path):
 def test_what_an_interrupted_write_has_left_is_replaced_and_a_link_not_followed(tmp_path):
     other = tmp_path / "other"
     other.write_text("somebody else's")
-    (tmp_path / "key.new").symlink_to(other)
+    (tmp_path / ".key.new").symlink_to(other)
     whole_file.write_whole(str(tmp_path / "key"), b"new")
     assert (tmp_path / "key").read_text() == "new" and not (tmp_path / "key").is_symlink()
-    assert other.read_text() == "somebody else's" and not (tmp_path / "key.new").is_symlink()
+    assert other.read_text() == "somebody else's" and not (tmp_path / ".key.new").is_symlink()
 
 
 def test_what_fails_leaves_the_file_as_it_was(tmp_path, monkeypatch):
@@ -39,3 +39,10 @@ def test_what_fails_leaves_the_file_as_it_was(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space"):
         whole_file.write_whole(str(path), b"new")
     assert [entry.name for entry in tmp_path.iterdir()] == ["key"] and path.read_text() == "old"
+
+
+def test_a_file_of_another_name_is_nobodys_half(tmp_path):
+    """A key is called as its machine, and that as somebody likes."""
+    for name in ("w1.new", "w1"):
+        whole_file.write_whole(str(tmp_path / name), name.encode())
+    assert (tmp_path / "w1.new").read_text() == "w1.new" and (tmp_path / "w1").read_text() == "w1"

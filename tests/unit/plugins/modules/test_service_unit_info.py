@@ -4,14 +4,19 @@
 
 from __future__ import annotations
 
+import grp
 import json
 import os
+import pwd
 import socket
+import types
 
 import pytest
 import yaml
 from ansible.module_utils import basic
 from ansible.module_utils.testing import patch_module_args
+from ansible.plugins.action import ActionBase
+from ansible_collections.herd.llama_cpp.plugins.action import service_files as service_files_action
 from ansible_collections.herd.llama_cpp.plugins.module_utils._service import manager, unit_look
 from ansible_collections.herd.llama_cpp.plugins.module_utils._service.systemd import SystemdError
 from ansible_collections.herd.llama_cpp.plugins.modules import service_files, service_unit_info
@@ -35,6 +40,19 @@ def test_the_first_executable_that_is_there_counts_with_its_links_resolved(capsy
     (tmp_path / "current").symlink_to("builds")
     seen = look(capsys, executables={"server": [f"{tmp_path}/none", f"{tmp_path}/current/server"], "other": [f"{tmp_path}/none"]})
     assert seen["executables"] == {"server": f"{tmp_path}/builds/server", "other": ""}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
+def test_a_user_that_is_made_later_is_in_the_group_of_its_name(capsys, tmp_path, monkeypatch):
+    for above in (tmp_path, *tmp_path.parents[:-2]):
+        above.chmod(above.stat().st_mode | 0o011)
+    model = tmp_path / "model"
+    model.write_text("1234")
+    model.chmod(0o640)
+    os.chown(model, 0, grp.getgrnam("daemon").gr_gid)
+    known = pwd.getpwnam
+    monkeypatch.setattr(pwd, "getpwnam", lambda name: known("nobody-of-that-name-yet" if name == "daemon" else name))
+    assert look(capsys, files=[str(model)], user="daemon")["files"][str(model)]["readable"]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
@@ -131,13 +149,23 @@ def test_systemd_reads_its_files_again_where_they_changed(capsys, monkeypatch, t
     """By what was written now, or by what systemd says of itself after a run that was interrupted; not in check mode."""
     played, unit = Played(need), tmp_path / "a.service"
     unit.write_text("[Service]\n")
-    warned: list[str] = []
     monkeypatch.setattr(service_files, "Systemd", lambda *_a: systemd(played, tmp_path))
-    monkeypatch.setattr(basic.AnsibleModule, "warn", lambda _module, text: warned.append(text))
     file = {"path": str(unit), "content": "[Service]\n# other\n" if changed else "[Service]\n"}
     with patch_module_args({"files": [file], "units": ["a.service"], "_ansible_check_mode": check}), pytest.raises(SystemExit):
         service_files.main()
     returned = json.loads(capsys.readouterr().out)
     assert ("daemon-reload" in played.asked) == reloads
     assert returned["in_service"] == ["a.service"] and returned["units_changed"] == changed
-    assert [one["line"] for one in returned["ignored"]] == [3] and len(warned) == 1 and "a.service line 3: Unknown key 'ProtectMoon'" in warned[0]
+    assert [one["line"] for one in returned["ignored"]] == [3] and "Unknown key 'ProtectMoon'" in returned["ignored"][0]["reason"]
+
+
+def test_what_systemd_ignores_is_said_at_every_run(monkeypatch):
+    """A callback may show nothing of a result that changed nothing, not even what the module warns of."""
+    warned: list[str] = []
+    plugin = object.__new__(service_files_action.ActionModule)
+    plugin._task = types.SimpleNamespace(args={})
+    plugin._execute_module = lambda **_given: {"changed": False, "ignored": [{"file": "/a.service", "line": 3, "reason": "Unknown key 'X'."}]}
+    monkeypatch.setattr(ActionBase, "run", lambda *_given: {})
+    monkeypatch.setattr(service_files_action.display, "warning", warned.append)
+    assert plugin.run()["config_ids"] == {}
+    assert warned == ["/a.service line 3: Unknown key 'X'. What it should do is not done on this machine."]
