@@ -130,8 +130,9 @@ def started(settings: t.Mapping[str, t.Any]) -> Start:
     given = Start(**settings)
     if not given.plan:
         return given
-    of_plan = decided(given.plan)
-    return replace(given, **dict(of_plan, beside={**given.beside, **of_plan["beside"]}))
+    of_plan = dict(decided(given.plan))
+    of_plan["beside"] = {**given.beside, **of_plan["beside"]}
+    return replace(given, **of_plan)
 
 
 def arguments(given: Start) -> t.List[t.List[str]]:
