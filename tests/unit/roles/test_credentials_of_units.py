@@ -20,7 +20,8 @@ ODD = "/etc/ssl/100%u of %n/it's a \"key\".pem"
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("units")
-    tunnels = [{"machine": name, "endpoint": "127.0.0.1:%d" % port, "address": "198.18.0.1", "port": port} for port, name in enumerate(MACHINES, 50052)]
+    tunnels = [{"machine": name, "endpoint": f"127.0.0.1:{port}", "address": f"198.18.0.{port - 50051}", "port": port}
+               for port, name in enumerate(MACHINES, 50052)]
     given = {
         "ansible_python_interpreter": "{{ ansible_playbook_python }}",
         "llama_server_rpc_tunnels": tunnels,
@@ -94,6 +95,8 @@ def test_tunnels_have_an_order_of_their_own(written: Path) -> None:
     """A plan that has the same workers in another order restarts none."""
     ports = [int(port) for port in re.findall(r"(?m)^connect = .*:([0-9]+)$", (written / "tunnel.conf").read_text(encoding="utf-8"))]
     assert ports == [port for _name, port in sorted((name.lower(), port) for port, name in enumerate(MACHINES, 50052))] != sorted(ports)
+    allowed = re.findall(r"(?m)^IPAddressAllow=localhost (.*)$", (written / "llama-server-tunnel.service").read_text(encoding="utf-8"))
+    assert allowed == [" ".join(f"198.18.0.{port - 50051}" for port in ports)]
 
 
 def test_a_path_is_taken_as_it_is(written: Path) -> None:
