@@ -94,30 +94,21 @@ gpu_problem:
   sample: ""
 """
 
-import os
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._common.machine import describe_machine
 from ansible_collections.herd.llama_cpp.plugins.module_utils._cuda.nvidia_smi import DIRECTORIES, NvidiaSmiError, seen_gpus, sentence
-from ansible_collections.herd.llama_cpp.plugins.module_utils._service.systemd import SHOW_PROPERTIES, SystemdError, parse_show, read_process
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.manager import Systemd
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.systemd import SystemdError
 
 
 def running_units(module: AnsibleModule, names: t.Sequence[str]) -> t.List[t.Dict[str, t.Any]]:
     """The services that run. Raises SystemdError."""
-    systemctl = module.get_bin_path("systemctl")
-    # sd_booted(3): systemd may be installed without being what runs the machine.
-    if not names or systemctl is None or not os.path.isdir("/run/systemd/system"):
-        return []
-    rc, out, err = module.run_command([systemctl, "--no-pager", "show", "--property=" + ",".join(SHOW_PROPERTIES), "--", *names])
-    if rc != 0:
-        raise SystemdError("systemctl could not show the units: %s" % (err.strip() or "exit code %d" % rc))
-    running = {state.unit: state for state in parse_show(out) if state.running and state.main_pid}
-    processes = {unit: read_process(state.main_pid) for unit, state in running.items()}
     return [
-        {"unit": unit, "running": True, "main_pid": running[unit].main_pid, "anonymous_mib": process.anonymous_mib}
-        for unit, process in processes.items() if process is not None
+        {name: unit[name] for name in ("unit", "running", "main_pid", "anonymous_mib")}
+        for unit in Systemd(module.run_command, module.get_bin_path).look(names) if unit["running"]
     ]
 
 

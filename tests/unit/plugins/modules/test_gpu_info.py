@@ -74,7 +74,7 @@ def test_gpus_that_cannot_be_looked_at_are_no_failure_of_the_look(nvidia_smi, ca
 def test_of_the_services_those_that_run_are_named_with_what_becomes_free(monkeypatch, capsys):
     shown = "".join(f"Id={name}\nLoadState=loaded\nActiveState={state}\nSubState=running\nUnitFileState=enabled\nNeedDaemonReload=no\nNRestarts=0\n"
                     f"MainPID={pid}\n\n" for name, state, pid in (("llama-server.service", "active", os.getpid()), ("gone.service", "inactive", 0)))
-    monkeypatch.setattr(plan_machine_info.os.path, "isdir", lambda path: True)
+    monkeypatch.setattr(os.path, "isdir", lambda path: True)
     monkeypatch.setattr(basic.AnsibleModule, "get_bin_path", lambda *_a, **_k: "/usr/bin/systemctl")
     monkeypatch.setattr(basic.AnsibleModule, "run_command", lambda *_a, **_k: (0, shown, ""))
     units = run(plan_machine_info, capsys, units=["llama-server.service", "gone.service"])["units"]
