@@ -108,6 +108,7 @@ class GitServer(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), GitHandler)
         self.root, self.password, self.elsewhere = root, password, elsewhere
         self.authorized: list[str] = []
+        self.said: list[tuple[str, str, int, bytes, bytes]] = []
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
 
     @property
@@ -148,7 +149,8 @@ class GitHandler(http.server.BaseHTTPRequestHandler):
             "HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding", ""), "GIT_PROTOCOL": self.headers.get("Git-Protocol", ""),
         }
         environment.pop("GIT_TRACE", None)
-        done = subprocess.run(["git", "http-backend"], input=body, env=environment, stdout=subprocess.PIPE, check=True)
+        done = subprocess.run(["git", "http-backend"], input=body, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
+        self.server.said.append((self.command, self.path, done.returncode, done.stdout, done.stderr))
         head, _empty, answer = done.stdout.partition(b"\r\n\r\n")
         headers = [line.split(": ", 1) for line in head.decode().split("\r\n")]
         self.send_response(int(dict(headers).get("Status", "200").split()[0]))
@@ -178,7 +180,7 @@ def test_a_password_in_a_git_url_is_in_no_command_line(capsys, tmp_path, reposit
     dest = tmp_path / "c" / "s.tar.gz"
     url = "http://%s@%s/tree/.git" % (user if ":" in user else user + ":", server.host)
     result = run(capsys, type="git", url=url, version="b123", dest=str(dest))
-    assert result.get("commit") == repository[1], result
+    assert result.get("commit") == repository[1], (result, server.said)
     assert server.authorized
     assert "remote-http" in git_trace.read_text(), "git wrote no trace"
     assert PASSWORD not in git_trace.read_text()
