@@ -100,7 +100,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._common.machine import describe_machine
 from ansible_collections.herd.llama_cpp.plugins.module_utils._cuda.nvidia_smi import DIRECTORIES, NvidiaSmiError, seen_gpus, sentence
-from ansible_collections.herd.llama_cpp.plugins.module_utils._service.manager import Systemd
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.manager import supervisor
 from ansible_collections.herd.llama_cpp.plugins.module_utils._service.systemd import SystemdError
 
 
@@ -108,7 +108,7 @@ def running_units(module: AnsibleModule, names: t.Sequence[str]) -> t.List[t.Dic
     """The services that run. Raises SystemdError."""
     return [
         {name: unit[name] for name in ("unit", "running", "main_pid", "anonymous_mib")}
-        for unit in Systemd(module.run_command, module.get_bin_path).look(names) if unit["running"]
+        for unit in supervisor(module.run_command, module.get_bin_path).look(names) if unit["running"]
     ]
 
 

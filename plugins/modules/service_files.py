@@ -189,7 +189,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.common.text.converters import to_text
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._common.whole_file import write_whole
-from ansible_collections.herd.llama_cpp.plugins.module_utils._service.manager import Systemd, in_service
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.manager import in_service, supervisor
 from ansible_collections.herd.llama_cpp.plugins.module_utils._service.systemd import SystemdError
 
 FILE = {
@@ -263,16 +263,16 @@ def surplus(directory, files):
     return [path for path in paths if path not in wanted and (os.path.islink(path) or not os.path.isdir(path))]
 
 
-def look(module, supervisor, files, reload):
+def look(module, manager, files, reload):
     """Have the supervisor read its files again where it must, and say what it runs, and what it does not heed in these files."""
     asked = [module.params["units"], ["HERD_CONFIG_ID"], module.params["credentials"]]
-    units = supervisor.look(*asked)
-    if supervisor.runs() and not module.check_mode and (reload or any(unit["need_daemon_reload"] for unit in units)):
-        supervisor.reload()
-        units = supervisor.look(*asked)
-    ignored = supervisor.ignored(path for path in files if supervisor.reads(path))
+    units = manager.look(*asked)
+    if manager.runs() and not module.check_mode and (reload or any(unit["need_daemon_reload"] for unit in units)):
+        manager.reload()
+        units = manager.look(*asked)
+    ignored = manager.ignored(path for path in files if manager.reads(path))
     return {
-        "systemd": supervisor.runs(), "units": units, "in_service": in_service(units),
+        "systemd": manager.runs(), "units": units, "in_service": in_service(units),
         "ignored": [{"file": one.file, "line": one.line, "reason": one.reason} for one in ignored],
     }
 
@@ -312,11 +312,11 @@ def main():
                 removed_files.append(at)
     except OSError as error:
         module.fail_json(msg="%s could not be written: %s." % (at, error.strerror))
-    supervisor = Systemd(module.run_command, module.get_bin_path)
-    units_changed = any(supervisor.reads(path) for path in changed_files)
+    manager = supervisor(module.run_command, module.get_bin_path)
+    units_changed = any(manager.reads(path) for path in changed_files)
     paths = [file["path"] for file in files]
     try:
-        seen = look(module, supervisor, paths, units_changed) if module.params["units"] else {}
+        seen = look(module, manager, paths, units_changed) if module.params["units"] else {}
     except SystemdError as error:
         module.fail_json(msg="The files are written, and what runs is not known: %s." % error)
     module.exit_json(

@@ -158,7 +158,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._common.unprivileged import NoUserError
 from ansible_collections.herd.llama_cpp.plugins.module_utils._service import sockets, unit_look
-from ansible_collections.herd.llama_cpp.plugins.module_utils._service.manager import Systemd
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.manager import supervisor
 from ansible_collections.herd.llama_cpp.plugins.module_utils._service.systemd import SystemdError
 
 
@@ -203,7 +203,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     given = module.params
-    systemd = Systemd(module.run_command, module.get_bin_path)
+    manager = supervisor(module.run_command, module.get_bin_path)
     try:
         module.exit_json(
             changed=False,
@@ -211,8 +211,8 @@ def main() -> None:
             executables={name: unit_look.executable(paths) for name, paths in given["executables"].items()},
             files=unit_look.files(given["files"], given["user"]),
             missing_packages=unit_look.missing_packages(given["packages"]),
-            systemd=systemd.runs(),
-            units=systemd.look(given["units"]),
+            systemd=manager.runs(),
+            units=manager.look(given["units"]),
             found=unit_look.found(given["patterns"]),
             commands={name: said(module, argv) for name, argv in given["commands"].items()},
             **wanted_sockets(module),

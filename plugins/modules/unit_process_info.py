@@ -143,7 +143,7 @@ units:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._service.manager import Systemd, in_service
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.manager import in_service, supervisor
 from ansible_collections.herd.llama_cpp.plugins.module_utils._service.systemd import SystemdError
 
 
@@ -157,12 +157,12 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    systemd = Systemd(module.run_command, module.get_bin_path)
+    manager = supervisor(module.run_command, module.get_bin_path)
     try:
-        units = systemd.look(module.params["units"], module.params["environment"], module.params["credentials"])
+        units = manager.look(module.params["units"], module.params["environment"], module.params["credentials"])
     except SystemdError as error:
         module.fail_json(msg="The units' state cannot be read: %s." % error)
-    module.exit_json(changed=False, systemd=systemd.runs(), units=units, in_service=in_service(units))
+    module.exit_json(changed=False, systemd=manager.runs(), units=units, in_service=in_service(units))
 
 
 if __name__ == "__main__":

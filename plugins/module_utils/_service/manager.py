@@ -4,7 +4,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What supervises a machine's services: what it knows of them, and its own look at the files that it reads.
 
-``Supervisor`` is what a second one has to have; the modules still name ``Systemd``, which is what there is so far.
+``Supervisor`` is what a second one has to have, and all that the modules know of it; ``supervisor`` says which one a machine has.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ class Supervisor(t.Protocol):
     def runs(self) -> bool:
         """Whether the machine has it and runs by it."""
 
-    def look(self, units: t.Sequence[str], environment: t.Collection[str], credentials: t.Mapping[str, t.Mapping[str, str]]) -> t.List[t.Dict[str, t.Any]]:
+    def look(self, units: t.Sequence[str], environment: t.Collection[str] = (),
+             credentials: t.Optional[t.Mapping[str, t.Mapping[str, str]]] = None) -> t.List[t.Dict[str, t.Any]]:
         """The services, each once, as the module unit_process_info returns them. Raises SystemdError."""
 
     def reads(self, path: str) -> bool:
@@ -110,6 +111,11 @@ class Systemd:
         """The names of the credentials that the unit has not loaded as they are in their files (systemd.exec(5), Credentials)."""
         loaded = {name: _content(os.path.join(self._runtime_dir, "credentials", unit, name)) for name in files}
         return [name for name, path in files.items() if loaded[name] is None or loaded[name] != _content(path)]
+
+
+def supervisor(run: Run, find: Find) -> Supervisor:
+    """What supervises the services of this machine."""
+    return Systemd(run, find)
 
 
 def in_service(units: t.Iterable[t.Mapping[str, t.Any]]) -> t.List[str]:

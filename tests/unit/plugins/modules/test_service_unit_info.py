@@ -19,7 +19,7 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.herd.llama_cpp.plugins.action import service_files as service_files_action
 from ansible_collections.herd.llama_cpp.plugins.module_utils._service import manager, unit_look
 from ansible_collections.herd.llama_cpp.plugins.module_utils._service.systemd import SystemdError
-from ansible_collections.herd.llama_cpp.plugins.modules import service_files, service_unit_info
+from ansible_collections.herd.llama_cpp.plugins.modules import plan_machine_info, service_files, service_unit_info, unit_process_info
 
 
 def look(capsys, **given):
@@ -124,6 +124,33 @@ def systemd(played, tmp_path):
     return manager.Systemd(played.run, lambda name: name, str(tmp_path / "run"))
 
 
+class AnotherSupervisor:
+    """One that is not systemd, with one service that it has running."""
+
+    def runs(self):
+        return True
+
+    def look(self, units, environment=(), credentials=None):
+        return [{"unit": name, "running": True, "main_pid": 7, "anonymous_mib": 1, "in_service": True, "need_daemon_reload": False} for name in units]
+
+    def reads(self, path):
+        return False
+
+    def reload(self):
+        raise AssertionError("nothing was changed")
+
+    def ignored(self, paths):
+        return []
+
+
+@pytest.mark.parametrize("module", [plan_machine_info, service_files, service_unit_info, unit_process_info])
+def test_a_module_asks_whatever_supervises_the_machine(capsys, monkeypatch, module):
+    monkeypatch.setattr(manager, "Systemd", lambda *_a: AnotherSupervisor())
+    with patch_module_args({"units": ["other"]}), pytest.raises(SystemExit):
+        module.main()
+    assert [(one["unit"], one["main_pid"]) for one in json.loads(capsys.readouterr().out)["units"]] == [("other", 7)]
+
+
 def test_a_credential_that_is_another_than_its_file_is_stale(tmp_path):
     key = tmp_path / "key"
     key.write_text("1")
@@ -149,7 +176,7 @@ def test_systemd_reads_its_files_again_where_they_changed(capsys, monkeypatch, t
     """By what was written now, or by what systemd says of itself after a run that was interrupted; not in check mode."""
     played, unit = Played(need), tmp_path / "a.service"
     unit.write_text("[Service]\n")
-    monkeypatch.setattr(service_files, "Systemd", lambda *_a: systemd(played, tmp_path))
+    monkeypatch.setattr(service_files, "supervisor", lambda *_a: systemd(played, tmp_path))
     file = {"path": str(unit), "content": "[Service]\n# other\n" if changed else "[Service]\n"}
     with patch_module_args({"files": [file], "units": ["a.service"], "_ansible_check_mode": check}), pytest.raises(SystemExit):
         service_files.main()
