@@ -31,7 +31,7 @@ options:
     required: true
   look:
     description:
-      - What was seen there. C(units) is the result of M(herd.llama_cpp.unit_process_info), C(sockets) of M(herd.llama_cpp.tcp_socket_info), C(addresses)
+      - What was seen there. C(units) and C(sockets) are the result of M(herd.llama_cpp.service_unit_info), C(addresses)
         are the machine's IPv4 addresses.
       - Of C(llama_server) also C(certificate), C(certificate_ended) and C(certificate_key), the results of openssl, and C(beside), problems of
         P(herd.llama_cpp.llama_beside#filter); of C(watchdog) also C(python) and C(python_version). Of C(llama_server_files) only C(files),
@@ -67,7 +67,7 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._common.problems import problems_of
+from ansible_collections.herd.llama_cpp.plugins.module_utils._common.problems import Judge, Problem, ProblemError, judged, problems_of
 from ansible_collections.herd.llama_cpp.plugins.module_utils._service import checks, llama_server, rpc_server, watchdog
 
 _SERVICES: t.Dict[str, t.Tuple[t.Any, t.Any, t.Any]] = {
@@ -78,17 +78,16 @@ _SERVICES: t.Dict[str, t.Tuple[t.Any, t.Any, t.Any]] = {
 }
 
 
-def service_problems(settings: t.Any, service: str, machine: str, look: t.Any) -> t.List[t.Dict[str, str]]:
+def service_problems(settings: t.Any, service: str, machine: str, look: t.Any) -> t.List[Problem]:
     """Return what is in the way of one service on one machine."""
-    if service not in _SERVICES:
-        raise AnsibleFilterError("service_problems knows %s, not %s." % (", ".join(_SERVICES), service))
-    if not isinstance(settings, t.Mapping) or not isinstance(look, t.Mapping):
-        raise AnsibleFilterError("service_problems takes two mappings, the settings and what was seen.")
-    of_settings, of_look, judge = _SERVICES[service]
+    def of(name: str) -> Judge:
+        of_settings, of_look, judge = _SERVICES[name]
+        return lambda given, seen: problems_of(str(machine), judge(of_settings(**given), of_look(**seen)))
+
     try:
-        return problems_of(str(machine), judge(of_settings(**settings), of_look(**look)))
-    except (KeyError, TypeError, AttributeError) as error:
-        raise AnsibleFilterError("service_problems cannot read what it was given of %s: %s." % (service, error)) from error
+        return judged({name: of(name) for name in _SERVICES}, "service_problems", service, settings, look)
+    except ProblemError as error:
+        raise AnsibleFilterError(str(error)) from error
 
 
 class FilterModule:

@@ -83,13 +83,11 @@ import typing as t
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._build import problems as build
-from ansible_collections.herd.llama_cpp.plugins.module_utils._common.problems import Found, Problem, problems_of
+from ansible_collections.herd.llama_cpp.plugins.module_utils._common.problems import Found, Judge, Problem, ProblemError, judged, problems_of
 from ansible_collections.herd.llama_cpp.plugins.module_utils._cuda import toolchain
 from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf import beside, wanted
 from ansible_collections.herd.llama_cpp.plugins.module_utils._offline import contents
 from ansible_collections.herd.llama_cpp.plugins.module_utils._proof import report
-
-Judge = t.Callable[[t.Mapping[str, t.Any], t.Mapping[str, t.Any]], t.List[Problem]]
 
 
 def _of_model(judge: t.Callable[..., Found]) -> Judge:
@@ -127,15 +125,10 @@ _JUDGES: t.Dict[str, Judge] = {
 
 def setup_problems(given: t.Any, of: str, look: t.Any = None) -> t.List[Problem]:
     """Return what is in the way."""
-    if of not in _JUDGES:
-        raise AnsibleFilterError("setup_problems knows %s, not %s." % (", ".join(_JUDGES), of))
-    look = {} if look is None else look
-    if not isinstance(given, t.Mapping) or not isinstance(look, t.Mapping):
-        raise AnsibleFilterError("setup_problems takes two mappings, the settings and what was seen.")
     try:
-        return _JUDGES[of](given, look)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise AnsibleFilterError("setup_problems cannot read what it was given of %s: %s." % (of, error)) from error
+        return judged(_JUDGES, "setup_problems", of, given, {} if look is None else look)
+    except ProblemError as error:
+        raise AnsibleFilterError(str(error)) from error
 
 
 class FilterModule:

@@ -23,15 +23,29 @@ _PROGRAMS = ("ccache", "nvcc")
 Problem = t.Dict[str, str]
 # What is wrong and what to do about it, where all of it is one machine's.
 Found = t.Iterator[t.Tuple[str, str]]
+# Says what is in the way by settings and by what was seen, which are as their writer in YAML has put them together.
+Judge = t.Callable[[t.Mapping[str, t.Any], t.Mapping[str, t.Any]], t.List[Problem]]
 
 
 class ProblemError(ValueError):
-    """The list of problems itself is malformed."""
+    """The list of problems itself is malformed, or what it is to be made of. One sentence."""
 
 
 def problems_of(machine: str, found: t.Iterable[t.Tuple[str, str]]) -> t.List[Problem]:
     """What was found wrong with one machine, as problems."""
     return [{"machine": machine, "problem": problem, "remedy": remedy} for problem, remedy in found]
+
+
+def judged(judges: t.Mapping[str, Judge], called: str, of: str, given: t.Any, look: t.Any) -> t.List[Problem]:
+    """What one of ``judges`` says of the settings ``given`` and of what was seen (``look``); ``called`` is who asks. Raises ProblemError."""
+    if of not in judges:
+        raise ProblemError("%s knows %s, not %s." % (called, ", ".join(judges), of))
+    if not isinstance(given, t.Mapping) or not isinstance(look, t.Mapping):
+        raise ProblemError("%s takes two mappings, the settings and what was seen." % called)
+    try:
+        return judges[of](given, look)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ProblemError("%s cannot read what it was given of %s: %s." % (called, of, error)) from error
 
 
 def _sentence(text: str) -> str:
