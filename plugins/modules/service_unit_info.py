@@ -124,6 +124,11 @@ units:
   type: list
   elements: dict
   sample: []
+units_problem:
+  description: Why the units could not be read, RV(units) is empty then. Empty where nothing is wrong.
+  returned: success
+  type: str
+  sample: ""
 sockets:
   description: What listens on O(listening_ports), as RV(herd.llama_cpp.tcp_socket_info#module:sockets) of M(herd.llama_cpp.tcp_socket_info).
   returned: where the sockets could be read
@@ -158,7 +163,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._common.unprivileged import NoUserError
 from ansible_collections.herd.llama_cpp.plugins.module_utils._service import sockets, unit_look
-from ansible_collections.herd.llama_cpp.plugins.module_utils._service.manager import supervisor
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.manager import Supervisor, supervisor
 from ansible_collections.herd.llama_cpp.plugins.module_utils._service.systemd import SystemdError
 
 
@@ -169,6 +174,14 @@ def said(module: AnsibleModule, argv: list) -> dict:
     except OSError as error:
         rc, out, err = 127, "", "%s: %s" % (argv[0], error.strerror)
     return {"rc": rc, "stdout": out, "stderr": err, "stdout_lines": out.splitlines(), "stderr_lines": err.splitlines()}
+
+
+def wanted_units(manager: Supervisor, names: list) -> dict:
+    """The units that were asked for, or why nobody can say."""
+    try:
+        return {"units": manager.look(names), "units_problem": ""}
+    except SystemdError as error:
+        return {"units": [], "units_problem": str(error)}
 
 
 def wanted_sockets(module: AnsibleModule) -> dict:
@@ -212,12 +225,12 @@ def main() -> None:
             files=unit_look.files(given["files"], given["user"]),
             missing_packages=unit_look.missing_packages(given["packages"]),
             systemd=manager.runs(),
-            units=manager.look(given["units"]),
             found=unit_look.found(given["patterns"]),
             commands={name: said(module, argv) for name, argv in given["commands"].items()},
+            **wanted_units(manager, given["units"]),
             **wanted_sockets(module),
         )
-    except (SystemdError, unit_look.LookError, NoUserError) as error:
+    except (unit_look.LookError, NoUserError) as error:
         module.fail_json(msg="%s." % error)
 
 

@@ -29,7 +29,7 @@ ANY = "0.0.0.0"
 
 @dataclass(frozen=True)
 class Look:
-    """What was seen on a machine: the results of unit_process_info and of tcp_socket_info, failed or not, and the machine's IPv4 addresses."""
+    """What was seen on a machine: units and sockets as service_unit_info returns them, or what failed to, and the machine's IPv4 addresses."""
 
     units: t.Mapping[str, t.Any] = field(default_factory=dict)
     sockets: t.Mapping[str, t.Any] = field(default_factory=dict)
@@ -48,9 +48,11 @@ def split_endpoint(endpoint: str) -> t.Tuple[str, int]:
 
 
 def systemd_problems(program: str, look: Look) -> Found:
-    """Where systemd does not run the machine."""
+    """Where systemd does not run the machine, or nobody can say what it runs."""
     if not look.units.get("systemd"):
         yield "%s needs systemd, which does not run this machine" % program, "Use a machine that systemd runs"
+    elif look.units.get("units_problem"):
+        yield "what systemd runs on this machine cannot be read: %s" % look.units["units_problem"], "See that systemctl answers there"
 
 
 def unread_socket_problems(look: Look) -> Found:

@@ -74,5 +74,7 @@ def problems(given: RpcServer, look: checks.Look) -> Found:
 
 def _own_listener(look: checks.Look) -> t.Callable[[checks.Socket], bool]:
     """A unit of ours that has another's port gives it up when it is restarted, and systemd holds the listening sockets of our TLS for us."""
-    by_systemd = any(_OWN_SOCKET.match(unit["unit"]) and unit["active_state"] == "active" for unit in look.units.get("units") or ())
+    # Where the units cannot be read that is said, and nothing of what systemd holds.
+    by_systemd = bool(look.units.get("units_problem")) or any(
+        _OWN_SOCKET.match(unit["unit"]) and unit["active_state"] == "active" for unit in look.units.get("units") or ())
     return lambda socket: bool(_OWN_UNIT.match(socket["unit"])) or (by_systemd and socket["pid"] == 1)

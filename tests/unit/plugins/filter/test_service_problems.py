@@ -62,7 +62,10 @@ def test_nothing_is_in_the_way(service, settings, look):
 
 
 NO_SYSTEMD = {"units": {"failed": True}}
+UNREAD = {"units": {"systemd": True, "units": [], "units_problem": "systemctl could not show the units: no bus"}}
 CASES = [
+    *((service, {}, UNREAD, "what systemd runs on this machine cannot be read: systemctl could not show the units: no bus") for service in LOOKS),
+    ("rpc_server", {}, {**UNREAD, **listening(listener("192.168.1.101", 50052, "init.scope", 1))}, "what systemd runs on this machine cannot be read"),
     ("rpc_server", {}, NO_SYSTEMD, "rpc-server needs systemd"),
     ("rpc_server", {}, {"sockets": {"failed": True, "msg": "there is no ss"}}, "cannot be read: there is no ss"),
     ("rpc_server", {}, {"sockets": {}}, "cannot be read: no reason given"),
@@ -167,3 +170,5 @@ def test_what_cannot_be_judged_is_refused():
         service_problems([], "watchdog", "m1", {})
     with pytest.raises(AnsibleFilterError, match="tls_key"):
         service_problems({"address": "x"}, "rpc_server", "m1", LOOK)
+    with pytest.raises(AnsibleFilterError, match="cannot read what it was given of rpc_server"):
+        problems("rpc_server", {"ports": []}, {})

@@ -169,6 +169,13 @@ def test_what_systemctl_refuses_is_an_error(tmp_path):
         systemd(Played(rc=1), tmp_path).look(["a.service"])
 
 
+def test_units_that_cannot_be_read_are_said_and_the_rest_is_seen(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(service_unit_info, "supervisor", lambda *_a: systemd(Played(rc=1), tmp_path))
+    seen = look(capsys, units=["a.service"], user="root", patterns=[str(tmp_path)])
+    assert (seen["units"], seen["units_problem"]) == ([], "systemctl could not show the units: no bus")
+    assert seen["systemd"] and seen["user"]["exists"] and seen["found"] == [str(tmp_path)] and not seen.get("failed")
+
+
 @pytest.mark.parametrize(("need", "changed", "check", "reloads"), [
     ("no", False, False, False), ("yes", False, False, True), ("no", True, False, True), ("yes", True, True, False),
 ])
