@@ -58,6 +58,14 @@ options:
     description: Names of commands that change nothing, each with its program and arguments.
     type: dict
     default: {}
+  network_facts:
+    description: Whether the facts about the network are gathered where there are none yet, as M(ansible.builtin.setup) does. Its plugin does that.
+    type: bool
+    default: false
+attributes:
+  action:
+    description: It has an action plugin, for O(network_facts).
+    support: full
 extends_documentation_fragment:
   - herd.llama_cpp.changes_nothing
 seealso:
@@ -212,6 +220,7 @@ def main() -> None:
             "abandoned_ports": {"type": "list", "elements": "int", "default": []},
             "patterns": {"type": "list", "elements": "str", "default": []},
             "commands": {"type": "dict", "default": {}},
+            "network_facts": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )

@@ -17,6 +17,7 @@ from ansible.module_utils import basic
 from ansible.module_utils.testing import patch_module_args
 from ansible.plugins.action import ActionBase
 from ansible_collections.herd.llama_cpp.plugins.action import service_files as service_files_action
+from ansible_collections.herd.llama_cpp.plugins.action import service_unit_info as service_unit_info_action
 from ansible_collections.herd.llama_cpp.plugins.module_utils._service import manager, unit_look
 from ansible_collections.herd.llama_cpp.plugins.module_utils._service.systemd import SystemdError
 from ansible_collections.herd.llama_cpp.plugins.modules import plan_machine_info, service_files, service_unit_info, unit_process_info
@@ -203,3 +204,28 @@ def test_what_systemd_ignores_is_said_at_every_run(monkeypatch):
     monkeypatch.setattr(service_files_action.display, "warning", warned.append)
     assert plugin.run()["config_ids"] == {}
     assert warned == ["/a.service line 3: Unknown key 'X'. What it should do is not done on this machine."]
+
+
+@pytest.mark.parametrize(("asked", "known", "gathers"), [(True, False, True), (True, True, False), (False, False, False)])
+def test_facts_about_the_network_are_gathered_once_and_where_they_are_asked_for(monkeypatch, asked, known, gathers):
+    called = []
+
+    def execute(module, module_args=None, **_given):
+        called.append(module)
+        return {"ansible_facts": {"ansible_all_ipv4_addresses": ["10.0.0.1"]}} if module.endswith("setup") else {"changed": False, "units": []}
+
+    plugin = object.__new__(service_unit_info_action.ActionModule)
+    plugin._task = types.SimpleNamespace(args={"network_facts": asked})
+    plugin._execute_module = execute
+    monkeypatch.setattr(ActionBase, "run", lambda *_given: {})
+    done = plugin.run(None, {"ansible_facts": {"all_ipv4_addresses": []} if known else {}})
+    assert done == {"changed": False, "units": [], **({"ansible_facts": {"ansible_all_ipv4_addresses": ["10.0.0.1"]}} if gathers else {})}
+    assert called == ["ansible.legacy.setup"] * gathers + ["herd.llama_cpp.service_unit_info"]
+
+
+def test_facts_that_cannot_be_gathered_fail_the_look(monkeypatch):
+    plugin = object.__new__(service_unit_info_action.ActionModule)
+    plugin._task = types.SimpleNamespace(args={"network_facts": "yes"})
+    plugin._execute_module = lambda *_given, **_named: {"failed": True, "msg": "no Python"}
+    monkeypatch.setattr(ActionBase, "run", lambda *_given: {})
+    assert plugin.run(None, {}) == {"failed": True, "msg": "no Python"}

@@ -1,0 +1,75 @@
+# Copyright: (c) 2026, herd.llama_cpp contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The roles of services by themselves, in a play that has gathered nothing and with no other role's facts."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import yaml
+from playbook_run import ROOT, PlaybookRun, run_playbook
+
+
+def played(folder: Path, tasks: list[dict], hosts: dict[str, dict] | None = None, *, mode: str = "--check", **keywords: object) -> PlaybookRun:
+    """A play on this machine, or on what stands for several, each with its variables; in check mode, because a role that is broken may do anything."""
+    machine = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+    machines = {name: {**machine, **variables} for name, variables in (hosts or {"m1": {}}).items()}
+    (folder / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": machines}}), encoding="utf-8")
+    (folder / "play.yml").write_text(yaml.safe_dump([{"hosts": "all", "gather_facts": False, "tasks": tasks, **keywords}]), encoding="utf-8")
+    return run_playbook(str(folder / "play.yml"), folder / "hosts.yml", mode)
+
+
+def role(name: str, **keywords: object) -> dict:
+    return {"ansible.builtin.include_role": {"name": f"herd.llama_cpp.{name}", **keywords}}
+
+
+def note(folder: Path, expression: str) -> dict:
+    return {"check_mode": False, "ansible.builtin.copy": {"content": "{{ %s | to_json }}" % expression, "dest": f"{folder}/{{{{ inventory_hostname }}}}.json", "mode": "0600"}}
+
+
+def noted(folder: Path, name: str = "m1") -> object:
+    return json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def test_the_look_gathers_the_facts_that_the_addresses_come_from(tmp_path: Path) -> None:
+    for name in ("rpc_server", "watchdog"):
+        run = played(tmp_path, [role(name, tasks_from="preflight", public=True), note(tmp_path, f"[{name}_problems, {name}_address, ansible_facts]")])
+        assert run.rc == 0, run.output[-3000:]
+        problems, address, facts = noted(tmp_path)
+        assert facts["all_ipv4_addresses"] and address == facts["default_ipv4"].get("address", "")
+        assert address == "" or not [one for one in problems if "address" in one["problem"]]
+
+
+def test_the_watchdog_says_all_that_is_in_its_way_and_changes_nothing(tmp_path: Path) -> None:
+    run = played(tmp_path, [role("watchdog")], vars={"watchdog_peers": ["nobody"], "watchdog_user": "no-such-user"})
+    assert run.rc != 0 and run.changed == 0
+    assert run.says("m1: there is nothing to watch, because watchdog_server_unit and watchdog_rpc_servers are empty. Set one of them")
+    assert run.says("m1: watchdog_peers has what is neither an IPv4 address nor a network: nobody.")
+
+
+def test_the_watchdog_is_restarted_by_what_was_written_last(tmp_path: Path) -> None:
+    """Where another role has written since, by what the step that wrote the watchdog's own files has recorded."""
+    unit = {"unit": "llama-watchdog.service", "running": True, "executable": "/usr/bin/python3", "executable_deleted": False, "stale_credentials": []}
+
+    def written(running: str) -> dict:
+        units = [{**unit, "environment": {"HERD_CONFIG_ID": running}}]
+        return {"units_changed": False, "units": units, "config_ids": {"llama-watchdog.service": "new"}, "in_service": ["llama-watchdog.service"]}
+
+    another = {"units_changed": True, "units": [], "config_ids": {"llama-rpc-server@0.service": "1"}, "in_service": []}
+    cases: dict[str, tuple[dict, str]] = {
+        "first": ({}, "started"),
+        "current": ({"service_unit_written": written("new"), "watchdog_restart_needed": True}, ""),
+        "outdated": ({"service_unit_written": written("old"), "watchdog_restart_needed": False}, "restarted"),
+        "later": ({"service_unit_written": another, "watchdog_restart_needed": True}, "restarted"),
+        "later-current": ({"service_unit_written": another, "watchdog_restart_needed": False}, "started"),
+        "passed-by": ({"service_unit_written": {"changed": False, "skipped": True}}, "started"),
+    }
+    service = yaml.safe_load((ROOT / "roles/watchdog/tasks/service.yml").read_text(encoding="utf-8"))[0]
+    steps = {"vars": service["vars"], **note(tmp_path, "service_unit_steps")}
+    run = played(tmp_path, [steps], {name: given for name, (given, _state) in cases.items()}, mode="--diff",
+                 vars_files=[str(ROOT / "roles/watchdog/vars/main.yml")])
+    assert run.rc == 0, run.output[-3000:]
+    done = {name: [step["state"] for step in noted(tmp_path, name)] for name in cases}
+    assert done == {name: [state] if state else [] for name, (_given, state) in cases.items()}
