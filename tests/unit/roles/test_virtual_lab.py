@@ -16,8 +16,10 @@ import pytest
 FILES = Path(__file__).resolve().parents[3] / "roles" / "virtual_lab" / "files"
 sys.path.insert(0, str(FILES))
 
+from virtual_lab import forwarding  # noqa: E402  pylint: disable=wrong-import-position
 from virtual_lab.apt import apt_sources  # noqa: E402  pylint: disable=wrong-import-position
 from virtual_lab.images import image_of  # noqa: E402  pylint: disable=wrong-import-position
+from virtual_lab.look import made  # noqa: E402  pylint: disable=wrong-import-position
 from virtual_lab.nspawn import nspawn_name  # noqa: E402  pylint: disable=wrong-import-position
 from virtual_lab.requirements import inventory_problems  # noqa: E402  pylint: disable=wrong-import-position
 
@@ -63,6 +65,21 @@ def test_an_image_is_named_for_what_is_in_it():
     named = {image_of(one, suite) for one in (LAB, {**LAB, "mirror": "http://m"}, {**LAB, "packages": ["sudo"]}) for suite in ("trixie", "bookworm")}
     assert len(named) == 6
     assert image_of({**LAB, "packages": ["dbus", "sudo"]}, "trixie") == image_of(LAB, "trixie")
+
+
+@pytest.mark.parametrize("lacking", ["", "missing", "image", "forwarding", "bridge", "table", "rules"])
+def test_a_lab_that_lacks_anything_is_not_made(lacking, tmp_path, monkeypatch):
+    """Not one whose rules are those of another version of the role, either. The machines are looked after each time."""
+    monkeypatch.setattr(forwarding, "FORWARD_DIR", str(tmp_path))
+    monkeypatch.setattr(forwarding, "FORWARD_SWITCH", str(tmp_path / "switch"))
+    (tmp_path / "switch").write_text("0\n" if lacking == "forwarding" else "1\n")
+    (tmp_path / "lab-herd").write_text("")
+    (tmp_path / "nftables.conf").write_text("table ip old {}\n" if lacking == "rules" else "table ip lab {}\n")
+    lab = {**LAB, "state_dir": str(tmp_path), "cache_dir": str(tmp_path), "machines": [MACHINE], "rules": "table ip lab {}\n"}
+    if lacking != "image":
+        Path(image_of(lab, "bookworm")).mkdir(parents=True)
+    seen = {"missing": ["nftables"] if lacking == "missing" else [], "bridge": {"present": True, "ready": lacking != "bridge"}, "table": lacking != "table"}
+    assert made(lab, seen) == (lacking == "")
 
 
 @pytest.mark.skipif(not shutil.which("apt-get"), reason="needs this computer's own apt")

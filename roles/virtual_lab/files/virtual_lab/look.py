@@ -9,12 +9,14 @@ import platform
 import shutil
 from typing import Any, Dict
 
+from virtual_lab.forwarding import forward
+from virtual_lab.images import images
 from virtual_lab.network import bridge_state, uplink
 from virtual_lab.nspawn import running
 from virtual_lab.requirements import problems
 from virtual_lab.spec import Lab, gateway, network
 from virtual_lab.state import machine_dir, machines_made
-from virtual_lab.system import run
+from virtual_lab.system import read, run
 
 
 def look(lab: Lab) -> Dict[str, Any]:
@@ -33,4 +35,12 @@ def look(lab: Lab) -> Dict[str, Any]:
         apt_lists=bool(glob.glob("/var/lib/apt/lists/*_Packages*")),
         machines={name: running(os.path.join(machine_dir(lab, name), "root")) for name in machines_made(lab)},
     )
+    answer["made"] = made(lab, answer)
     return answer
+
+
+def made(lab: Lab, seen: Dict[str, Any]) -> bool:
+    """Whether there is all that the machines need, so that only they are left to look after."""
+    lacking = seen["missing"] or images(lab, True)["changed"] or forward(lab, "on", True)["changed"]
+    rules = read(os.path.join(lab["state_dir"], "nftables.conf"))
+    return bool(not lacking and seen["bridge"]["ready"] and seen["table"] and rules == lab["rules"])

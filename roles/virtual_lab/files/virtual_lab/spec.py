@@ -50,6 +50,8 @@ class Lab(TypedDict):
     shared_dirs: List[SharedDir]
     # package and the command that it is needed for, on this computer
     tools: Dict[str, str]
+    # what nftables reads: the whole of the table
+    rules: str
 
 
 def network(lab: Lab) -> ipaddress.IPv4Network:
