@@ -22,8 +22,10 @@ options:
     description:
       - V(drivers) is what M(herd.llama_cpp.gpu_info) said of each machine, as P(herd.llama_cpp.cuda_toolkit_plan#filter) takes it, V(missing) are the
         commands that the machine has not, V(fact) is the fact C(cuda_toolkit).
+      - V(packages_identity) is what its C(identity) is where the compiler comes with the distribution's packages, by what
+        M(herd.llama_cpp.llama_machine_info) said of the machine that builds (C(info)).
     type: str
-    choices: [drivers, missing, fact]
+    choices: [drivers, missing, fact, packages_identity]
     required: true
 seealso:
   - plugin: herd.llama_cpp.cuda_toolkit_plan
@@ -55,6 +57,7 @@ _QUESTIONS: t.Dict[str, t.Callable[..., t.Any]] = {
     "drivers": toolchain.drivers_of,
     "missing": lambda **given: toolchain.missing_commands(toolchain.Toolchain(**given)),
     "fact": lambda **given: toolchain.fact(toolchain.Toolchain(**given)),
+    "packages_identity": toolchain.packages_identity,
 }
 
 

@@ -88,6 +88,7 @@ def target_of(stamp: Stamp, seen: t.Mapping[str, t.Any], keep: int) -> t.Dict[st
         "version": stamp.get("version", stamp["id"]),
         "binaries": stamp.get("binaries", {}),
         "protocol": stamp.get("protocol", ""),
+        "current": seen["current"],
         "replaces": seen["current"],
         "replaces_version": replaced.get("version", ""),
         "previous": seen["previous"],

@@ -183,7 +183,8 @@ def archive_base(cache_dir: str, build_id: str) -> str:
 
 
 def builds(given: Wanted) -> t.Dict[str, t.Any]:
-    """Both builds by ``own`` and ``all``: ``id``, ``options``, and which components are ``missing`` on the machine and in the cache.
+    """Both builds by ``own`` and ``all``: ``id``, ``options``, whether the machine has it ``installed``, and which components are ``missing`` there
+    and in the cache.
 
     With ``cuda``, whether they are for NVIDIA's GPUs, that is what :func:`targets.choose_variants` takes.
     """
@@ -199,7 +200,7 @@ def builds(given: Wanted) -> t.Dict[str, t.Any]:
             component for component in dict.fromkeys(given.components)
             if component not in there and not os.path.exists("%s-%s.tar.gz.sha256" % (archive_base(given.cache_dir, build_id), component))
         ]
-        found[variants] = {"id": build_id, "options": options, "missing": missing}
+        found[variants] = {"id": build_id, "options": options, "installed": there.issuperset(given.components), "missing": missing}
     return found
 
 

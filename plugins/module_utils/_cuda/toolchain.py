@@ -55,14 +55,19 @@ def missing_commands(given: Toolchain) -> t.List[str]:
     return [command for command in given.packages if not given.info["commands"].get(command)]
 
 
+def packages_identity(info: Seen) -> str:
+    """The ``identity`` of the toolchain that the distribution's packages are, by llama_machine_info of the machine that builds."""
+    words = [NO_CUDA, info["distribution"], info["distribution_release"], info["architecture"], info["libc"].replace(" ", "-")]
+    return "-".join(word for word in words if word)
+
+
 def fact(given: Toolchain) -> t.Dict[str, t.Any]:
     """The fact cuda_toolkit. Binaries can be swapped between two machines whose ``identity`` is equal: same toolkit or packages, same C library."""
     info, commands = given.info, given.info["commands"]
     said: t.Dict[str, t.Any] = {"provider": given.provider, "machine": given.machine}
     if given.provider not in PROVIDERS:
-        words = ["none", info["distribution"], info["distribution_release"], info["architecture"], info["libc"].replace(" ", "-")]
         return {
-            **said, "identity": "-".join(word for word in words if word), "prefix": "/usr", "nvcc": "", "cc": commands["gcc"], "cxx": commands["g++"],
+            **said, "identity": packages_identity(info), "prefix": "/usr", "nvcc": "", "cc": commands["gcc"], "cxx": commands["g++"],
             "cmake": commands["cmake"], "ninja": commands["ninja"], "ccache": commands.get("ccache", ""), "cuda_version": "",
             "runtime_library_dirs": [], "environment": {},
         }

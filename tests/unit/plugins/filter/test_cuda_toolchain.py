@@ -33,6 +33,7 @@ def test_a_toolchain_of_the_distribution_s_packages():
     assert found["identity"] == "none-debian-12-x86_64-glibc-2.36"
     assert (found["cc"], found["cxx"], found["nvcc"], found["ccache"], found["environment"]) == ("/usr/bin/gcc", "/usr/bin/g++", "", "", {})
     assert cuda_toolchain({**GIVEN, **without(libc="", distribution="")}, "fact")["identity"] == "none-12-x86_64"
+    assert cuda_toolchain({"info": INFO}, "packages_identity") == found["identity"], "before anybody has looked for the packages"
 
 
 def test_a_toolchain_with_cuda():

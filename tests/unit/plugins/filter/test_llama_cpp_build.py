@@ -104,7 +104,10 @@ def test_what_makes_another_build_makes_another_id(given):
 def test_what_is_missing_is_neither_on_the_machine_nor_in_the_cache(tmp_path: Path):
     build_id = candidates()["own"]["id"]
     assert candidates()["own"]["missing"] == ["head", "worker"]
-    assert candidates(installed=[{"id": "other", "components": ["head"]}, {"id": build_id, "components": ["head"]}])["own"]["missing"] == ["worker"]
+    found_in_part = candidates(installed=[{"id": "other", "components": ["head"]}, {"id": build_id, "components": ["head"]}])
+    assert found_in_part["own"]["missing"] == ["worker"]
+    whole = candidates(installed=[{"id": build_id, "components": ["worker", "head"]}])
+    assert whole["own"]["installed"] and not whole["all"]["installed"] and not found_in_part["own"]["installed"]
     (tmp_path / "builds").mkdir()
     (tmp_path / "builds" / f"{build_id}-worker.tar.gz").touch()
     assert candidates(cache_dir=str(tmp_path))["own"]["missing"] == ["head", "worker"], "without its checksum it does not count"
@@ -183,8 +186,8 @@ SEEN = {"builds": [{"id": "3", "version": "b3"}, {"id": "2", "version": "b2"}, {
 def test_what_a_machine_is_to_run():
     stamp = {"id": "3", "version": "b3", "binaries": {"head": "llama-server"}, "protocol": "7.0.0", "commit": "x"}
     assert llama_cpp_build({"stamp": stamp, "seen": SEEN, "keep": 3}, "target") == {
-        "id": "3", "version": "b3", "binaries": {"head": "llama-server"}, "protocol": "7.0.0", "replaces": "2", "replaces_version": "b2", "previous": "1",
-        "installed": ["3", "2", "1"], "surplus": False}
+        "id": "3", "version": "b3", "binaries": {"head": "llama-server"}, "protocol": "7.0.0", "current": "2", "replaces": "2", "replaces_version": "b2",
+        "previous": "1", "installed": ["3", "2", "1"], "surplus": False}
     new = llama_cpp_build({"stamp": {"id": "4"}, "seen": SEEN, "keep": 3}, "target")
     assert (new["version"], new["binaries"], new["protocol"], new["surplus"]) == ("4", {}, "", True)
     bare = llama_cpp_build({"stamp": {"id": "4"}, "seen": {"builds": [], "current": "", "previous": ""}, "keep": 1}, "target")
