@@ -42,7 +42,8 @@ class ActionModule(ActionBase):
         if held is not None and has_ended(held, own.computer):
             result.pop("held_by")
             result.update(self._execute_module(module_name=MODULE, module_args=dict(arguments, instead_of=dataclasses.asdict(held)), task_vars=task_vars))
-            held = run_of(result.get("held_by"))
+            ended, held = held, run_of(result.get("held_by"))
+            result.update({} if held else {"taken_from": dataclasses.asdict(ended)})
         if held is not None:
             result.update(failed=True, msg=refusal((task_vars or {}).get("inventory_hostname", "the machine"), held, own.computer))
         return result

@@ -57,6 +57,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+taken_from:
+  description: The run that was noted and has ended without saying so, in whose place this one is noted now.
+  returned: when there was one
+  type: dict
+  sample: {who: anna@control, what: deploy.yml, since: "2026-11-29 22:10:00 UTC", computer: "...", process: 4711, started: "123456"}
 held_by:
   description: The run that changes the cluster, where it is not this one.
   returned: when there is one

@@ -22,6 +22,9 @@ PLAYBOOK = """
   tasks:
     - herd.llama_cpp.cluster_lock:
         path: "{{ path }}"
+      register: lock
+    - ansible.builtin.debug:
+        msg: "from {{ lock.taken_from.process | default('nobody') }}"
     - ansible.builtin.command:
         argv: [timeout, "100", sh, -c, 'while [ -e "$0" ]; do sleep 0.1; done', "{{ path }}.busy"]
     - herd.llama_cpp.cluster_lock:
@@ -80,7 +83,8 @@ def test_the_second_is_refused_in_one_sentence_and_the_first_leaves_nothing(oper
         operators.busy.unlink()
         assert first.wait(60) == 0
     assert not operators.path.exists()
-    assert operators.run()[0] == 0
+    returned, said = operators.run()
+    assert returned == 0 and "from nobody" in said
 
 
 def test_a_run_that_was_killed_or_failed_is_in_nobodys_way(operators):
@@ -91,7 +95,8 @@ def test_a_run_that_was_killed_or_failed_is_in_nobodys_way(operators):
         first.wait(10)
     operators.busy.unlink()
     assert operators.path.exists()
-    assert operators.run(release=False)[0] == 0
+    returned, said = operators.run(release=False)
+    assert returned == 0 and f"from {first.pid}" in said, "who has it now may find what that one has left"
     assert operators.path.exists()
     assert operators.run()[0] == 0
     assert not operators.path.exists()
