@@ -60,6 +60,15 @@ options:
     type: str
     choices: [none, changed, all]
     default: none
+  rights:
+    description: Whether owner, group and mode are V(set), or only V(seen), and RV(rights_differ) says whether they are others.
+    type: str
+    choices: [set, seen]
+    default: set
+  header:
+    description: Whether the header of a model that is in place is read, with its metadata and tensors.
+    type: bool
+    default: false
   state:
     description:
       - V(absent) removes all models that this module put into O(directory), with what it remembers of them. Files that changed since
@@ -148,6 +157,21 @@ problem:
   returned: O(state=present)
   type: str
   sample: ""
+rights_differ:
+  description: Whether owner, group or mode of the model's files or of O(directory) are others than they shall be.
+  returned: O(rights=seen)
+  type: bool
+  sample: false
+gguf:
+  description: The header, as RV(herd.llama_cpp.gguf_info#module:gguf) of M(herd.llama_cpp.gguf_info).
+  returned: O(header=true), where the model is in place
+  type: dict
+  sample: {architecture: llama, n_layers: 30}
+header_problem:
+  description: Why it could not be read.
+  returned: O(header=true), where the model is in place and its header cannot be read
+  type: str
+  sample: /var/lib/llama.cpp/models/model.gguf is no GGUF file.
 incoming:
   description: The directory in which new files of that source are put together. It need not be there.
   returned: O(state=present)
@@ -182,7 +206,10 @@ import os
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._common.text import printable
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.errors import GgufError
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.facts import describe_with_kind
 from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.select import leads_out
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.shards import read_gguf_model
 from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.store import Store, StoreError, free_bytes, tree_bytes
 
 
@@ -190,6 +217,38 @@ def set_attributes(module, path, changed):
     """Owner, group and mode of one file."""
     arguments = module.load_file_common_arguments(dict(module.params, path=path), path=path)
     return module.set_fs_attributes_if_different(arguments, changed)
+
+
+def set_rights(module, files):
+    """Those of a model's files and of its directory; whether one of them was different."""
+    given, changed = module.params, False
+    for entry in files:
+        # A file that is somebody else's is only looked at.
+        if os.path.dirname(entry["path"]) == given["directory"]:
+            changed = set_attributes(module, entry["path"], changed)
+    if given["directory_mode"] and os.path.isdir(given["directory"]):
+        changed = module.set_mode_if_different(given["directory"], given["directory_mode"], changed)
+    return changed
+
+
+def rights(module, files):
+    """Whether they were set, or would have to be."""
+    if module.params["rights"] == "set":
+        return {"changed": set_rights(module, files)}
+    checks, module.check_mode = module.check_mode, True
+    differ = set_rights(module, files)
+    module.check_mode = checks
+    return {"changed": False, "rights_differ": differ}
+
+
+def header(path):
+    """What the model that is in place says of itself, or why it cannot."""
+    try:
+        model = read_gguf_model(path)
+    except GgufError as exc:
+        return {"header_problem": "%s." % exc}
+    problem = model.incomplete_problem()
+    return {"header_problem": "%s." % problem} if problem else {"gguf": describe_with_kind(model, include_tensors=True, include_metadata=True)}
 
 
 def renamed(incoming, names, name):
@@ -237,12 +296,10 @@ def present(module, store):
                     result["changed"] = True
                 except StoreError as exc:
                     result["problem"] = "%s." % exc
-    for entry in files:
-        # A file that is somebody else's is only looked at.
-        if os.path.dirname(entry["path"]) == given["directory"]:
-            result["changed"] = set_attributes(module, entry["path"], result["changed"])
-    if given["directory_mode"] and os.path.isdir(given["directory"]):
-        result["changed"] = module.set_mode_if_different(given["directory"], given["directory_mode"], result["changed"])
+    seen = rights(module, files)
+    result.update(seen, changed=result["changed"] or seen["changed"])
+    if given["header"] and files:
+        result.update(header(files[0]["path"]))
     result.update(present=bool(files), files=files, path=files[0]["path"] if files else "")
     return result
 
@@ -264,6 +321,8 @@ def main():
             "move": {"type": "bool", "default": False},
             "name": {"type": "str", "default": ""},
             "recheck": {"type": "str", "choices": ["none", "changed", "all"], "default": "none"},
+            "rights": {"type": "str", "choices": ["set", "seen"], "default": "set"},
+            "header": {"type": "bool", "default": False},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         },
         required_if=[("state", "present", ("source",)), ("move", True, ("files",))],

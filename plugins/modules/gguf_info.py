@@ -306,10 +306,9 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._common.no_log import show_what_is_plain
 from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.errors import GgufError
-from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.facts import describe
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.facts import describe_with_kind
 from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.shards import read_gguf_model
 from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.http_range import read_remote_gguf_model
-from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.kind import kind_of
 
 
 def main():
@@ -340,9 +339,7 @@ def main():
     problem = model.incomplete_problem()
     if problem and module.params["require_complete"]:
         module.fail_json(msg="%s." % problem)
-    facts = describe(model, include_tensors=module.params["include_tensors"], include_metadata=module.params["include_metadata"])
-    kind = kind_of(model.metadata, [tensor.name for tensor in model.tensors])
-    facts.update(kind=kind.kind, kind_problem=kind.problem, kind_remedy=kind.remedy)
+    facts = describe_with_kind(model, include_tensors=module.params["include_tensors"], include_metadata=module.params["include_metadata"])
     module.exit_json(changed=False, gguf=facts, problem=problem or "")
 
 

@@ -10,6 +10,7 @@ import math
 import typing as t
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._common.text import printable
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.kind import kind_of
 from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.metadata import ArraySummary, StringSummary, is_int
 from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.shards import GgufModel
 from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.tensor_types import file_type_name
@@ -101,6 +102,12 @@ def describe(model: GgufModel, include_tensors: bool = False, include_metadata: 
     if include_metadata:
         facts["metadata"] = {key: _plain(value) for key, value in model.metadata.items()}
     return facts
+
+
+def describe_with_kind(model: GgufModel, include_tensors: bool = False, include_metadata: bool = False) -> t.Dict[str, t.Any]:
+    """The same, and of which kind the file is."""
+    kind = kind_of(model.metadata, [tensor.name for tensor in model.tensors])
+    return {**describe(model, include_tensors, include_metadata), "kind": kind.kind, "kind_problem": kind.problem, "kind_remedy": kind.remedy}
 
 
 def _text(value: t.Any) -> str:
