@@ -32,6 +32,14 @@ options:
     description: Take it from whatever run is noted.
     type: bool
     default: false
+  record:
+    description: The file of the cluster's record, which is read as soon as the cluster is locked. Nothing is read when it is empty.
+    type: path
+    default: ""
+  machine:
+    description: The machine's name in the inventory, for O(record) as M(herd.llama_cpp.cluster_record_info) takes it.
+    type: str
+    default: ""
   run:
     description: Set by the plugin itself on the control node.
     type: dict
@@ -62,6 +70,11 @@ taken_from:
   returned: when there was one
   type: dict
   sample: {who: anna@control, what: deploy.yml, since: "2026-11-29 22:10:00 UTC", computer: "...", process: 4711, started: "123456"}
+record:
+  description: The record as M(herd.llama_cpp.cluster_record_info) returns it.
+  returned: where O(record) was given and the cluster is locked
+  type: dict
+  sample: {schema: 1, head: head}
 held_by:
   description: The run that changes the cluster, where it is not this one.
   returned: when there is one
@@ -74,6 +87,7 @@ import dataclasses
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._service.lock import PATH, release, run_of, take
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.record_look import seen
 
 
 def main():
@@ -82,6 +96,8 @@ def main():
             "path": {"type": "path", "default": PATH},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "force": {"type": "bool", "default": False},
+            "record": {"type": "path", "default": ""},
+            "machine": {"type": "str", "default": ""},
             "run": {"type": "dict"},
             "instead_of": {"type": "dict"},
         },
@@ -99,8 +115,10 @@ def main():
             release(given["path"], own)
     except OSError as error:
         module.fail_json(msg="%s: %s." % (error.filename or given["path"], error.strerror))
+    if held:
+        module.exit_json(changed=False, held_by=dataclasses.asdict(held))
     # A note that goes with the run is no change of the machine.
-    module.exit_json(changed=False, **({"held_by": dataclasses.asdict(held)} if held else {}))
+    module.exit_json(changed=False, **({"record": seen(given["record"], given["machine"])["record"]} if given["record"] else {}))
 
 
 if __name__ == "__main__":

@@ -76,38 +76,10 @@ parts:
   sample: [head]
 """
 
-import os
-
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._service.record import HEAD, PATH, REMEDY, WORKER, RecordError, deduced, plain, read
-
-UNITS = "/etc/systemd/system"
-# What an interrupted removal leaves last counts as much as the unit.
-PARTS = {
-    HEAD: ("%s/llama-server.service" % UNITS, "/etc/llama-server"),
-    WORKER: ("%s/llama-rpc-server@.service" % UNITS, "/etc/llama-rpc-server"),
-}
-
-
-def text_of(path):
-    """The text of a file, empty where it is not there."""
-    try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as stream:
-            return stream.read()
-    except FileNotFoundError:
-        return ""
-
-
-def look(path, machine):
-    """The record that is there, or what can be told without."""
-    text = text_of(path)
-    if text:
-        return {"record": plain(read(text)), "deduced": False}
-    record = deduced(
-        machine, text_of("%s/llama-server.service" % UNITS), text_of("/etc/llama-server/model.json"), text_of(os.path.join(os.path.dirname(path), "plan.json"))
-    )
-    return {"record": plain(record) if record else {}, "deduced": record is not None}
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.record import PATH
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.record_look import seen
 
 
 def main():
@@ -115,16 +87,7 @@ def main():
         argument_spec={"path": {"type": "path", "default": PATH}, "machine": {"type": "str", "required": True}},
         supports_check_mode=True,
     )
-    path, machine = module.params["path"], module.params["machine"]
-    found = {"record": {}, "deduced": False, "problem": ""}
-    found["parts"] = [part for part, marks in PARTS.items() if any(map(os.path.exists, marks))]
-    try:
-        found.update(look(path, machine))
-    except RecordError as error:
-        found["problem"] = "%s: the record %s cannot be used: %s. %s." % (machine, path, error, REMEDY)
-    except OSError as error:
-        found["problem"] = "%s: %s cannot be read: %s. Let everyone read it, or become root." % (machine, error.filename or path, error.strerror)
-    module.exit_json(changed=False, **found)
+    module.exit_json(changed=False, **seen(module.params["path"], module.params["machine"]))
 
 
 if __name__ == "__main__":
