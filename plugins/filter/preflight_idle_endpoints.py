@@ -15,7 +15,7 @@ description:
   - A worker takes one connection at a time. Returns the endpoints of those that nobody is connected to.
 options:
   _input:
-    description: The variables of the workers' machines, with C(rpc_server_instances) and with what the role C(herd.llama_cpp.preflight) saw there.
+    description: The variables of the workers' machines, with C(rpc_server_instances) and C(rpc_server_connected) as the role's preflight sets them.
     type: list
     elements: dict
     required: true

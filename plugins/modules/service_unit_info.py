@@ -143,6 +143,12 @@ sockets:
   type: list
   elements: dict
   sample: []
+connected:
+  description: The connections to O(listening_ports), in the same form.
+  returned: where the sockets could be read
+  type: list
+  elements: dict
+  sample: []
 abandoned:
   description: The connections to O(abandoned_ports) whose other end is gone, in the same form.
   returned: where the sockets could be read
@@ -196,13 +202,14 @@ def wanted_sockets(module: AnsibleModule) -> dict:
     """The sockets that were asked for, or why nobody can say."""
     listening, abandoned = module.params["listening_ports"], module.params["abandoned_ports"]
     if not listening and not abandoned:
-        return {"sockets": [], "abandoned": []}
+        return {"sockets": [], "connected": [], "abandoned": []}
     try:
         every = sockets.read_sockets(module.run_command, module.get_bin_path("ss", opt_dirs=["/usr/sbin", "/sbin"]))
     except sockets.SocketsError as error:
         return {"msg": "%s." % error}
     found = {
         "sockets": sockets.select_sockets(every, listening, "local", ["listening"]) if listening else [],
+        "connected": sockets.select_sockets(every, listening, "local", ["established"]) if listening else [],
         "abandoned": sockets.select_sockets(every, abandoned, "remote", ["abandoned"]) if abandoned else [],
     }
     return {name: [sockets.as_result(socket) for socket in some] for name, some in found.items()}

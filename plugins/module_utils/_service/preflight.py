@@ -344,7 +344,6 @@ def idle_endpoints(workers: t.Iterable[Seen]) -> t.List[str]:
     """
     endpoints: t.List[str] = []
     for worker in workers:
-        sockets = (worker.get("__preflight_sockets") or {}).get("sockets") or []
-        busy = {socket["local_port"] for socket in sockets if socket["state"] == "established"}
+        busy = {socket["local_port"] for socket in worker.get("rpc_server_connected") or []}
         endpoints += [str(one["listens_on"]) for one in worker.get("rpc_server_instances") or [] if one["port"] not in busy]
     return list(dict.fromkeys(endpoints))

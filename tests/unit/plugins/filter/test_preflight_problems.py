@@ -268,9 +268,8 @@ def test_a_machine_of_which_nothing_came_back_was_not_looked_at_to_the_end():
 
 def test_the_head_tries_no_worker_that_somebody_is_connected_to():
     instances = [{"port": 50052, "listens_on": "192.0.2.1:50052"}, {"port": 50053, "listens_on": "192.0.2.1:50053"}]
-    sockets = [{"local_port": 50052, "state": "established"}, {"local_port": 50053, "state": "listening"}]
-    busy = {"rpc_server_instances": instances, "__preflight_sockets": {"sockets": sockets}}
-    unseen = {"rpc_server_instances": [{"port": 50052, "listens_on": "192.0.2.2:50052"}], "__preflight_sockets": {"msg": "no root"}}
+    busy = {"rpc_server_instances": instances, "rpc_server_connected": [{"local_port": 50052, "state": "established"}]}
+    unseen = {"rpc_server_instances": [{"port": 50052, "listens_on": "192.0.2.2:50052"}], "rpc_server_connected": []}
     assert preflight_idle_endpoints([busy, unseen, unseen, {}]) == ["192.0.2.1:50053", "192.0.2.2:50052"]
     with pytest.raises(AnsibleFilterError, match="cannot read its input"):
         preflight_idle_endpoints([{"rpc_server_instances": [{}]}])

@@ -77,8 +77,11 @@ def test_a_file_is_readable_as_its_user_finds_it(capsys, tmp_path, user):
 def test_a_listener_is_found_by_its_port(capsys):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        found = look(capsys, listening_ports=[port])["sockets"]
-    assert [(one["state"], one["local_address"], one["local_port"]) for one in found] == [("listening", "127.0.0.1", port)]
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            seen = look(capsys, listening_ports=[port])
+            client_port = client.getsockname()[1]
+    assert [(one["state"], one["local_address"], one["local_port"]) for one in seen["sockets"]] == [("listening", "127.0.0.1", port)]
+    assert [(one["state"], one["local_port"], one["remote_port"]) for one in seen["connected"]] == [("established", port, client_port)]
 
 
 def test_sockets_that_cannot_be_read_are_said_and_the_rest_is_seen(capsys, monkeypatch):
