@@ -33,6 +33,10 @@ options:
     description: Whether new keys are what it is about.
     type: bool
     default: false
+  check:
+    description: Whether the run only says what it would do, so that there is nothing to put back.
+    type: bool
+    default: false
 seealso:
   - plugin: herd.llama_cpp.switch_targets
     plugin_type: filter
@@ -89,7 +93,7 @@ def _machine(seen: t.Mapping[str, t.Any]) -> Machine:
         restored=bool(seen.get("switch_restored")))
 
 
-def switch_state(machines: t.Any, recorded: t.Any, leaving: t.Any = None, rotates: bool = False) -> t.Mapping[str, t.Any]:
+def switch_state(machines: t.Any, recorded: t.Any, leaving: t.Any = None, rotates: bool = False, check: bool = False) -> t.Mapping[str, t.Any]:
     """Return how the switch stands."""
     if isinstance(machines, (str, bytes, t.Mapping)) or not isinstance(machines, t.Iterable) or not isinstance(recorded, t.Mapping):
         raise AnsibleFilterError("The switch_state filter takes a list of machines' variables and a record.")
@@ -100,7 +104,8 @@ def switch_state(machines: t.Any, recorded: t.Any, leaving: t.Any = None, rotate
         lost=next((one["switch_lost"] for one in seen if one.get("switch_lost")), ()),
         known=is_known(found, recorded.get("machines") or {}, leaving or {}),
         rotates=rotates,
-        answers_again=any(one.get("verify_answered") == BACK for one in seen))
+        answers_again=any(one.get("verify_answered") == BACK for one in seen),
+        check=check)
     return {word: getattr(switch, word) for word in _TOLD}
 
 

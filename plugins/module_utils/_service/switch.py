@@ -41,13 +41,14 @@ def _without_dot(sentence: str) -> str:
 class Switch:
     """The machines, the head first. ``lost``: the names of those that could not be reached on the way forward. ``known``: what served before has
     been proved once, and all of its machines are there. ``rotates``: new keys are written. ``answers_again``: after going back a question was
-    answered."""
+    answered. ``check``: the run only says what it would do."""
 
     machines: t.Sequence[Machine]
     lost: t.Sequence[str] = ()
     known: bool = False
     rotates: bool = False
     answers_again: bool = False
+    check: bool = False
 
     @property
     def _targets(self) -> t.List[t.Mapping[str, t.Any]]:
@@ -118,7 +119,7 @@ class Switch:
     @property
     def returns(self) -> bool:
         """Whether it failed and something was changed that can be put back."""
-        return self.failed and self.known and (self.needed or any(machine.differs for machine in self.machines))
+        return self.failed and self.known and not self.check and (self.needed or any(machine.differs for machine in self.machines))
 
     @property
     def back_failed(self) -> bool:

@@ -20,7 +20,7 @@ TARGET = {"id": "new", "version": "b2", "replaces": "old", "replaces_version": "
 RECORD = {"machines": {"head": {"build": "old"}, "w1": {"build": "old"}, "w2": {"build": "old"}}}
 
 
-def switched(tmp_path: Path, *, fails: str = "", lost: str = "", known: bool = True) -> PlaybookRun:
+def switched(tmp_path: Path, *options: str, fails: str = "", lost: str = "", known: bool = True) -> PlaybookRun:
     """A switch that one machine fails in, or is lost in; then each machine writes down how it stands, as the plays that go back would see it."""
     facts = {"llama_cpp_target": TARGET, "ansible_connection": "local"}
     head = {**facts, "cluster_record_seen": {"record": RECORD if known else {}}}
@@ -44,10 +44,10 @@ def switched(tmp_path: Path, *, fails: str = "", lost: str = "", known: bool = T
                 {"ansible.builtin.copy": went_on},
             ], "rescue": [{"ansible.builtin.import_tasks": str(PARTS / "tasks/guard.yml")}]}]},
         {**common, "tasks": [
-            {"ansible.builtin.meta": "clear_host_errors"}, {"ansible.builtin.set_fact": back}, {"ansible.builtin.copy": note}]},
+            {"ansible.builtin.meta": "clear_host_errors"}, {"ansible.builtin.set_fact": back}, {"ansible.builtin.copy": note, "check_mode": False}]},
     ]), encoding="utf-8")
     return run_playbook(str(tmp_path / "play.yml"), tmp_path / "hosts.yml",
-                        "-e", json.dumps({"ansible_python_interpreter": sys.executable, "ansible_ssh_retries": 0}))
+                        "-e", json.dumps({"ansible_python_interpreter": sys.executable, "ansible_ssh_retries": 0}), *options)
 
 
 @pytest.mark.parametrize(("fault", "reason"), [
@@ -67,6 +67,13 @@ def test_where_nothing_can_be_put_back_the_run_ends_with_the_reason(fault: dict[
     run = switched(tmp_path, known=False, **fault)
     assert run.rc != 0 and run.says(reason), run.output[-3000:]
     assert not any((tmp_path / machine).exists() for machine in ("head", "w1", "w2")), run.output[-3000:]
+
+
+def test_a_run_that_changes_nothing_ends_with_the_reason_and_goes_back_to_nothing(tmp_path: Path) -> None:
+    run = switched(tmp_path, "--check", fails="w1")
+    for machine in ("head", "w1", "w2"):
+        said = json.loads((tmp_path / machine).read_text(encoding="utf-8"))
+        assert (said["failed"], said["returns"], said["reason"]) == (True, False, "w1: no port is free"), run.output[-3000:]
 
 
 def test_nothing_fails(tmp_path: Path) -> None:

@@ -54,6 +54,13 @@ def test_it_goes_back_where_something_was_changed_that_is_known(target: dict, di
     assert Switch([Machine("head", target, {"forward": "head: no."}, differs=differs)], known=known).returns == returns
 
 
+def test_a_run_that_changes_nothing_goes_back_to_nothing() -> None:
+    """It would put nothing back, and then say that this answers again."""
+    head = {"inventory_hostname": "head", "llama_cpp_target": OTHER, "switch_failures": {"forward": "head: no."}}
+    said = [switch_state([head], {"machines": {"head": {}}}, check=check) for check in (False, True)]
+    assert [(one["failed"], one["reason"], one["returns"]) for one in said] == [(True, "head: no.", True), (True, "head: no.", False)]
+
+
 @pytest.mark.parametrize(("recorded", "leaving", "known"), [
     ({"head": {}, "w1": {}}, {}, True), ({}, {}, False), ({"head": {}, "gone": {}}, {}, False), ({"head": {}}, {"w1": ["worker"]}, False)],
     ids=["recorded", "no record", "a machine is not in the inventory", "a machine was just taken out"])
