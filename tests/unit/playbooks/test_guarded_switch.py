@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -20,13 +22,13 @@ TARGET = {"id": "new", "version": "b2", "replaces": "old", "replaces_version": "
 RECORD = {"machines": {"head": {"build": "old"}, "w1": {"build": "old"}, "w2": {"build": "old"}}}
 
 
-def switched(tmp_path: Path, *options: str, fails: str = "", lost: str = "", known: bool = True) -> PlaybookRun:
+def switched(tmp_path: Path, *options: str, fails: str = "", lost: str = "", known: bool = True, inner: Sequence[dict[str, Any]] = ()) -> PlaybookRun:
     """A switch that one machine fails in, or is lost in; then each machine writes down how it stands, as the plays that go back would see it."""
     facts = {"llama_cpp_target": TARGET, "ansible_connection": "local"}
     head = {**facts, "cluster_record_seen": {"record": RECORD if known else {}}}
     groups = {"llama_host": {"hosts": {"head": head}}, "llama_rpc": {"hosts": {"w1": facts, "w2": facts}}}
     (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"all": {"children": groups}}), encoding="utf-8")
-    (tmp_path / "inner.yml").write_text(yaml.safe_dump([
+    (tmp_path / "inner.yml").write_text(yaml.safe_dump(list(inner) or [
         {"ansible.builtin.ping": {}},
         {"ansible.builtin.fail": {"msg": "no  port\nis free"}, "when": f"inventory_hostname == '{fails}'"},
     ]), encoding="utf-8")
@@ -60,6 +62,24 @@ def test_all_machines_end_a_switch_together_and_go_back_together(fault: dict[str
     for machine in ("head", "w1", "w2"):
         said = json.loads((tmp_path / machine).read_text(encoding="utf-8"))
         assert (said["failed"], said["returns"], said["reason"]) == (True, True, reason), run.output[-3000:]
+
+
+def reads_a_key() -> dict[str, Any]:
+    """How the head reads the keys of its workers' machines."""
+    lists = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted((ROOT / "roles/llama_server/tasks").glob("*.yml"))]
+    (task,) = [task for tasks in lists for task in tasks if "ansible.builtin.slurp" in task]
+    return task
+
+
+def test_a_worker_that_is_lost_while_the_head_reads_its_key_is_not_taken_for_the_head(tmp_path: Path) -> None:
+    key = reads_a_key()
+    (tmp_path / "key").write_text("llama-rpc:00", encoding="utf-8")
+    given = {"llama_server_rpc_key_file": str(tmp_path / "key"), "llama_server_rpc_keys": {}, "__llama_server_tunnel_machines": ["w1", "w2"]}
+    unread = f"{{{{ {key['register']}.results | rejectattr('content', 'defined') | map(attribute='item') | list | to_json }}}}"
+    run = switched(tmp_path, "-e", json.dumps(given), lost="w2", inner=[
+        {"block": [key, {"ansible.builtin.fail": {"msg": f"the keys of {unread}"}}], "when": "inventory_hostname == 'head'"}])
+    said = json.loads((tmp_path / "head").read_text(encoding="utf-8"))
+    assert (said["reason"], said["returns"]) == ('head: the keys of ["w2"]', True), run.output[-3000:]
 
 
 @pytest.mark.parametrize(("fault", "reason"), [({"fails": "w1"}, "w1: no port is free"), ({"lost": "w2"}, "w2 could not be reached, also when tried again.")])
