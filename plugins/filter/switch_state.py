@@ -17,7 +17,8 @@ options:
   _input:
     description:
       - The machines' variables, the head first, as C(hostvars) has them. C(llama_cpp_target), C(switch_failures), C(switch_lost),
-        C(switch_compared), C(switch_restored) and C(verify_answered) are read of them, each where it is set.
+        C(switch_saved), C(switch_compared), C(switch_restored), C(rpc_server_restart_needed), C(llama_server_restart_needed) and C(verify_answered)
+        are read of them, each where it is set.
     type: list
     elements: dict
     required: true
@@ -55,6 +56,7 @@ RETURN = r"""
 _value:
   description:
     - C(needed) - whether a machine is to run another build than it does; C(can_return) - whether all of them have one to go back to.
+    - C(renews) - whether something was changed since the record was written that the record may not name.
     - C(known) - whether what served before is known by its record, and all of its machines are there.
     - C(new) and C(old) - what it goes to and back to, in words.
     - C(failed) - whether the way forward failed, and C(reason) why; C(returns) - whether something is to be put back then.
@@ -63,6 +65,7 @@ _value:
   sample:
     needed: true
     can_return: true
+    renews: true
     known: true
     new: b12405
     old: b11434
@@ -81,7 +84,7 @@ from ansible.errors import AnsibleFilterError
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._service.switch import BACK, Machine, Switch, is_known
 
-_TOLD = ("needed", "can_return", "known", "new", "old", "failed", "reason", "returns", "back_failed", "is_back", "rejected")
+_TOLD = ("needed", "can_return", "renews", "known", "new", "old", "failed", "reason", "returns", "back_failed", "is_back", "rejected")
 
 
 def _machine(seen: t.Mapping[str, t.Any]) -> Machine:
@@ -89,6 +92,8 @@ def _machine(seen: t.Mapping[str, t.Any]) -> Machine:
         name=seen["inventory_hostname"],
         target=seen.get("llama_cpp_target") or {},
         failures=seen.get("switch_failures") or {},
+        restarts=bool(seen.get("rpc_server_restart_needed") or seen.get("llama_server_restart_needed")),
+        kept=bool((seen.get("switch_saved") or {}).get("kept")),
         differs=bool((seen.get("switch_compared") or {}).get("differs")),
         restored=bool(seen.get("switch_restored")))
 

@@ -24,6 +24,10 @@ options:
   record:
     description: What it says, as RV(herd.llama_cpp.cluster_record_info#module:record). Required with O(state=present).
     type: dict
+  renew:
+    description: Whether it is written again all the same, because something else than what it says was changed and proved with it, such as keys.
+    type: bool
+    default: false
   state:
     description: V(absent) removes it, its directory too where nothing else is in it.
     type: str
@@ -76,14 +80,14 @@ def text_of(path):
         return ""
 
 
-def wanted(given, before):
+def wanted(given, before, renew):
     """The text that is to be there."""
     try:
         old = read(before) if before else None
     except RecordError:
         old = None
     new = dataclasses.replace(record_of(given), written=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
-    return write(renewed(new, old))
+    return write(renewed(new, old, renew))
 
 
 def put(module, path, text):
@@ -114,6 +118,7 @@ def main():
         argument_spec={
             "path": {"type": "path", "default": PATH},
             "record": {"type": "dict"},
+            "renew": {"type": "bool", "default": False},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         },
         required_if=[("state", "present", ("record",))],
@@ -122,7 +127,7 @@ def main():
     path, state = module.params["path"], module.params["state"]
     try:
         before = text_of(path)
-        after = wanted(module.params["record"], before) if state == "present" else ""
+        after = wanted(module.params["record"], before, module.params["renew"]) if state == "present" else ""
         old_plan = os.path.join(os.path.dirname(path), "plan.json")
         changed = before != after or (os.path.lexists(old_plan) if state == "absent" else False)
         if changed and not module.check_mode:

@@ -25,9 +25,14 @@ options:
     type: list
     elements: path
     default: []
+  recorded:
+    description: When the record of what serves was written, C(written) of RV(herd.llama_cpp.cluster_record_info#module:record). Empty where nobody knows.
+    type: str
+    default: ""
   state:
     description:
-      - V(present) keeps what there is, unless an archive is there already, which an interrupted run left and which is older and better.
+      - V(present) keeps what there is, unless an archive is there already, which an interrupted run left and which is older and better. One that
+        is of another record than O(recorded) was left by a run that has ended, on a machine that was away by then, and is replaced.
       - V(restored) stops the units that did not run, puts it back and restarts the units of O(units) that ran. Where there is no archive, nothing
         is done.
       - V(compared) only says whether the configuration is another than the archive's, or a unit does not run that ran.
@@ -52,6 +57,7 @@ attributes:
 EXAMPLES = r"""
 - name: Save the configuration of the workers
   herd.llama_cpp.service_snapshot:
+    recorded: "{{ hostvars['head'].cluster_record_seen.record.written }}"
 
 - name: Restore the configuration of the workers and start them
   herd.llama_cpp.service_snapshot:
@@ -60,6 +66,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+kept:
+  description: Whether there was an archive already that is kept. Always false in check mode.
+  returned: O(state=present)
+  type: bool
+  sample: false
 differs:
   description: Whether the configuration is another than the one that is kept, or less of it runs than did.
   returned: O(state=compared)
@@ -78,7 +89,9 @@ import os
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._service.snapshot import SnapshotError, differs, forget, put_back, take, units_of
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.snapshot import (
+    SnapshotError, differs, forget, is_of, put_back, take, units_of,
+)
 
 OURS = ("llama-rpc-*", "llama-server*", "llama-watchdog*")
 KINDS = (".service", ".socket", ".path")
@@ -126,18 +139,21 @@ def main():
         argument_spec={
             "path": {"type": "path", "default": "/etc/llama.cpp/before.tar"},
             "paths": {"type": "list", "elements": "path", "default": []},
+            "recorded": {"type": "str", "default": ""},
             "state": {"type": "str", "choices": ["present", "compared", "restored", "absent"], "default": "present"},
             "units": {"type": "list", "elements": "str", "default": ["llama-*"]},
         },
         supports_check_mode=True,
     )
-    path, state = module.params["path"], module.params["state"]
+    path, state, recorded = module.params["path"], module.params["state"], module.params["recorded"]
     # A copy that is gone when the run has ended is no change of the machine.
-    result = {"changed": state == "restored" and os.path.exists(path)}
+    result = {"changed": state == "restored" and os.path.exists(path), **({"kept": False} if state == "present" else {})}
     if not module.check_mode:
         try:
-            if state == "present" and not os.path.exists(path):
-                take(path, running(module), paths=module.params["paths"])
+            if state == "present":
+                result["kept"] = os.path.exists(path) and is_of(path, recorded)
+                if not result["kept"]:
+                    take(path, running(module), paths=module.params["paths"], recorded=recorded)
             elif state == "restored":
                 result["started"] = restore(module, path, module.params["units"]) if os.path.exists(path) else []
             elif state == "compared":

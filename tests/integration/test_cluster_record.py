@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -35,8 +36,10 @@ def test_it_is_written_once_read_back_and_removed(tmp_path):
     assert module("cluster_record", path, record=RECORD)["changed"]
     assert path.stat().st_mode & 0o777 == 0o644
     assert not module("cluster_record", path, record=RECORD)["changed"], "only the time would differ"
+    path.write_text(re.sub(r'("written": ")[^"]*', r"\g<1>2026-11-29T22:10:00Z", path.read_text(encoding="utf-8")), encoding="utf-8")
+    assert not module("cluster_record", path, record=RECORD)["changed"] and module("cluster_record", path, record=RECORD, renew=True)["changed"]
     found = module("cluster_record_info", path, machine="head")
-    assert found["record"]["model"]["path"] == RECORD["model"]["path"]
+    assert found["record"]["model"]["path"] == RECORD["model"]["path"] and found["record"]["written"] > "2026-11-30"
     assert (found["deduced"], found["problem"], found["parts"]) == (False, "", [])
     assert module("cluster_record", path, state="absent")["changed"] and not path.parent.exists()
     assert not module("cluster_record", path, state="absent")["changed"]

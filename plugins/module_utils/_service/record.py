@@ -123,8 +123,8 @@ def write(record: Record) -> str:
     return json.dumps(plain(record), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
-def renewed(new: Record, old: t.Optional[Record]) -> Record:
-    """What is to be written over ``old``: ``old`` itself where nothing but times and momentary figures differ.
+def renewed(new: Record, old: t.Optional[Record], anew: bool = False) -> Record:
+    """What is to be written over ``old``: ``old`` itself where nothing but times and momentary figures differ, unless it was proved ``anew``.
 
     A plan that was kept differs from the one by which the cluster was started only by the memory that was free meanwhile.
     """
@@ -133,7 +133,7 @@ def renewed(new: Record, old: t.Optional[Record]) -> Record:
     if new.plan.get("kept") and old.plan:
         new = dataclasses.replace(new, plan=old.plan)
     same = dataclasses.replace(new, written=old.written)
-    return old if same == old else new
+    return old if same == old and not anew else new
 
 
 def deduced(machine: str, unit: str, files: str, plan: str) -> t.Optional[Record]:

@@ -26,8 +26,8 @@ PATTERNS = (
     "etc/llama-rpc-server", "etc/llama-server", "etc/llama-watchdog", "usr/local/lib/llama-server", "usr/local/lib/llama-watchdog",
     "etc/systemd/system/llama-*.*", "etc/systemd/system/*.wants/llama-*.*", "etc/systemd/system/nftables.service.d/llama-*.conf",
 )
-#: In the archive only: the units that ran, and the names of further files that belong to the configuration.
-UNITS, FURTHER = "units.json", "further.json"
+#: In the archive only: the units that ran, the names of further files that belong to the configuration, and when the cluster's record was written.
+UNITS, FURTHER, RECORDED = "units.json", "further.json", "recorded.json"
 
 
 class SnapshotError(Exception):
@@ -74,8 +74,8 @@ def _is_guarded(root: str, name: str) -> bool:
     return True
 
 
-def take(archive: str, units: t.Sequence[str], root: str = "/", paths: t.Sequence[str] = ()) -> None:
-    """Write the configuration and the names of the units that run into an archive, in one step.
+def take(archive: str, units: t.Sequence[str], root: str = "/", paths: t.Sequence[str] = (), recorded: str = "") -> None:
+    """Write the configuration and the names of the units that run into an archive, in one step. ``recorded``: when the record of it was written.
 
     ``paths``: further files of the configuration, absolute. Where there is something else than a regular file, or somebody else may change one of
     the directories above, it is no part of it: whoever may could have root read or write another file in its place.
@@ -86,7 +86,7 @@ def take(archive: str, units: t.Sequence[str], root: str = "/", paths: t.Sequenc
                and (_is_regular(os.path.join(root, name)) or not os.path.lexists(os.path.join(root, name)))]
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w") as tar:
-        for name, words in ((UNITS, units), (FURTHER, further)):
+        for name, words in ((UNITS, units), (FURTHER, further), (RECORDED, [recorded])):
             text = json.dumps(list(words)).encode()
             entry = tarfile.TarInfo(name)
             entry.size = len(text)
@@ -106,20 +106,26 @@ def _opened(archive: str) -> t.Iterator[tarfile.TarFile]:
 
 
 def _words(tar: tarfile.TarFile, name: str) -> t.List[str]:
-    if name == FURTHER and name not in tar.getnames():
+    if name != UNITS and name not in tar.getnames():
         # an archive of a time before there were any
         return []
     return [str(word) for word in json.load(t.cast(t.IO[bytes], tar.extractfile(name)))]
 
 
 def _members(tar: tarfile.TarFile) -> t.Dict[str, tarfile.TarInfo]:
-    return {member.name: member for member in tar.getmembers() if member.name not in (UNITS, FURTHER)}
+    return {member.name: member for member in tar.getmembers() if member.name not in (UNITS, FURTHER, RECORDED)}
 
 
 def units_of(archive: str) -> t.List[str]:
     """The units that ran."""
     with _opened(archive) as tar:
         return _words(tar, UNITS)
+
+
+def is_of(archive: str, recorded: str) -> bool:
+    """Whether it was made by the record that was written then, as far as both say so: what a switch has left that has ended is of an older one."""
+    with _opened(archive) as tar:
+        return len({recorded, *_words(tar, RECORDED)} - {""}) < 2
 
 
 def put_back(archive: str, root: str = "/") -> None:

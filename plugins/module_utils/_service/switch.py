@@ -18,13 +18,16 @@ class Machine:
     """A machine of the cluster in a switch.
 
     ``target`` is the fact llama_cpp_target, empty where the machine serves nothing. ``failures`` has by phase why the machine failed in it, with an
-    empty word where it ended the phase because another machine did. ``differs`` says that its configuration is no longer the saved one,
-    ``restored`` that this was put back.
+    empty word where it ended the phase because another machine did. ``restarts`` says that its services had to be restarted, ``kept`` that what it
+    had before an interrupted switch is what was saved. ``differs`` says that its configuration is no longer the saved one, ``restored`` that this
+    was put back.
     """
 
     name: str
     target: t.Mapping[str, t.Any] = field(default_factory=dict)
     failures: t.Mapping[str, str] = field(default_factory=dict)
+    restarts: bool = False
+    kept: bool = False
     differs: bool = False
     restored: bool = False
 
@@ -73,6 +76,11 @@ class Switch:
     def can_return(self) -> bool:
         """A machine that never ran anything has nothing to go back to, and the others cannot go without it."""
         return self.needed and len(self._from) == len(self._targets)
+
+    @property
+    def renews(self) -> bool:
+        """Whether what serves may be another than what has served by the record, although that says the same: it names no keys, and few settings."""
+        return any(machine.restarts or machine.kept for machine in self.machines)
 
     def _called(self, targets: t.Sequence[t.Mapping[str, t.Any]], build: str, version: str) -> str:
         """As people call them. The same version can be built in two ways, and only the builds' ids tell those apart."""

@@ -93,6 +93,12 @@ def test_nothing_is_written_again_for_the_time_or_a_moments_memory():
     assert renewed(later, None) == later
 
 
+def test_what_was_proved_anew_is_of_another_time():
+    """By it what a machine saved for an earlier switch is told from what it saved for this one."""
+    later = dataclasses.replace(RECORD, written="2026-11-30T00:00:00Z", plan={"machines": ["head", "worker1"], "kept": True, "free": 9})
+    assert renewed(later, RECORD, anew=True) == dataclasses.replace(RECORD, written=later.written)
+
+
 def unit(*arguments: str) -> str:
     """As the role's template writes it."""
     lines = "".join("    %s \\\n" % systemd_quote([argument] if isinstance(argument, str) else list(argument)) for argument in arguments)

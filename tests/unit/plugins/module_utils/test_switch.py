@@ -61,6 +61,15 @@ def test_a_run_that_changes_nothing_goes_back_to_nothing() -> None:
     assert [(one["failed"], one["reason"], one["returns"]) for one in said] == [(True, "head: no.", True), (True, "head: no.", False)]
 
 
+@pytest.mark.parametrize(("facts", "renews"), [
+    ({}, False), ({"rpc_server_restart_needed": True}, True), ({"llama_server_restart_needed": True}, True), ({"switch_saved": {"kept": True}}, True)])
+def test_what_is_proved_is_proved_anew_where_it_was_changed(facts: dict, renews: bool) -> None:
+    """By this run, or by one that was interrupted. The record names neither keys nor most settings."""
+    still = {"rpc_server_restart_needed": False, "llama_server_restart_needed": False, "switch_saved": {"kept": False}}
+    machines = [{"inventory_hostname": "head", **still}, {"inventory_hostname": "w1", **still, **facts}, {"inventory_hostname": "idle"}]
+    assert switch_state(machines, {})["renews"] is renews
+
+
 @pytest.mark.parametrize(("recorded", "leaving", "known"), [
     ({"head": {}, "w1": {}}, {}, True), ({}, {}, False), ({"head": {}, "gone": {}}, {}, False), ({"head": {}}, {"w1": ["worker"]}, False)],
     ids=["recorded", "no record", "a machine is not in the inventory", "a machine was just taken out"])

@@ -78,3 +78,18 @@ def test_what_did_not_run_is_stopped_by_its_own_unit(machine, snapshot):
     snapshot("restored", units=["llama-rpc-*"])
     assert {unit: machine.stopped.get(unit) for unit in new} == dict.fromkeys(new, True)
     assert not any((machine.root / UNITS / unit).exists() for unit in new)
+
+
+@pytest.mark.parametrize(("saved_at", "now", "kept"), [
+    ("2026-11-30", "2026-11-30", True), ("2026-11-30", "2026-12-01", False), ("", "2026-12-01", True), ("2026-11-30", "", True)],
+    ids=["the switch was interrupted", "another one has ended since", "an archive that does not say", "no record says"])
+def test_what_a_switch_that_has_ended_left_is_not_what_a_later_one_goes_back_to(machine, snapshot, saved_at, now, kept):
+    """A machine that is lost after the others have proved themselves keeps its archive."""
+    unit = machine.root / UNITS / "llama-watchdog.service"
+    snapshot("absent")
+    assert snapshot("present", recorded=saved_at)["kept"] is False
+    unit.write_text("after", encoding="utf-8")
+    assert snapshot("present", recorded=now)["kept"] is kept
+    unit.write_text("later", encoding="utf-8")
+    snapshot("restored")
+    assert unit.read_text(encoding="utf-8") == ("before" if kept else "after")
