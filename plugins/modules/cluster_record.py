@@ -18,7 +18,9 @@ description:
     written again.
 options:
   path:
-    description: Where the record is. Its directory is made.
+    description:
+      - Where the record is. Everyone may read it, and its directory is made so that everyone may look into it.
+      - A directory that is there keeps its mode, unless it is this collection's own, C(/etc/llama.cpp).
     type: path
     default: /etc/llama.cpp/cluster.json
   record:
@@ -64,11 +66,11 @@ path:
 
 import dataclasses
 import os
-import tempfile
 import time
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.herd.llama_cpp.plugins.module_utils._common.whole_file import make_public, write_whole
 from ansible_collections.herd.llama_cpp.plugins.module_utils._service.record import PATH, RecordError, read, record_of, renewed, write
 
 
@@ -90,16 +92,17 @@ def wanted(given, before, renew):
     return write(renewed(new, old, renew))
 
 
-def put(module, path, text):
+def put(path, text):
     """In one step, so that who reads it never sees half of it."""
-    os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".%s." % os.path.basename(path))
-    with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.chmod(name, 0o644)
-    module.atomic_move(name, path)
+    make_public(os.path.dirname(path))
+    write_whole(path, text.encode("utf-8", "surrogateescape"), 0o644)
+
+
+def show(module, path):
+    """Whether it was hidden from others, by its own mode or by that of the directory that is ours: the next run looks as whoever logs in there."""
+    hidden = module.set_mode_if_different(path, "0644", False)
+    directory = os.path.dirname(path)
+    return module.set_mode_if_different(directory, "0755", hidden) if directory == os.path.dirname(PATH) else hidden
 
 
 def take_away(path):
@@ -132,9 +135,11 @@ def main():
         changed = before != after or (os.path.lexists(old_plan) if state == "absent" else False)
         if changed and not module.check_mode:
             if state == "present":
-                put(module, path, after)
+                put(path, after)
             else:
                 take_away(path)
+        if state == "present":
+            changed = show(module, path) or changed
     except RecordError as error:
         module.fail_json(msg="The record cannot be written: %s." % error)
     except OSError as error:

@@ -21,12 +21,13 @@ RECORD = {
 }
 
 
-def module(name: str, path: Path, *options: str, **arguments: object) -> dict:
-    """What a module returned, by its name without the collection's."""
+def module(name: str, path: Path, *options: str, umask: int = -1, **arguments: object) -> dict:
+    """What a module returned, by its name without the collection's. -1 leaves the umask as it is."""
     command = [str(Path(sys.executable).parent / "ansible"), "-i", "head,", "-c", "local", "-e", f"ansible_python_interpreter={sys.executable}", "head",
                "-m", f"herd.llama_cpp.{name}", "-a", json.dumps({"path": str(path), **arguments}), *options]
     environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1", "ANSIBLE_CALLBACK_RESULT_FORMAT": "json"}
-    said = subprocess.run(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False).stdout
+    said = subprocess.run(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, umask=umask, timeout=120,
+                          check=False).stdout
     return json.loads(said.rpartition("=> ")[2])
 
 
@@ -43,6 +44,17 @@ def test_it_is_written_once_read_back_and_removed(tmp_path):
     assert (found["deduced"], found["problem"], found["parts"]) == (False, "", [])
     assert module("cluster_record", path, state="absent")["changed"] and not path.parent.exists()
     assert not module("cluster_record", path, state="absent")["changed"]
+
+
+def test_everyone_may_read_it_whatever_the_umask_is(tmp_path):
+    """Who looks at the next run is whoever logs in there, and would take a record that is hidden for none."""
+    path = tmp_path / "llama.cpp" / "cluster.json"
+    module("cluster_record", path, record=RECORD, umask=0o077)
+    assert (path.parent.stat().st_mode & 0o777, path.stat().st_mode & 0o777) == (0o755, 0o644)
+    path.chmod(0o600)
+    path.parent.chmod(0o700)
+    assert module("cluster_record", path, record=RECORD)["changed"] and path.stat().st_mode & 0o777 == 0o644
+    assert path.parent.stat().st_mode & 0o777 == 0o700, "somebody else's directory"
 
 
 @pytest.mark.parametrize(("text", "why"), [("{", "it is not whole"), ('{"schema": 9}', "a newer version of this collection")])

@@ -2,11 +2,19 @@
 # Copyright: (c) 2026, herd.llama_cpp contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Files that are there whole or not at all."""
+"""Files that are there whole or not at all, and directories that everyone may look into."""
 
 from __future__ import annotations
 
 import os
+
+
+def make_public(directory: str) -> None:
+    """Make a directory, and those above it that are missing, with the mode 0755 whatever the umask is. One that is there stays as it is."""
+    if directory and not os.path.isdir(directory):
+        make_public(os.path.dirname(directory))
+        os.mkdir(directory)
+        os.chmod(directory, 0o755)
 
 
 def write_whole(path: str, content: bytes, mode: int = 0o600) -> None:

@@ -19,7 +19,7 @@ import stat
 import tarfile
 import typing as t
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._common.whole_file import write_whole
+from ansible_collections.herd.llama_cpp.plugins.module_utils._common.whole_file import make_public, write_whole
 
 #: All that the roles rpc_server, llama_server and watchdog write and that decides how their services run.
 PATTERNS = (
@@ -80,7 +80,7 @@ def take(archive: str, units: t.Sequence[str], root: str = "/", paths: t.Sequenc
     ``paths``: further files of the configuration, absolute. Where there is something else than a regular file, or somebody else may change one of
     the directories above, it is no part of it: whoever may could have root read or write another file in its place.
     """
-    os.makedirs(os.path.dirname(archive), mode=0o755, exist_ok=True)
+    make_public(os.path.dirname(archive))
     names = [os.path.relpath(path, "/") for path in paths if path]
     further = [name for name in names if _is_guarded(root, name)
                and (_is_regular(os.path.join(root, name)) or not os.path.lexists(os.path.join(root, name)))]

@@ -57,6 +57,15 @@ def test_it_is_as_it_was(root):
     assert forget(archive) and not forget(archive) and not (root / "kept").exists()
 
 
+def test_its_directory_which_is_the_records_is_open_to_everyone_whatever_the_umask_is(root):
+    before = os.umask(0o077)
+    try:
+        take(str(root / "kept" / "before.tar"), [], str(root))
+    finally:
+        os.umask(before)
+    assert os.stat(root / "kept").st_mode & 0o777 == 0o755 and os.stat(root / "kept" / "before.tar").st_mode & 0o777 == 0o600
+
+
 def test_a_key_that_is_put_back_is_nobodys_to_open_before_its_mode_is_set(root, monkeypatch):
     archive, key = str(root / "kept" / "before.tar"), root / "etc" / "llama-server" / "rpc-keys" / "w1"
     take(archive, [], str(root))

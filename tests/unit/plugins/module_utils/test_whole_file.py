@@ -28,6 +28,17 @@ def test_what_an_interrupted_write_has_left_is_replaced_and_a_link_not_followed(
     assert other.read_text() == "somebody else's" and not (tmp_path / ".key.new").is_symlink()
 
 
+def test_everyone_may_look_into_a_directory_whatever_the_umask_is(tmp_path):
+    before = os.umask(0o077)
+    try:
+        whole_file.make_public(str(tmp_path / "a" / "b"))
+    finally:
+        os.umask(before)
+    (tmp_path / "a" / "b").chmod(0o700)
+    whole_file.make_public(str(tmp_path / "a" / "b"))
+    assert [path.stat().st_mode & 0o777 for path in (tmp_path / "a", tmp_path / "a" / "b")] == [0o755, 0o700], "one that is there stays as it is"
+
+
 def test_what_fails_leaves_the_file_as_it_was(tmp_path, monkeypatch):
     path = tmp_path / "key"
     path.write_text("old")
