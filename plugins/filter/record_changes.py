@@ -85,6 +85,11 @@ _value:
       description: Whether another machine may know the workers' keys, because the head has no record or another one was the head.
       type: bool
       sample: false
+    problems:
+      description: Machines of this cluster whose record this user may not read, with the keys C(machine), C(problem) and C(remedy).
+      type: list
+      elements: dict
+      sample: []
     text:
       description: All of it as lines for a person, empty where nothing changes.
       type: str
@@ -112,6 +117,7 @@ def _seen(machine: t.Mapping[str, t.Any]) -> members.Seen:
         host=str(machine.get("ansible_host") or ""),
         port=str(machine.get("ansible_port") or ""),
         away=away if found.get("parts") is None else "",
+        unread=str(found.get("unread") or ""),
     )
 
 
@@ -141,6 +147,7 @@ def record_changes(machines: t.Any, heads: t.Any, workers: t.Any, forget: str = 
         "commands": commands,
         "former": members.former_heads(seen, found.remove),
         "renew": found.renew,
+        "problems": found.problems,
         "text": "\n".join(
             ["%s, which the inventory no longer says. playbooks/deploy.yml removes it." % line for line in members.removal_lines(found.remove, " has ")]
             + lines

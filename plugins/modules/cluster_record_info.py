@@ -68,6 +68,11 @@ problem:
   returned: always
   type: str
   sample: ""
+unread:
+  description: Why nobody knows whether there is a record, where this user may not look, without what to do. Empty where that is known.
+  returned: always
+  type: str
+  sample: ""
 parts:
   description: What is installed on the machine, C(head), C(worker) or both.
   returned: always

@@ -68,6 +68,12 @@ def test_one_that_cannot_be_used_is_said_and_written_anew(tmp_path, text, why):
     assert module("cluster_record_info", path, machine="head")["problem"] == ""
 
 
+def test_where_it_cannot_be_looked_for_is_not_where_there_is_none(tmp_path):
+    found = module("cluster_record_info", tmp_path, machine="head")
+    assert found["record"] == {} and found["unread"] == f"{tmp_path} cannot be read: Is a directory"
+    assert found["problem"] == f"head: {found['unread']}. Let everyone read it, or become root."
+
+
 def test_what_is_no_record_is_not_written(tmp_path):
     said = module("cluster_record", tmp_path / "cluster.json", record={"head": "x"})
     assert said["msg"] == "The record cannot be written: record.machines is missing."

@@ -11,6 +11,7 @@ import typing as t
 import urllib.parse
 from dataclasses import dataclass, field
 
+from ansible_collections.herd.llama_cpp.plugins.module_utils._common.problems import Problem
 from ansible_collections.herd.llama_cpp.plugins.module_utils._service.record import HEAD, WORKER, Member, Record
 
 _WORDS = {HEAD: "llama-server", WORKER: "rpc-server"}
@@ -20,7 +21,8 @@ _WORDS = {HEAD: "llama-server", WORKER: "rpc-server"}
 class Seen:
     """A machine of the inventory: which parts of a cluster are on it, its record, and its address.
 
-    ``away`` says in words why it was not looked at (``cannot be reached``), and is empty where it was.
+    ``away`` says in words why it was not looked at (``cannot be reached``), and is empty where it was. ``unread`` says why nobody knows whether it has
+    a record.
     """
 
     parts: t.Sequence[str] = ()
@@ -28,6 +30,7 @@ class Seen:
     host: str = ""
     port: str = ""
     away: str = ""
+    unread: str = ""
 
 
 @dataclass
@@ -36,12 +39,14 @@ class Changes:
 
     ``remove`` has the parts that go from each machine of the inventory; ``left`` the machines that are no longer in it and still have theirs;
     ``unseen`` those of the inventory that should be cleaned and were not looked at; ``renew`` says that another machine knows the workers' keys.
+    ``problems`` are of machines of which nobody knows what they are: nothing of the rest holds while there are any.
     """
 
     remove: t.Dict[str, t.List[str]] = field(default_factory=dict)
     left: t.Dict[str, Member] = field(default_factory=dict)
     unseen: t.Dict[str, Member] = field(default_factory=dict)
     renew: bool = False
+    problems: t.List[Problem] = field(default_factory=list)
 
 
 def _own_records(seen: t.Mapping[str, Seen], group: t.Set[str]) -> t.List[Record]:
@@ -69,6 +74,8 @@ def changes(seen: t.Mapping[str, Seen], heads: t.Sequence[str], workers: t.Seque
         own_head = one.record is not None and one.record in records
         if not wanted and name not in named and not own_head:
             continue
+        if one.unread:
+            found.problems.append({"machine": name, "problem": one.unread, "remedy": "let everyone read it, or become root with --become"})
         if one.away and not wanted and name not in forget:
             found.unseen[name] = named[name]
         surplus = [part for part in one.parts if part not in wanted]

@@ -28,9 +28,8 @@ def _text_of(path: str) -> str:
         return ""
 
 
-def _record(path: str, machine: str) -> t.Dict[str, t.Any]:
-    """The record that is there, or what can be told without."""
-    text = _text_of(path)
+def _record(path: str, machine: str, text: str) -> t.Dict[str, t.Any]:
+    """The record that is there, with this text, or what can be told without."""
     if text:
         return {"record": plain(read(text)), "deduced": False}
     record = deduced(
@@ -42,10 +41,16 @@ def _record(path: str, machine: str) -> t.Dict[str, t.Any]:
 
 def seen(path: str, machine: str) -> t.Dict[str, t.Any]:
     """What the module cluster_record_info returns. A record that cannot be used or read is a ``problem``."""
-    found: t.Dict[str, t.Any] = {"record": {}, "deduced": False, "problem": ""}
+    found: t.Dict[str, t.Any] = {"record": {}, "deduced": False, "problem": "", "unread": ""}
     found["parts"] = [part for part, marks in PARTS.items() if any(map(os.path.exists, marks))]
     try:
-        found.update(_record(path, machine))
+        text = _text_of(path)
+    except OSError as error:
+        found["unread"] = "%s cannot be read: %s" % (path, error.strerror)
+        found["problem"] = "%s: %s. Let everyone read it, or become root." % (machine, found["unread"])
+        return found
+    try:
+        found.update(_record(path, machine, text))
     except RecordError as error:
         found["problem"] = "%s: the record %s cannot be used: %s. %s." % (machine, path, error, REMEDY)
     except OSError as error:

@@ -58,6 +58,19 @@ def test_another_clusters_machines_are_left_alone():
     assert sorted(found["teardown"]) == ["head", "w1", "w2"]
 
 
+def test_a_record_that_cannot_be_read_is_a_problem_where_it_may_be_this_clusters():
+    def hidden(name: str, *parts: str) -> dict:
+        one = seen(name, *parts)
+        one["cluster_record_seen"].update(unread="/r cannot be read: Permission denied", problem=f"{name}: /r cannot be read: Permission denied. Do.")
+        return one
+
+    machines = [seen("head", "head", says=record()), seen("w1", "worker"), hidden("w2", "worker"), hidden("web", "head")]
+    remedy = "let everyone read it, or become root with --become"
+    assert record_changes(machines, ["head"], ["w1"])["problems"] == [{"machine": "w2", "problem": "/r cannot be read: Permission denied", "remedy": remedy}]
+    found = record_changes([hidden("head", "head"), seen("w1", "worker")], ["head"], ["w1"])
+    assert [one["machine"] for one in found["problems"]] == ["head"]
+
+
 def test_a_machine_that_left_the_inventory_is_named_until_it_is_forgotten_or_back():
     machines = [seen("head", "head", says=record()), seen("w1", "worker")]
     found = record_changes(machines, ["head"], ["w1"])
