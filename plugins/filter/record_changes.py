@@ -64,7 +64,9 @@ _value:
       type: dict
       sample: {head: "head: llama-server"}
     left:
-      description: Machines that are no longer in the inventory, and those of C(unseen), as the record has them and is to keep them.
+      description:
+        - Machines that are no longer in the inventory, those of C(unseen), and those that another cluster has a record on, as the record has them
+          and is to keep them.
       type: dict
       sample: {}
     former:
@@ -142,7 +144,7 @@ def record_changes(machines: t.Any, heads: t.Any, workers: t.Any, forget: str = 
         "remove": found.remove,
         "teardown": teardown,
         "words": {name: "".join(members.removal_lines({name: parts})) for name, parts in teardown.items() if parts},
-        "left": {name: dataclasses.asdict(member) for name, member in {**found.left, **found.unseen}.items()},
+        "left": {name: dataclasses.asdict(member) for name, member in {**found.left, **found.unseen, **found.others}.items()},
         "unseen": list(found.unseen),
         "commands": commands,
         "former": members.former_heads(seen, found.remove),
@@ -151,6 +153,7 @@ def record_changes(machines: t.Any, heads: t.Any, workers: t.Any, forget: str = 
         "text": "\n".join(
             ["%s, which the inventory no longer says. playbooks/deploy.yml removes it." % line for line in members.removal_lines(found.remove, " has ")]
             + lines
+            + members.other_lines(found.others, seen, options)
             + members.left_lines(found.left, options)
         ),
     }

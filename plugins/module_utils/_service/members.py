@@ -38,13 +38,15 @@ class Changes:
     """What a deployment takes away before it begins.
 
     ``remove`` has the parts that go from each machine of the inventory; ``left`` the machines that are no longer in it and still have theirs;
-    ``unseen`` those of the inventory that should be cleaned and were not looked at; ``renew`` says that another machine knows the workers' keys.
-    ``problems`` are of machines of which nobody knows what they are: nothing of the rest holds while there are any.
+    ``unseen`` those of the inventory that should be cleaned and were not looked at; ``others`` those that were of this cluster, and by a record of
+    their own are another one's now; ``renew`` says that another machine knows the workers' keys. ``problems`` are of machines of which nobody knows
+    what they are: nothing of the rest holds while there are any.
     """
 
     remove: t.Dict[str, t.List[str]] = field(default_factory=dict)
     left: t.Dict[str, Member] = field(default_factory=dict)
     unseen: t.Dict[str, Member] = field(default_factory=dict)
+    others: t.Dict[str, Member] = field(default_factory=dict)
     renew: bool = False
     problems: t.List[Problem] = field(default_factory=list)
 
@@ -76,6 +78,10 @@ def changes(seen: t.Mapping[str, Seen], heads: t.Sequence[str], workers: t.Seque
             continue
         if one.unread:
             found.problems.append({"machine": name, "problem": one.unread, "remedy": "let everyone read it, or become root with --become"})
+        if not own_head and one.record is not None:
+            if name not in forget:
+                found.others[name] = named[name]
+            continue
         if one.away and not wanted and name not in forget:
             found.unseen[name] = named[name]
         surplus = [part for part in one.parts if part not in wanted]
@@ -120,6 +126,16 @@ def former_heads(seen: t.Mapping[str, Seen], remove: t.Mapping[str, t.Sequence[s
 def removal_lines(remove: t.Mapping[str, t.Sequence[str]], between: str = ": ") -> t.List[str]:
     """What is taken from which machine, a line each."""
     return ["%s%s%s" % (name, between, in_words(parts)) for name, parts in remove.items() if in_words(parts)]
+
+
+def other_lines(others: t.Mapping[str, Member], seen: t.Mapping[str, Seen], options: t.Sequence[str] = ()) -> t.List[str]:
+    """A line for each machine that another cluster may have taken since."""
+    return [
+        "%s: it was part of this cluster, and its own record is of another one (%s), so that nothing is taken from it. Forget it with "
+        "-e cluster_record_forget=%s; if that record is an old one of this cluster, clean it with `%s`."
+        % (name, ", ".join(t.cast(Record, seen[name].record).machines), name, cleaning_command(name, member, options))
+        for name, member in others.items()
+    ]
 
 
 def cleaning_command(name: str, member: Member, options: t.Sequence[str] = ()) -> str:

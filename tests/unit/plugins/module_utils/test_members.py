@@ -58,6 +58,21 @@ def test_another_clusters_machines_are_left_alone():
     assert sorted(found["teardown"]) == ["head", "w1", "w2"]
 
 
+def test_a_machine_that_another_cluster_has_taken_since_is_left_alone_and_named():
+    """It was taken out of its group, and is the head of a cluster of another inventory before the next deployment."""
+    HOSTS.update(elsewhere="192.0.2.21")
+    machines = [seen("head", "head", says=record()), seen("w1", "worker"), seen("w2", "head", "worker", says=record("w2", ("elsewhere",)))]
+    found = record_changes(machines, ["head"], ["w1"])
+    assert (found["remove"], found["former"], found["renew"], found["problems"]) == ({}, [], False, [])
+    assert sorted(found["teardown"]) == ["head", "w1"] and list(found["left"]) == ["w2"]
+    assert found["text"].startswith("w2: it was part of this cluster, and its own record is of another one (w2, elsewhere), so that nothing is taken from it.")
+    assert "-e cluster_record_forget=w2;" in found["text"] and "-i 192.0.2.12,`" in found["text"] and "the inventory no longer" not in found["text"]
+    forgotten = record_changes(machines, ["head"], ["w1"], "w2")
+    assert (forgotten["remove"], forgotten["left"], forgotten["text"]) == ({}, {}, "")
+    # By the inventory's word it is one of ours again.
+    assert record_changes(machines, ["head"], ["w1", "w2"])["remove"] == {"w2": ["head"]}
+
+
 def test_a_record_that_cannot_be_read_is_a_problem_where_it_may_be_this_clusters():
     def hidden(name: str, *parts: str) -> dict:
         one = seen(name, *parts)
