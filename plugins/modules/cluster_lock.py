@@ -14,8 +14,8 @@ author:
   - herd.llama_cpp contributors (@herd)
 description:
   - Notes on the machine which run of a playbook changes its cluster, and fails where another one does, with who started it and when.
-  - The playbooks note it on every machine of the groups C(llama_host) and C(llama_rpc), the head first, because another inventory may have
-    another one as its head.
+  - The playbooks note it on every machine of the groups C(llama_host) and C(llama_rpc), the head first, and on each other that they take something
+    from, because another inventory may have another one as its head.
   - A run that has died is noticed at once where it was started on the same computer as this one, in the same space of process numbers. Any
     other one counts until it has said that it has ended, the machine was rebooted, or O(force) is given.
 options:

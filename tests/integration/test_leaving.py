@@ -8,9 +8,14 @@ import sys
 from pathlib import Path
 
 import yaml
-from playbook_run import run_playbook
+from playbook_run import PlaybookRun, run_playbook
 
 CHANGES = {"remove": {"former": ["head"], "builder": ["head"]}, "renew": False}
+
+
+def unlocked(run: PlaybookRun) -> list[str]:
+    said = run.output.partition(": Unlock the cluster]")[2].partition("TASK [")[0].partition("PLAY ")[0]
+    return sorted(name for name in ("head", "w1", "former", "builder", "web") if f"[{name}]" in said)
 
 
 def test_a_former_head_loses_what_it_built_and_fetched_with_unless_it_builds(tmp_path: Path) -> None:
@@ -21,7 +26,7 @@ def test_a_former_head_loses_what_it_built_and_fetched_with_unless_it_builds(tmp
              "cluster_record_seen": {"parts": []}, "cluster_record_changes": CHANGES}
     inventory = tmp_path / "hosts.yml"
     inventory.write_text(yaml.safe_dump({"all": {
-        "hosts": {"former": None, "builder": None},
+        "hosts": {"former": None, "builder": None, "web": None},
         "children": {"llama_host": {"hosts": {"head": None}}, "llama_rpc": {"hosts": {"w1": None}}}, "vars": known}}), encoding="utf-8")
     run = run_playbook("parts/leaving.yml", inventory, "--check")
     assert run.rc == 0, run.output[-4000:]
@@ -30,3 +35,7 @@ def test_a_former_head_loses_what_it_built_and_fetched_with_unless_it_builds(tmp
         said = run.output.partition(f": {task}]")[2].partition("TASK [")[0]
         assert "[former" in said and "[builder" not in said, run.output[-4000:]
     assert (tmp_path / "work/src").exists()
+    # In no group, so that they are unlocked here; the others when all is done.
+    assert unlocked(run) == ["builder", "former"], run.output[-4000:]
+    run = run_playbook("parts/lock.yml", inventory, "--check")
+    assert run.rc == 0 and {name for name, counts in run.recap.items() if counts["ok"]} == {"head", "w1", "former", "builder"}, run.output[-4000:]
