@@ -2,10 +2,11 @@
 # Copyright: (c) 2026, herd.llama_cpp contributors
 """Try the collection on one machine with one NVIDIA GPU, in ten minutes and without a network.
 
-``tools/gpu_check.py pack SOURCE.tar.gz FOLDER [BUILD]`` makes what the machine needs beside the checkout: the source without what is not compiled, the
-objects that a build here has made already, the system calls of the units' sandbox and stunnel. ``tools/gpu_check.py run FOLDER --out OUT`` goes through
-all steps there, each in a process of its own with a limit; ``--backend cpu`` tries the same on a machine without a GPU (``--bin``: with that build).
-``tools/gpu_check.py compare BIN OUT/memory.jsonl`` holds what was seen against plans, with a CPU build.
+``python3 tools/gpu_check.py pack SOURCE.tar.gz FOLDER [BUILD]`` makes what the machine needs beside the checkout: the source without what is not
+compiled, the objects that a build here has made already, the system calls of the units' sandbox and stunnel.
+``python3 tools/gpu_check.py run FOLDER --out OUT`` goes through all steps there, each in a process of its own with a limit; ``--backend cpu`` tries the
+same on a machine without a GPU (``--bin``: with that build).
+``python3 tools/gpu_check.py compare BIN OUT/memory.jsonl`` holds what was seen against plans, with a CPU build.
 """
 
 from __future__ import annotations

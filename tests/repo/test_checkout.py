@@ -5,11 +5,14 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.placement import MAX_DEVICES
 
 ROOT = Path(__file__).absolute().parents[2]
 SOURCE = {".py", ".yml", ".yaml", ".j2", ".sh", ".cfg", ".toml", ".svg"}
@@ -52,6 +55,23 @@ def test_links_in_documents_lead_somewhere() -> None:
             if link and not re.match(r"[a-z]+:", link) and not (document.parent / link).exists():
                 broken.append(f"{document.relative_to(ROOT)}: {link}")
     assert not broken, "\n".join(broken)
+
+
+def test_programs_of_ours_in_documents_can_be_run_as_they_are_written() -> None:
+    """By Python, or by themselves. A name in quotes with nothing behind it is no command."""
+    commands = [(document.relative_to(ROOT), *found) for document in files(".md") for found in re.findall(
+        r"(?m)(?:^|`)((?:python3? )?)(tools/[\w-]+(?:\.py)?)(?= |$)", document.read_text(encoding="utf-8"))]
+    assert len(commands) > 5, "no document names one in the way that is looked for"
+    wrong = [f"{document}: {interpreter}{name}" for document, interpreter, name in commands if not (
+        (ROOT / name).suffix == ".py" and (ROOT / name).is_file() if interpreter
+        else os.access(ROOT / name, os.X_OK) and (ROOT / name).read_text(encoding="utf-8").startswith("#!"))]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_where_machines_are_counted_the_limit_of_devices_stands() -> None:
+    documents = ("README.md", "docs/variables.md", "inventories/gpu_lab/README.md", "roles/cluster_plan/README.md")
+    missing = [document for document in documents if f"at most {MAX_DEVICES} devices" not in (ROOT / document).read_text(encoding="utf-8")]
+    assert not missing
 
 
 def test_readme_lists_every_role() -> None:
