@@ -23,6 +23,8 @@ OTHERS = {
     "11321": "llama.cpp 0.5.0, the older version that plans were compared with",
     "11393": "an advisory's", "12345": "any newer one, in examples", "12405": "any newer one, in examples",
 }
+# Folders of logs that were recorded with 0.5.0.
+OLDER_LOGS = ("0.5.0", "build", "configure")
 # Documents that say with which llama.cpp something was measured.
 MEASURED = ("docs/planner.md", "tests/fixtures/logs/README.md")
 
@@ -71,6 +73,19 @@ def test_recorded_logs_are_its_own(folder: str) -> None:
               for path in (pinned.ROOT / "tests" / "fixtures" / "logs" / folder).glob("*.txt") if not kept.match(path.name)}
     assert sum(len(found) for found in builds.values()) > 5, "no log says its build in the way that is looked for"
     assert {name: found for name, found in builds.items() if found - {PIN[1:]}} == {}
+
+
+def test_only_named_folders_of_logs_are_of_another_one() -> None:
+    """How configuring and building end is recorded with llama.cpp 0.5.0 alone, and a move of the pin leaves it; CONTRIBUTING.md says so."""
+    logs = pinned.ROOT / "tests" / "fixtures" / "logs"
+    assert {path.name for path in logs.iterdir() if path.is_dir()} == {"head", "worker", "ask", *OLDER_LOGS}
+    builds = {rel(path): re.findall(r"llama\.cpp version: ([\d.]+)", path.read_text(encoding="utf-8")) for path in (logs / "configure").glob("*.txt")}
+    assert sum(len(found) for found in builds.values()) > 5, "no log says its version in the way that is looked for"
+    # what was seen on a GPU
+    builds.pop("tests/fixtures/logs/configure/cuda_gpu.txt")
+    assert {version for found in builds.values() for version in found} == {"0.5.0"}
+    kept = next(block for block in pinned.blocks((pinned.ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")) if "keeps the version" in block)
+    assert [folder for folder in OLDER_LOGS if f"`{folder}/`" not in kept] == []
 
 
 def test_the_formulas_were_compared_with_it() -> None:
