@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 # What serves, under the first of its names that the source has; the RPC server was renamed at about b9824.
 EXECUTABLES = {"head": ("llama-server",), "worker": ("ggml-rpc-server", "rpc-server")}
-# What comes along where the source has it, to be asked how a model would be placed: llama-server sees stand-ins for the workers then.
+# What comes along where the source has it: stand-ins for the workers, which llama-server is asked with, and what tests compare plans with.
 _TOOLS: t.Dict[str, t.Tuple[str, ...]] = {"head": ("llama-fit-params", "ggml-rpc-server", "rpc-server"), "worker": ()}
 
 
