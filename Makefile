@@ -73,7 +73,7 @@ test-integration: setup ## Roles and the planner against real parts on this mach
 	@pytest tests/integration $(PYTEST_ARGS)
 
 .PHONY: test-every-case
-test-every-case: setup ## Of what only a real llama.cpp can answer all of it, not the part that test-integration asks (takes an hour)
+test-every-case: setup ## Of what only a real llama.cpp can answer all of it, not the part that test-integration asks (needs root, takes an hour and a half)
 	@EVERY_CASE=1 pytest tests/integration -k 'test_architectures or test_ask or test_plan_against or test_gguf_fuzz or test_gguf_model' $(PYTEST_ARGS)
 
 .PHONY: test-repo

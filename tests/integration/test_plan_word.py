@@ -23,6 +23,7 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import rounds
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import word as plan_word
 from ansible_collections.herd.llama_cpp.plugins.module_utils._proof import head_log
 
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
 # An address of this machine that nothing else uses.
 ADDRESS = "127.0.0.61"
 PORTS = (50061, 50062)
