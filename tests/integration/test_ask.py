@@ -89,18 +89,18 @@ def test_its_word_is_what_it_takes(llama_cpp_bin: Path, smollm2: Path, split: tu
     assert asking.in_private(llama_cpp_bin, smollm2, asking.arguments(**settings), both) == []
 
 
-def turn(number: int, name: str) -> tuple[int, dict[str, Any]]:
-    """Devices and settings of the architecture of that number, so that few of them have all there are."""
-    settings = architectures.SETTINGS[number % len(architectures.SETTINGS)]
-    return (2, 5)[number // len(architectures.SETTINGS) % 2], {} if name in architectures.REFUSED and "type_k" in settings else settings
+# On how many devices, where it has layers for so many, and with which settings.
+PAIRS = tuple(itertools.product((2, 5), architectures.SETTINGS))
 
 
-@pytest.mark.parametrize(("number", "name"), list(enumerate(architectures.names() if sampled.every() else architectures.varied())))
-def test_its_word_is_what_it_takes_of_every_architecture(llama_cpp_bin: Path, tmp_path: Path, number: int, name: str) -> None:
-    """Planned over two or five devices by asking, started by the plan and held against it; all weights are 0."""
+@pytest.mark.parametrize(("name", "devices", "settings"), [
+    (name, devices, {} if name in architectures.REFUSED and "type_k" in settings else settings)
+    for number, name in enumerate(architectures.names() if sampled.every() else architectures.varied())
+    for devices, settings in sampled.some(PAIRS, number)], ids=lambda s: " ".join("%s=%s" % item for item in s.items()) if isinstance(s, dict) else str(s))
+def test_its_word_is_what_it_takes_of_every_architecture(llama_cpp_bin: Path, tmp_path: Path, name: str, devices: int, settings: dict[str, Any]) -> None:
+    """Planned over two devices, or as many as it has layers for, by asking, started by the plan and held against it; all weights are 0."""
     model = architectures.write(name, tmp_path / (name + ".gguf"))
     facts = describe(read_gguf_model(str(model)), include_tensors=True, include_metadata=True)
-    devices, settings = turn(number, name)
     devices = min(devices, report.model_from_facts(facts).n_slots)
     given = [{"name": "head", "ram_free_mib": 60000}] + [{"name": "w%d" % n, "devices": [{"name": "CPU", "free_mib": 8000}]} for n in range(devices)]
 
