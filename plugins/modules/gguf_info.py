@@ -206,7 +206,7 @@ gguf:
       type: int
       sample: 3
     tensor_types_bytes:
-      description: Bytes in each tensor type, the largest first.
+      description: Bytes in each tensor type, the largest first. One that this collection does not know is called by its number, such as V(TYPE_43).
       type: dict
       sample: {"Q4_1": 66355200, "Q8_0": 30081024, "F32": 140544}
     alignment_bytes:
@@ -286,7 +286,7 @@ gguf:
           type: int
           sample: 1785664
         size_bytes:
-          description: Its size in bytes.
+          description: Its size in bytes. With a type that this collection does not know, all of them up to the next tensor or the end of the file.
           type: int
           sample: 207360
     metadata:

@@ -6,7 +6,8 @@
 
 The file may come from anywhere, so nothing in it is believed: each count, length and offset is compared with what is
 really there before it is used, and nothing is allocated by a number alone. The limits are llama.cpp's own
-(ggml/src/gguf.cpp of llama.cpp 0.5.0), so that a file accepted here is one that llama.cpp accepts.
+(ggml/src/gguf.cpp of llama.cpp 0.5.0), so that a file accepted here is one that llama.cpp accepts; whether it knows a
+tensor type that is not in tensor_types.py, it says itself.
 """
 
 from __future__ import annotations
@@ -146,17 +147,24 @@ def read_gguf_from(reader: Reader) -> GgufFile:
         tensor = read_tensor(cursor, index, n_tensors)
         if tensor.name in names:
             raise GgufError(f"{label} is damaged: it has the tensor {printable(tensor.name)} twice")
+        if tensors and not tensors[-1].sized and tensor.offset % alignment == 0:
+            tensors[-1] = tensors[-1].with_room(label, tensor.offset - tensors[-1].offset, alignment)
+            expected = tensor.offset
         # llama.cpp wants the tensors one after the other, each at the next aligned place.
         if tensor.offset != expected:
             raise GgufError(
                 f"{label} is damaged: tensor {printable(tensor.name)} is at offset {tensor.offset} instead of {expected}"
             )
-        expected += _padded(tensor.size_bytes, alignment)
+        expected += _padded(max(0, tensor.size_bytes), alignment)
         if expected > UINT64_MAX:
             raise GgufError(f"{label} is damaged: its tensors together are said to be {expected} bytes")
         names.add(tensor.name)
         tensors.append(tensor)
     header_size = cursor.offset
+    data_offset = _padded(header_size, alignment) if tensors else header_size
+    if tensors and not tensors[-1].sized:
+        # one byte where not even that is there: then the file is cut off
+        tensors[-1] = tensors[-1].with_room(label, max(1 if tensors[-1].n_elements else 0, reader.size_bytes - data_offset - expected), alignment)
     return GgufFile(
         label=label,
         version=version,
@@ -164,7 +172,7 @@ def read_gguf_from(reader: Reader) -> GgufFile:
         metadata=metadata,
         tensors=tensors,
         header_size_bytes=header_size,
-        data_offset_bytes=_padded(header_size, alignment) if tensors else header_size,
+        data_offset_bytes=data_offset,
         file_size_bytes=reader.size_bytes,
         bytes_read=reader.bytes_read,
     )

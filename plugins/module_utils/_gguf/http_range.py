@@ -28,6 +28,7 @@ MAX_REDIRECTS = 8
 MAX_PIECE_BYTES = 8 << 20
 # Sizes are 64-bit numbers; int() of a header full of digits would raise.
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19})")
+_NO_LENGTH = re.compile(r"bytes [0-9]{1,19}-[0-9]{1,19}/[*]")
 _Result = t.TypeVar("_Result")
 
 
@@ -250,7 +251,10 @@ class RangeReader(Reader):
         return response
 
     def _body(self, response: t.Any, offset: int, size: int) -> bytes:
-        match = _CONTENT_RANGE.fullmatch((response.headers.get("Content-Range") or "").strip())
+        said = (response.headers.get("Content-Range") or "").strip()
+        if _NO_LENGTH.fullmatch(said):
+            raise GgufError("%s does not say how long the file is, so nothing can be said of its weights; download the file and give its path" % self.label)
+        match = _CONTENT_RANGE.fullmatch(said)
         first, last, total = (int(group) for group in match.groups()) if match else (-1, -1, -1)
         if first != offset or not first <= last < total:
             raise GgufError("%s answers a request for a part of the file with another part" % self.label)

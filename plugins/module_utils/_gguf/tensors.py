@@ -8,31 +8,57 @@ from __future__ import annotations
 
 import re
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._common.text import printable
 from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.cursor import U32, U64, Cursor
 from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.errors import GgufError
-from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.tensor_types import FIRST_TYPE_OF_FORKS, REMOVED_TENSOR_TYPES, TENSOR_TYPES
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.tensor_types import REMOVED_TENSOR_TYPES, TENSOR_TYPES
 
 # ggml/src/gguf.cpp and ggml/include/ggml.h of llama.cpp 0.5.0.
 MAX_NAME_BYTES = 63
 MAX_DIMENSIONS = 4
 INT64_MAX = (1 << 63) - 1
 UINT64_MAX = (1 << 64) - 1
+# Of a tensor whose type is not known, until the place of the next one says its size.
+UNSIZED = -1
+
+# No element of ggml's takes more (F64, I64).
+_LARGEST_ELEMENT_BYTES = 8
 
 _LAYER_TENSOR = re.compile(r"blk\.([0-9]+)\.")
 
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """A tensor: its name, elements in each dimension, ggml's name of its type, and the bytes of it from ``offset`` on within the file's data."""
+    """A tensor: its name, elements in each dimension, ggml's name of its type, and the bytes of it from ``offset`` on within the file's data.
+
+    A type that ggml has got since, or a fork's, is called by its number (TYPE_43): ``size_bytes`` is UNSIZED until ``with_room`` says it.
+    """
 
     name: str
     shape: t.Tuple[int, ...]
     type_name: str
     offset: int
     size_bytes: int
+
+    @property
+    def sized(self) -> bool:
+        """Whether its size is known by its type."""
+        return self.size_bytes >= 0
+
+    def with_room(self, label: str, room_bytes: int, alignment: int) -> TensorInfo:
+        """A tensor whose type says no size with all the bytes up to what comes next in the file, which are up to ``alignment`` - 1 more than it has.
+
+        Raises GgufError where that is no place for its elements.
+        """
+        most = _LARGEST_ELEMENT_BYTES * self.n_elements
+        if not (1 if most else 0) <= room_bytes < most + alignment:
+            raise GgufError(
+                f"{label} is damaged: tensor {printable(self.name)} of the unknown type {self.type_name} has {self.n_elements} elements"
+                f" and {room_bytes} bytes of the file"
+            )
+        return replace(self, size_bytes=room_bytes)
 
     @property
     def layer(self) -> int | None:
@@ -72,14 +98,8 @@ def read_tensor(cursor: Cursor, index: int, n_tensors: int) -> TensorInfo:
             " get a newer conversion of the model"
         )
     if type_number not in TENSOR_TYPES:
-        raise GgufError(
-            f"{label} has tensor {shown} of the unknown type {type_number}: "
-            + (
-                "a fork's quantiser made the file, or it is damaged; get one that llama.cpp itself can read"
-                if type_number >= FIRST_TYPE_OF_FORKS
-                else f"the file is damaged or newer than this collection, which knows the types up to {max(TENSOR_TYPES)}"
-            )
-        )
+        # the llama.cpp that is to load it may know it
+        return TensorInfo(name, shape, f"TYPE_{type_number}", cursor.number(U64, f"the offset of tensor {shown}"), UNSIZED)
     kind = TENSOR_TYPES[type_number]
     row = shape[0] if shape else 1
     if row % kind.block_elements:

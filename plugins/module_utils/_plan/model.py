@@ -191,9 +191,19 @@ def _tensor_bytes(tensor: Any, device_kind: str) -> int:
     if device_kind == "cuda":
         name = tensor.type_name.lower()
         rest = (tensor.shape[0] if tensor.shape else 1) % CUDA_ROW_PADDING
-        if rest and name not in UNQUANTISED:
+        if rest and name in BLOCKS and name not in UNQUANTISED:
             size += row_bytes(name, CUDA_ROW_PADDING - rest)
+        elif rest and name not in UNQUANTISED:
+            # as many bytes for each element as it has in the file
+            size += -(-size * (CUDA_ROW_PADDING - rest) // max(1, _elements(tensor)))
     return pad(size, ALIGNMENT[device_kind])
+
+
+def _elements(tensor: Any) -> int:
+    count = 1
+    for n in tensor.shape:
+        count *= n
+    return count
 
 
 def _dimension(tensor: Any, axis: int) -> int:
@@ -273,6 +283,10 @@ def describe_model(metadata: Mapping[str, Any], tensors: Sequence[Any], file_siz
         unknown.append("an indexer cache")
     if get("attention.shared_kv_layers"):
         unknown.append("layers that share a cache")
+    types = {tensor.type_name for tensor in tensors if tensor.type_name.lower() not in BLOCKS and tensor.type_name.lower() not in UNQUANTISED}
+    if types:
+        unknown.append("tensors of a type that llama.cpp %s does not have (%s): they count as many bytes as they have in the file" % (
+            COMPARED_BUILD, ", ".join(printable(name) for name in sorted(types)[:3])))
     for key in ("block_count", "embedding_length"):
         if get(key) is None:
             raise MemoryModelError("the header lacks %s.%s" % (printable(arch), key))
@@ -305,8 +319,6 @@ def describe_model(metadata: Mapping[str, Any], tensors: Sequence[Any], file_siz
     quantised_bytes = quantised_elements = 0
     for tensor in tensors:
         name = tensor.name
-        if tensor.type_name.lower() not in BLOCKS and tensor.type_name.lower() not in UNQUANTISED:
-            raise MemoryModelError("the tensor %s has the unknown type %s" % (printable(name), printable(tensor.type_name)))
         if name.startswith("blk."):
             match = _BLOCK.fullmatch(name)
             if match is None or int(match.group(1)) >= n_file:
@@ -325,10 +337,7 @@ def describe_model(metadata: Mapping[str, Any], tensors: Sequence[Any], file_siz
             groups.setdefault(-1, {})[name] = tensor
         if tensor.type_name.lower() not in UNQUANTISED:
             quantised_bytes += tensor.size_bytes
-            count = 1
-            for n in tensor.shape:
-                count *= n
-            quantised_elements += count
+            quantised_elements += _elements(tensor)
     embedding = names.get("token_embd.weight")
     if embedding is None:
         raise MemoryModelError("the file has no token_embd.weight")

@@ -134,6 +134,23 @@ def test_every_tensor_type(number):
     assert found.tensors[0].n_elements == kind.block_elements * 15
 
 
+@pytest.mark.parametrize("number", [43, 143])
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_type_that_nobody_knows_yet_has_the_bytes_up_to_what_comes_next(number, place):
+    tensors = [make.f32("a", 8), make.q4_0("b", 64, 3), make.f32("c", 5)]
+    tensors[place] = make.Tensor(tensors[place].name, (64, 3), number, 108)
+    data = make.gguf_bytes([], tensors)
+    found = parse(data)
+    assert [(item.name, item.offset) for item in found.tensors] == [(item.name, item.offset) for item in parse(
+        make.gguf_bytes([], [*tensors[:place], make.q4_0(tensors[place].name, 64, 3), *tensors[place + 1:]])).tensors]
+    # what is padded counts as well
+    assert (found.tensors[place].type_name, found.tensors[place].size_bytes) == ("TYPE_%d" % number, 128) and found.complete
+    facts = describe(GgufModel([found]), include_tensors=True)
+    assert facts["tensors"][place]["type"] == "TYPE_%d" % number and facts["tensor_types_bytes"]["TYPE_%d" % number] == 128
+    cut = parse(data[:found.data_offset_bytes + found.tensors[place].offset])
+    assert not cut.complete and "is cut off" in cut.incomplete_problem()
+
+
 @pytest.mark.parametrize("alignment", [8, 64, 4096])
 def test_alignment(alignment):
     pairs = [make.pair("general.alignment", "uint32", alignment)]
@@ -199,8 +216,10 @@ def test_every_cut_in_the_header_is_an_error():
         (make.gguf_bytes([], [make.Tensor("t", (2**63,), 0, 4)]), ["impossible shape"]),
         (make.gguf_bytes([], [make.Tensor("t", (33,), 2, 18)]), ["rows of 33 elements", "32 that Q4_0 needs"]),
         (make.gguf_bytes([], [make.Tensor("t", (32,), 4, 18)]), ["type Q4_2", "no longer reads"]),
-        (make.gguf_bytes([], [make.Tensor("t", (32,), 43, 18)]), ["unknown type 43", "newer than this collection"]),
-        (make.gguf_bytes([], [make.Tensor("t", (32,), 143, 18)]), ["unknown type 143", "a fork's quantiser made the file"]),
+        (make.gguf_bytes([], [make.Tensor("t", (32,), 43, 600)]), ["tensor t of the unknown type TYPE_43 has 32 elements and 608 bytes"]),
+        (make.gguf_bytes([], [make.Tensor("t", (32,), 43, 600), make.f32("u", 8)]), ["TYPE_43 has 32 elements and 608 bytes"]),
+        (make.gguf_bytes([], [make.Tensor("t", (32,), 43, 18), make.Tensor("u", (8,), 0, 32, 0)]), ["TYPE_43 has 32 elements and 0 bytes"]),
+        (make.gguf_bytes([], [make.Tensor("t", (32,), 43, 18), make.Tensor("u", (8,), 0, 32, 33)]), ["tensor u is at offset 33 instead of 0"]),
         (make.gguf_bytes([], [make.Tensor("t", (8,), 0, 32, 32)]), ["at offset 32 instead of 0"]),
         (make.gguf_bytes([], [make.f32("a", 9), make.Tensor("b", (8,), 0, 32, 36)]), ["at offset 36 instead of 64"]),
         (with_counts(0, 0, version=1), ["version 1, which llama.cpp no longer reads"]),

@@ -304,7 +304,7 @@ HEADER = make.header(make.standard_pairs(), make.standard_tensors())
     (b"HTTP/1.1 206 Partial Content\r\n" + b"X: y\r\n" * 200 + b"\r\n", "broke off"),
     (b"HTTP/1.1 206 Partial Content\r\nX: " + b"y" * 100_000 + b"\r\n\r\n", "broke off"),
     (b"HTTP/1.1 206 Partial Content\r\nContent-Length: 4\r\n\r\nGGUF", "another part"),
-    (b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-3/*\r\n\r\nGGUF", "another part"),
+    (b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-3/*\r\n\r\nGGUF", "does not say how long the file is"),
     (b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-3/" + b"9" * 5000 + b"\r\n\r\nGGUF", "another part"),
     (b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-9/4\r\n\r\nGGUF", "another part"),
     (b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-0/0\r\n\r\n", "another part"),
