@@ -44,7 +44,8 @@ options:
   server:
     description:
       - The fact C(llama_server_settings) of the role P(herd.llama_cpp.llama_server#role). It takes the place of O(context_size), O(parallel),
-        O(kv_unified), O(type_k), O(type_v), O(batch), O(ubatch), O(flash_attention) and of C(words) in O(beside).
+        O(kv_unified), O(type_k), O(type_v), O(batch), O(ubatch), O(flash_attention), O(cache_ram_mib), O(ctx_checkpoints) and of C(words) in
+        O(beside).
     type: dict
   context_size:
     description: Tokens of context, over all slots.
@@ -78,6 +79,15 @@ options:
     description: Whether flash attention is on. Compute buffers without it are an upper bound.
     type: bool
     default: true
+  cache_ram_mib:
+    description: MiB of the head's RAM that llama-server may keep of earlier prompts (C(--cache-ram)).
+    type: int
+    default: 2048
+  ctx_checkpoints:
+    description:
+      - Context checkpoints of each slot (C(--ctx-checkpoints)). They take RAM of the head where the model has a sliding window or a recurrent state.
+    type: int
+    default: 4
   policy:
     description:
       - V(fewest_machines) uses as few machines as possible, the head included, and among those splits the one that leaves most headroom
@@ -244,7 +254,8 @@ _value:
     host:
       description: The head's own RAM in MiB, by part. C(weights_mib) and C(kv_mib) are those of the whole model with O(head_cpu=true).
       type: dict
-      sample: {machine: head, weights_mib: 564, kv_mib: 0, compute_mib: 113, output_mib: 2, process_mib: 300, extra_mib: 0, total_mib: 979}
+      sample: {machine: head, weights_mib: 564, kv_mib: 0, compute_mib: 113, output_mib: 2, process_mib: 300, prompt_cache_mib: 2048, checkpoints_mib: 0,
+               extra_mib: 0, total_mib: 3027}
     headroom_mib:
       description:
         - What the fullest device has left; negative when the model does not fit. Without devices, what the head's RAM has left,

@@ -55,8 +55,8 @@ LET_THROUGH = set("""
     --spec-draft-backend-sampling --no-spec-draft-backend-sampling --spec-draft-sampling --spec-ngram-mod-n-min --spec-ngram-mod-n-max
     --spec-ngram-mod-n-match --spec-ngram-simple-size-n --spec-ngram-simple-size-m --spec-ngram-simple-min-hits --spec-ngram-map-k-size-n
     --spec-ngram-map-k-size-m --spec-ngram-map-k-min-hits --spec-ngram-map-k4v-size-n --spec-ngram-map-k4v-size-m --spec-ngram-map-k4v-min-hits
-    --spec-ngram-size-n --spec-ngram-size-m --spec-ngram-min-hits -lcs --lookup-cache-static -lcd --lookup-cache-dynamic --kv-unified-per-slot -ctxcp
-    --ctx-checkpoints --swa-checkpoints -cms --checkpoint-min-step -cram --cache-ram --cache-idle-slots --no-cache-idle-slots --context-shift
+    --spec-ngram-size-n --spec-ngram-size-m --spec-ngram-min-hits -lcs --lookup-cache-static -lcd --lookup-cache-dynamic --kv-unified-per-slot -cms
+    --checkpoint-min-step --cache-idle-slots --no-cache-idle-slots --context-shift
     --no-context-shift -r --reverse-prompt -sp --special --warmup --no-warmup --spm-infill --pooling -cb --cont-batching -nocb --no-cont-batching
     --mmproj-auto --image-min-tokens --image-max-tokens --mtmd-batch-max-tokens --video-fps --video-timestamp-interval --video-ffmpeg-dir -a --alias
     --tags --embd-normalize --host --port --reuse-port --path --cors-origins --cors-methods --cors-headers --cors-credentials --no-cors-credentials

@@ -23,6 +23,8 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.placement imp
 _NEVER_FLASH = ("grok",)
 # Windows that src/models sets without regard to the header's; the longest is what a model may have whose header says none.
 _OWN_WINDOWS = {"llama4": 8192, "smallthinker": 4096}
+# And one whose header may name a window that it is run without (src/models/phi3.cpp).
+_NO_WINDOW = ("phi3",)
 # Float32 tensors with a number for every cell and token that choosing cells needs at once; measured up to 1.9.
 _INDEXER_TENSORS = 3
 # Where keys are pooled, those, and tensors with a key for every cell of all sequences (src/models/glm5-next.cpp); measured 1.1 and 3.
@@ -185,6 +187,26 @@ class Bound:
             total += pad(row_bytes(type_name, row) * of * streams, align)
         return total
 
+    def checkpoint_bytes(self, settings: RunSettings) -> int:
+        """One checkpoint of one slot (caches.checkpoint_bytes): a window that the header says nothing of is none, but for those of _OWN_WINDOWS."""
+        total, cells = 0, settings.sequence_context
+        window = 0 if self.model.architecture in _NO_WINDOW else min(cells, self.window or _OWN_WINDOWS.get(self.model.architecture, 0))
+        told = any(layer.windowed for layer in self.layers)
+        if window and self.model.architecture == "exaone4" and self.model.n_layer != 64:
+            # src/models/exaone4.cpp: a window without the caches of one, so that all there is of a sequence is kept
+            window, told = cells, False
+        for layer in self.layers[:self.model.n_layer]:
+            total += 4 * layer.state
+            if self.compressed:
+                # src/llama-kv-cache-dsv4.cpp, state_write: the cells of the window, and the state of the compression
+                total += 16 * layer.ratio * 2 * (layer.k_row + layer.indexer_k)
+            if layer.windowed or not told:
+                total += window * (row_bytes(settings.type_k, layer.k_row) + row_bytes(settings.type_v, layer.v_row))
+        if total and self.model.drafts:
+            total += cells * sum(row_bytes(settings.draft_type_k, layer.k_row) + row_bytes(settings.draft_type_v, layer.v_row)
+                                 for layer in self.model.layers[self.model.n_layer:])
+        return total
+
     def input_bytes(self, settings: RunSettings, cached: bool) -> int:
         """Masks and the small inputs, once; masks go where a layer has an attention cache."""
         t = settings.tokens
@@ -302,6 +324,10 @@ class BoundAccounts(Accounts):
             known = not self.model.unknown and len({layer.v_row for layer in self.model.layers[:self.model.n_layer]}) == 1
             self._contexts[kind] = weights, exact if known else contexts + [contexts[-1]]
         return self._contexts[kind]
+
+    def checkpoint_bytes(self) -> int:
+        # without flash attention alone the caches are what they were
+        return 0 if self.least else self.bound.checkpoint_bytes(self.settings) if self.model.unknown else super().checkpoint_bytes()
 
     def _changes(self, first: int) -> List[int]:
         return list(range(first + 1, self.model.n_slots + 1))

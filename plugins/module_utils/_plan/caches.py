@@ -87,6 +87,23 @@ def cache_cells(model: Model, settings: RunSettings, sliding: bool) -> int:
     return pad(min(base, model.n_swa * sequences + ubatch), 256)
 
 
+def checkpoint_bytes(model: Model, settings: RunSettings) -> int:
+    """What llama-server keeps in the head's RAM to go back to one earlier state of one slot; 0 where the caches themselves can go back.
+
+    tools/server/server-context.cpp, create_checkpoint: of the sequence what cannot be undone. src/llama-kv-cache.cpp, state_write: the cells that
+    a sliding window reaches; src/llama-memory-recurrent.cpp, state_write: one state. What layers of the model's own draft with is kept whole.
+    """
+    total, cells = 0, settings.sequence_context
+    for layer in model.layers[:model.n_layer]:
+        total += 4 * (layer.state_r + layer.state_s)
+        if layer.kind.cache == 2:
+            total += min(model.n_swa, cells) * (row_bytes(settings.type_k, layer.k_row) + row_bytes(settings.type_v, layer.v_row))
+    if total and model.drafts:
+        total += cells * sum(row_bytes(settings.draft_type_k, layer.k_row) + row_bytes(settings.draft_type_v, layer.v_row)
+                             for layer in model.layers[model.n_layer:])
+    return total
+
+
 def layer_context_bytes(model: Model, settings: RunSettings, il: int, device_kind: str = "cpu") -> int:
     """The caches of one layer.
 

@@ -16,6 +16,7 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.model import 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.placement import Accounts, HostMemory
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.plan import Plan
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.request import Device, Machine, Request
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.words import kept_words
 
 # The head's own process besides the buffers counted here: measured between 60 and 250 MiB, mostly the vocabulary. Fitted.
 HEAD_PROCESS_MIB = 300
@@ -25,7 +26,7 @@ def with_host_share(request: Request, accounts: Accounts, device: Device) -> Dev
     """The device with what llama-server itself needs taken from its memory, where that is the head's RAM."""
     if not device.shared_memory or device.machine != request.head:
         return device
-    several, alone = (_host_parts(accounts.host(by_itself), request)["total_mib"] for by_itself in (False, True))
+    several, alone = (_host_parts(accounts.host(by_itself), request, accounts)["total_mib"] for by_itself in (False, True))
     return replace(device, host_mib=several, host_alone_mib=alone)
 
 
@@ -39,7 +40,7 @@ def head_spare_mib(request: Request, accounts: Accounts) -> Optional[int]:
     ram = next(m for m in request.machines if m.name == request.head).ram_free_mib
     if ram is None:
         return None
-    return ram - _host_parts(accounts.host_alone(), request)["total_mib"]
+    return ram - _host_parts(accounts.host_alone(), request, accounts)["total_mib"]
 
 
 def _beside_alone(plan: Plan) -> List[Tuple[Device, Dict[str, Any]]]:
@@ -54,7 +55,8 @@ def host_problems(plan: Plan) -> List[str]:
     """What is too large for the head's own RAM, and for devices that hold no layers and a part beside the model: a sentence for each."""
     if plan.split is None:
         return []
-    need = host_mib(plan)["total_mib"]
+    host = host_mib(plan)
+    need = host["total_mib"]
     head = next(m for m in plan.request.machines if m.name == plan.request.head)
     problems, alone = [], _beside_alone(plan)
     for device in dict.fromkeys(d for d, _part in alone):
@@ -70,7 +72,7 @@ def host_problems(plan: Plan) -> List[str]:
         return problems
     cpu = sum(mib_up(p.memory.total_bytes) for p in plan.split.placed if p.device.machine == head.name and p.device.kind == "cpu")
     if head.ram_free_mib is not None and need + cpu > head.ram_free_mib:
-        problems.append("%s: llama-server needs about %d MiB of RAM, %d MiB are free" % (head.name, need + cpu, head.ram_free_mib))
+        problems.append("%s: llama-server needs about %d MiB of RAM%s, %d MiB are free" % (head.name, need + cpu, kept_words(host), head.ram_free_mib))
     return problems
 
 
@@ -79,21 +81,25 @@ def _in_head_ram(plan: Plan, device: Device) -> bool:
 
 
 def host_mib(plan: Plan) -> Dict[str, int]:
-    """What llama-server takes of the head's RAM, in MiB: input embeddings, caches, compute buffer, results, its process, and what lies there besides."""
+    """What llama-server takes of the head's RAM, in MiB: input embeddings, caches, compute buffer, results, its process, what it keeps of prompts, and
+    what lies there besides."""
     if plan.on_head:
-        return _host_parts(plan.accounts.host_alone(), plan.request)
-    parts = _host_parts(plan.accounts.host(plan.split is not None and len(plan.split.placed) == 1), plan.request)
+        return _host_parts(plan.accounts.host_alone(), plan.request, plan.accounts)
+    parts = _host_parts(plan.accounts.host(plan.split is not None and len(plan.split.placed) == 1), plan.request, plan.accounts)
     more = sum(part["mib"] for device, part in _beside_alone(plan) if _in_head_ram(plan, device))
     return dict(parts, extra_mib=parts["extra_mib"] + more, total_mib=parts["total_mib"] + more)
 
 
-def _host_parts(host: HostMemory, request: Request) -> Dict[str, int]:
+def _host_parts(host: HostMemory, request: Request, accounts: Accounts) -> Dict[str, int]:
+    # tools/server/server-task.cpp, server_prompt_cache: its limit holds before an entry is made, and counts the checkpoints that an entry has
     parts = {
         "weights_mib": mib_up(host.weight_bytes),
         "kv_mib": mib_up(host.context_bytes),
         "compute_mib": mib_up(host.compute_bytes),
         "output_mib": mib_up(host.output_bytes),
         "process_mib": HEAD_PROCESS_MIB,
+        "prompt_cache_mib": request.cache_ram_mib,
+        "checkpoints_mib": mib_up(request.ctx_checkpoints * request.settings.parallel * accounts.checkpoint_bytes()),
         "extra_mib": request.host_extra_mib + mib_up(host.beside_bytes),
     }
     parts["total_mib"] = sum(parts.values())

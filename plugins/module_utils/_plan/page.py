@@ -300,7 +300,8 @@ def ram_line(plan: Mapping) -> str:
     host, shared = plan["host"], shared_device(plan)
     ram = ", ".join("%s %s" % (label, mib(host[key])) for label, key in (
         ("input embeddings" if plan["devices"] else "weights", "weights_mib"), ("KV cache", "kv_mib"), ("compute buffers", "compute_mib"),
-        ("results", "output_mib"), ("process", "process_mib"), ("beside the model", "extra_mib")) if host.get(key))
+        ("results", "output_mib"), ("process", "process_mib"), ("prompt cache", "prompt_cache_mib"),
+        ("context checkpoints", "checkpoints_mib"), ("beside the model", "extra_mib")) if host.get(key))
     return "%s needs %s of RAM%s: %s. Chosen: %s." % (
         "llama-server itself" if shared else "Besides, %s" % host["machine"], mib(host["total_mib"]),
         ", of the memory its device shares" if shared else "", ram, POLICIES.get(plan["policy"], plan["policy"]))

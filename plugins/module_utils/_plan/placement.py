@@ -10,7 +10,7 @@ from bisect import bisect_left, bisect_right
 from dataclasses import replace
 from typing import Any, Dict, FrozenSet, List, NamedTuple, Optional, Sequence, Tuple
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.caches import RunSettings, layer_context_bytes
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.caches import RunSettings, checkpoint_bytes, layer_context_bytes
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.graph import Share, compute_bytes, host_compute_bytes, lends_operation, lent_bytes
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.model import Model
 
@@ -243,6 +243,10 @@ class Accounts:
         if key not in self._compute:
             self._compute[key] = self._measure(kind, present, count, is_first, last, ends, alone)
         return self._compute[key]
+
+    def checkpoint_bytes(self) -> int:
+        """What one context checkpoint of one slot takes of the head's RAM."""
+        return checkpoint_bytes(self.model, self.settings)
 
     def host(self, alone: bool) -> HostMemory:
         """The head's own CPU memory besides its process: input embeddings, the CPU's compute buffer, the results."""

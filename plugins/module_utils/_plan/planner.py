@@ -15,6 +15,7 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.plan import P
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.request import PlanError, Request, accounts_of, candidates, check_settings
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.splits import exactly, find_split, least_bad_split
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.ways_out import ways_out
+from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.words import kept_words
 
 
 def make_plan(request: Request, accounts: Optional[Accounts] = None, with_context: bool = True) -> Plan:
@@ -85,7 +86,8 @@ def _plan_on_head(request: Request, accounts: Accounts, with_context: bool) -> P
         plan.may_fit = least is not None and least >= request.headroom_mib
     missing = request.headroom_mib - (spare or 0)
     plan.shortfall = {"machine": request.head, "device": "CPU", "missing_mib": missing, "total_missing_mib": missing}
-    plan.problems = ["%s: its CPU alone needs about %d MiB of RAM%s, %d MiB more than are free" % (
-        request.head, host_mib(plan)["total_mib"], " and %d MiB of headroom" % request.headroom_mib if request.headroom_mib else "", missing)]
+    host = host_mib(plan)
+    plan.problems = ["%s: its CPU alone needs about %d MiB of RAM%s%s, %d MiB more than are free" % (
+        request.head, host["total_mib"], kept_words(host), " and %d MiB of headroom" % request.headroom_mib if request.headroom_mib else "", missing)]
     plan.ways_out = ways_out(request, request.machines)
     return plan

@@ -133,14 +133,14 @@ def with_server(options: Mapping[str, Any]) -> Dict[str, Any]:
         raise PlanError("llama-server's settings cannot be read: %s" % exc) from exc
     sizes = {"type_k": given.cache_type_k, "type_v": given.cache_type_v, "batch": given.batch_size, "ubatch": given.ubatch_size}
     return dict(out, context_size=given.context_size, parallel=given.parallel, kv_unified=given.kv_unified, flash_attention=given.flash_attention != "off",
-                beside=dict(out.get("beside") or {}, words=given.beside), **{key: value for key, value in sizes.items() if value})
+                cache_ram_mib=given.cache_ram_mib, ctx_checkpoints=given.ctx_checkpoints, beside=dict(out.get("beside") or {}, words=given.beside), **{key: value for key, value in sizes.items() if value})
 
 
 def request_from_facts(facts: Mapping[str, Any], machines: Sequence[Mapping[str, Any]], *, host: str, context_size: Any = 8192, parallel: Any = 4,
                        kv_unified: bool = True, type_k: str = RunSettings.type_k, type_v: str = RunSettings.type_v, batch: Any = RunSettings.batch,
                        ubatch: Any = RunSettings.ubatch, flash_attention: bool = True, policy: str = "fewest_machines", named: Sequence[str] = (),
                        reserve_mib: Any = None, headroom_mib: Any = 0, unknown: str = "bound", head_cpu: bool = False,
-                       beside: Optional[Mapping[str, Any]] = None, build_number: Any = 0) -> Request:
+                       beside: Optional[Mapping[str, Any]] = None, build_number: Any = 0, cache_ram_mib: Any = 2048, ctx_checkpoints: Any = 4) -> Request:
     """What is asked for; ``beside`` are the last arguments of place_beside.stand_beside, what stands beside the model."""
     if unknown not in ("bound", "refuse"):
         raise PlanError("unknown must be 'bound' or 'refuse', not '%s'" % unknown)
@@ -156,7 +156,8 @@ def request_from_facts(facts: Mapping[str, Any], machines: Sequence[Mapping[str,
         raise PlanError("the head %s is not among the machines" % host)
     around = stand_beside(model, facts, settings, parsed, host, **(beside or {}))
     return Request(around.model, around.settings, tuple(around.machines), host, policy, tuple(named), _whole(headroom_mib, "headroom_mib"),
-                   around.host_extra_mib, _flag(head_cpu, "head_cpu"), around, parse_build_number(build_number) == parse_build_number(COMPARED_BUILD))
+                   around.host_extra_mib, _flag(head_cpu, "head_cpu"), around, parse_build_number(build_number) == parse_build_number(COMPARED_BUILD),
+                   _whole(cache_ram_mib, "cache_ram_mib"), _whole(ctx_checkpoints, "ctx_checkpoints"))
 
 
 def plan_from_facts(facts: Mapping[str, Any], machines: Sequence[Mapping[str, Any]], *, keep: Optional[Mapping[str, Any]] = None,

@@ -95,6 +95,9 @@ class Request:
     beside: Optional[Beside] = None
     # whether the llama.cpp that will run is the one that the formulas were compared with
     compared: bool = False
+    # MiB of the head's RAM for earlier prompts, and how many states of each slot are kept to go back to; of no split's basis (keep.py)
+    cache_ram_mib: int = 0
+    ctx_checkpoints: int = 0
 
 
 def unsure_of(model: Model, settings: RunSettings) -> Tuple[str, ...]:

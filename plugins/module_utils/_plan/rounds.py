@@ -204,6 +204,9 @@ class AskedAccounts(Accounts):
         row = self._asked_rows[key]
         return row if room is None else row[:bisect_right(row, room) + 1]
 
+    def checkpoint_bytes(self) -> int:
+        return self.base.checkpoint_bytes()
+
     def host(self, alone: bool) -> HostMemory:
         """The head's CPU does not depend on the split, only on whether there is one."""
         told = [answer for counts, answer in self.answers.items() if counts and (len(counts) == 1) == alone]

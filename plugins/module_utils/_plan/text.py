@@ -10,7 +10,7 @@ import typing as t
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._common.text_table import table_lines
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.words import (
-    beside_lines, device_name, devices_with_parts, figures_lines, layer_range, shared_device,
+    beside_lines, device_name, devices_with_parts, figures_lines, kept_words, layer_range, shared_device,
 )
 
 Mapping = t.Mapping[str, t.Any]
@@ -46,13 +46,14 @@ def plan_text(plan: Mapping, model: Mapping, commands: t.Sequence[Mapping] = (),
         columns = {key: head for key, head in COLUMNS.items() if key not in ("beside_mib", "host_mib") or any(row.get(key) for row in rows)}
         lines = [what + " MiB on each device:", ""] + table_lines(rows, columns) + [""]
         if shared:
-            lines.append("%s of %s has no memory of its own: llama-server itself needs %d MiB of the same RAM." % (
-                shared["device"], shared["machine"], shared["host_mib"]))
+            lines.append("%s of %s has no memory of its own: llama-server itself needs %d MiB of the same RAM%s." % (
+                shared["device"], shared["machine"], shared["host_mib"], kept_words(host)))
         else:
-            lines.append("%s also needs %d MiB of RAM for llama-server itself." % (host["machine"], host["total_mib"]))
+            lines.append("%s also needs %d MiB of RAM for llama-server itself%s." % (host["machine"], host["total_mib"], kept_words(host)))
     else:
         lines = [what, "The CPU of %s runs it alone, with %d MiB of RAM: %d for weights, %d for the KV cache, %d for computing, the rest for"
-                 " llama-server itself." % (host["machine"], host["total_mib"], host["weights_mib"], host["kv_mib"], host["compute_mib"])]
+                 " llama-server itself%s." % (host["machine"], host["total_mib"], host["weights_mib"], host["kv_mib"], host["compute_mib"],
+                                              kept_words(host))]
     lines += beside_lines(plan)
     if plan.get("requests"):
         lines.append("It serves " + plan["requests"])

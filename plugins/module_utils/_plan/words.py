@@ -31,6 +31,14 @@ def shared_device(plan: Mapping) -> t.Optional[Mapping]:
     return next((device for device in plan["devices"] if device.get("host_mib")), None)
 
 
+def kept_words(host: Mapping) -> str:
+    """How much of the head's RAM is for what llama-server keeps of prompts while it serves, and what says so; empty for nothing."""
+    parts = ["%d MiB of that for %s" % (host[key], what) for key, what in (
+        ("prompt_cache_mib", "its prompt cache (llama_server_cache_ram_mib)"),
+        ("checkpoints_mib", "context checkpoints (llama_server_ctx_checkpoints)")) if host.get(key)]
+    return ", " + " and ".join(parts) if parts else ""
+
+
 def devices_with_parts(plan: Mapping) -> t.List[t.Dict[str, t.Any]]:
     """The plan's devices, with what lies there by itself (a draft model, a projector) beside the model and not as reserved."""
     devices = []

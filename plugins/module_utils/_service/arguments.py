@@ -25,6 +25,8 @@ _BY_VARIABLE: t.Dict[str, t.Tuple[str, ...]] = {
     "llama_server_context_size": ("-c", "--ctx-size", "LLAMA_ARG_CTX_SIZE"),
     "llama_server_parallel": ("-np", "--parallel", "LLAMA_ARG_N_PARALLEL"),
     "llama_server_kv_unified": ("-kvu", "--kv-unified", "-no-kvu", "--no-kv-unified", "LLAMA_ARG_KV_UNIFIED"),
+    "llama_server_cache_ram_mib": ("-cram", "--cache-ram", "LLAMA_ARG_CACHE_RAM"),
+    "llama_server_ctx_checkpoints": ("-ctxcp", "--ctx-checkpoints", "--swa-checkpoints", "LLAMA_ARG_CTX_CHECKPOINTS"),
     "llama_server_batch_size": ("-b", "--batch-size", "LLAMA_ARG_BATCH"),
     "llama_server_ubatch_size": ("-ub", "--ubatch-size", "LLAMA_ARG_UBATCH"),
     "llama_server_flash_attention": ("-fa", "--flash-attn", "LLAMA_ARG_FLASH_ATTN"),

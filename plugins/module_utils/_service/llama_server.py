@@ -47,6 +47,8 @@ class LlamaServer:
     timeout_s: int
     context_size: int
     parallel: int
+    cache_ram_mib: int
+    ctx_checkpoints: int
     rpc_endpoints: t.Sequence[str]
     rpc_tunnels: t.Sequence[t.Mapping[str, t.Any]]
     extra_args: t.Sequence[t.Any]
@@ -161,6 +163,7 @@ def arguments(given: Start) -> t.List[t.List[str]]:
     if given.fit is not None:
         lines.append(["--fit", "on" if given.fit else "off"])
     lines += [["--parallel", str(given.parallel)], ["--kv-unified" if given.kv_unified else "--no-kv-unified"]]
+    lines += [["--cache-ram", str(given.cache_ram_mib)], ["--ctx-checkpoints", str(given.ctx_checkpoints)]]
     lines += _with_value("--cache-type-k", given.cache_type_k)
     lines += _with_value("--cache-type-v", given.cache_type_v)
     lines += _with_value("--batch-size", given.batch_size)
@@ -207,6 +210,9 @@ def _size_problems(given: LlamaServer) -> Found:
                "Set it to the tokens that a request and its answer may have together, times llama_server_parallel")
     if given.parallel < 1:
         yield "llama_server_parallel is %d" % given.parallel, "Set it to how many requests shall be worked on at a time"
+    if min(given.cache_ram_mib, given.ctx_checkpoints) < 0:
+        yield ("llama_server_cache_ram_mib is %d and llama_server_ctx_checkpoints %d, and no plan can count what is less than 0" % (
+            given.cache_ram_mib, given.ctx_checkpoints), "Set them to what the RAM has room for; with 0 nothing is kept")
 
 
 def _worker_problems(given: LlamaServer) -> Found:

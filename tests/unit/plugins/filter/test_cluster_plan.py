@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import sparse_gguf
+import yaml
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.herd.llama_cpp.plugins.filter.cluster_plan import FilterModule
@@ -21,6 +22,7 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.text import p
 from ansible_collections.herd.llama_cpp.plugins.module_utils._service.llama_server import arguments, started
 from service_settings import STARTED
 
+ROOT = Path(__file__).absolute().parents[4]
 plan = FilterModule().filters()["cluster_plan"]
 
 
@@ -189,6 +191,41 @@ def test_a_head_alone_may_be_enough_as_well() -> None:
 
     need = made(64000)["host"]["total_mib"]
     assert made(need)["fits"] and not made(need - 1)["fits"] and made(need - 1)["may_fit"] and not made(2000)["may_fit"]
+
+
+@pytest.mark.parametrize(("shape", "checkpoints_mib"), [("llama-8b", 0), ("gpt-oss-120b", 2 * 3 * 4.5), ("qwen3next-80b", 2 * 3 * 75.375)])
+def test_what_llama_server_keeps_of_prompts_is_a_part_of_the_head_s_ram(shape: str, checkpoints_mib: float) -> None:
+    def made(ram: int, **options: Any) -> dict:
+        cluster = of_size(200_000)
+        cluster[0]["ram_free_mib"] = ram
+        return plan(sparse_gguf.facts(shape), cluster, host="head", parallel=2, **options)
+
+    none = made(64000, cache_ram_mib=0, ctx_checkpoints=0)["host"]
+    kept = made(64000, cache_ram_mib=1000, ctx_checkpoints=3)
+    host = kept["host"]
+    assert (none["prompt_cache_mib"], none["checkpoints_mib"]) == (0, 0)
+    assert (host["prompt_cache_mib"], host["checkpoints_mib"]) == (1000, -(-checkpoints_mib // 1))
+    assert host["total_mib"] == none["total_mib"] + 1000 + host["checkpoints_mib"] and made(64000)["host"]["prompt_cache_mib"] == 2048
+    short = made(host["total_mib"] - 1, cache_ram_mib=1000, ctx_checkpoints=3)
+    assert made(host["total_mib"], cache_ram_mib=1000, ctx_checkpoints=3)["fits"] and not short["fits"]
+    said = "1000 MiB of that for its prompt cache (llama_server_cache_ram_mib)"
+    assert said in short["failure"] and said in plan_text(kept, {"name": "A"})
+    assert ("llama_server_ctx_checkpoints" in short["failure"]) == bool(checkpoints_mib)
+    assert "prompt_cache" not in plan_text(dict(kept, host=none), {"name": "A"}) and "prompt cache" not in plan_text(dict(kept, host=none), {"name": "A"})
+    # the same split is as good with another
+    assert made(64000, cache_ram_mib=500)["basis"] == kept["basis"]
+
+
+def test_the_role_s_own_settings_say_how_much_that_is() -> None:
+    server = {**STARTED["llama_server"], "cache_ram_mib": 700, "ctx_checkpoints": 1}
+    made = plan(sparse_gguf.facts("qwen3next-80b"), of_size(200_000), host="head", server=server)
+    assert made["host"]["prompt_cache_mib"] == 700 and made["host"]["checkpoints_mib"] == 151
+    defaults = yaml.safe_load((ROOT / "roles" / "llama_server" / "defaults" / "main.yml").read_text(encoding="utf-8"))
+    bare = plan(sparse_gguf.facts("qwen3next-80b"), of_size(200_000), host="head", parallel=2)["host"]
+    assert bare["prompt_cache_mib"] == defaults["llama_server_cache_ram_mib"]
+    assert bare["checkpoints_mib"] == defaults["llama_server_ctx_checkpoints"] * 2 * 75.375
+    with pytest.raises(AnsibleFilterError, match="cache_ram_mib must be at least 0, not -1"):
+        plan(sparse_gguf.facts("llama-8b"), of_size(2000), host="head", cache_ram_mib=-1)
 
 
 # -- a single machine without any device ------------------------------------------------------------------------------

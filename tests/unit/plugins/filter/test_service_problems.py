@@ -114,6 +114,8 @@ CASES = [
     ("llama_server", {"cors_origins": ["https://a/x"]}, {}, "what is not an origin: https://a/x"),
     ("llama_server", {"host_name": "https://x:80"}, {}, "'https://x:80', which is not a host name"),
     ("llama_server", {"max_requests_per_client": 0}, {}, "is less than 1"),
+    ("llama_server", {"cache_ram_mib": -1}, {}, "llama_server_cache_ram_mib is -1 and llama_server_ctx_checkpoints 4, and no plan can count"),
+    ("llama_server", {"ctx_checkpoints": -1}, {}, "llama_server_ctx_checkpoints -1"),
     ("llama_server", {"max_requests": 1}, {}, "llama_server_max_requests is 1, fewer than the 2"),
     ("llama_server", {"tls": "self-signed", "tls_days": 5}, {}, "llama_server_tls_days is 5"),
     ("llama_server", {"tls": "given", "tls_key_file": "/k.pem"}, {}, "llama_server_tls_certificate_file or llama_server_tls_key_file is not"),

@@ -20,6 +20,9 @@ ROOT = Path(__file__).absolute().parents[4]
     ("--lora-scaled=a.gguf:2", "llama_server_lora"), ("--spec_type", "llama_server_spec_type"), ("-md", "llama_server_draft_model"),
     ("--spec-draft-n-max=4", "llama_server_draft_max"), ("-ub 64", "llama_server_ubatch_size"), ("--spec-default", "llama_server_spec_type"),
     ("--no-mmproj", "llama_server_mmproj"), ("-dr", "llama_server_model"), ("--fim-qwen-7b-spec", "llama_server_model"),
+    ("-cram", "llama_server_cache_ram_mib"), ("--cache-ram=-1", "llama_server_cache_ram_mib"), ("LLAMA_ARG_CACHE_RAM", "llama_server_cache_ram_mib"),
+    ("-ctxcp", "llama_server_ctx_checkpoints"), ("--ctx_checkpoints", "llama_server_ctx_checkpoints"),
+    ("--swa-checkpoints", "llama_server_ctx_checkpoints"), ("LLAMA_ARG_CTX_CHECKPOINTS", "llama_server_ctx_checkpoints"),
     ("LLAMA_ARG_SPEC_DRAFT_MODEL", "llama_server_draft_model"), ("LLAMA_ARG_NO_MMPROJ_AUTO", "llama_server_mmproj"),
 ])
 def test_is_found_with_its_variable(argument: str, variable: str) -> None:

@@ -41,10 +41,10 @@ def test_a_head_that_fits_only_by_counting_its_memory_twice_does_not_fit() -> No
     plan = plan_for("llama-405b", machines)
     assert not plan["fits"] and plan["shortfall"]["missing_mib"] > 0
     # where there is room for it, everything comes out of the pool
-    roomy = plan_for("llama-405b", [spark("spark1", gpu(113500), ram=113500), spark("spark2", gpu(114000))])
+    roomy = plan_for("llama-405b", [spark("spark1", gpu(115600), ram=115600), spark("spark2", gpu(114000))])
     head = of_head(roomy)
     assert roomy["fits"] and roomy["problems"] == [] and head["host_mib"] == roomy["host"]["total_mib"] > 1000
-    assert 0 <= 113500 - (head["needed_mib"] + head["host_mib"] + RESERVE + head["headroom_mib"]) <= 1
+    assert 0 <= 115600 - (head["needed_mib"] + head["host_mib"] + RESERVE + head["headroom_mib"]) <= 1
 
 
 def test_as_much_free_as_the_ram_to_the_mib_is_one_pool_unless_it_is_said_to_be_none() -> None:
@@ -76,9 +76,9 @@ def test_one_device_alone_is_charged_for_a_llama_server_with_one_device() -> Non
 
 def test_the_head_s_ram_is_not_asked_for_a_second_time() -> None:
     # what the device leaves is less than llama-server needs, for that is taken from it already
-    plan = plan_for("qwen3-8b", [spark("spark1", gpu(11000), ram=500)])
+    plan = plan_for("qwen3-8b", [spark("spark1", gpu(13050), ram=500)])
     assert plan["fits"], plan["problems"]
-    apart = plan_for("qwen3-8b", [spark("spark1", gpu(11000, shared=False), ram=500)])
+    apart = plan_for("qwen3-8b", [spark("spark1", gpu(13050, shared=False), ram=500)])
     assert "of RAM" in apart["problems"][0]
 
 
@@ -113,6 +113,21 @@ def test_a_running_split_stays_only_while_the_pool_has_room_for_all_of_it() -> N
     # room for the device's share and the reserve, and not for llama-server besides
     tight = of_head(before)["needed_mib"] + RESERVE + 100
     assert not plan_for("llama-70b-q4", [spark("spark1", gpu(tight)), spark("spark2", gpu(60000))], keep=before)["kept"]
+
+
+def test_what_llama_server_keeps_of_prompts_comes_out_of_the_pool_and_less_of_it_is_a_way_out() -> None:
+    for shape, option, least, variable in (("qwen3-8b", "cache_ram_mib", 0, "llama_server_cache_ram_mib: 0"),
+                                           ("gemma3-27b", "ctx_checkpoints", 1, "llama_server_ctx_checkpoints")):
+        roomy = of_head(plan_for(shape, [spark("spark1", gpu())]))
+        tight = [spark("spark1", gpu(FREE - roomy["headroom_mib"] - 1))]
+        plan = plan_for(shape, tight)
+        assert not plan["fits"] and plan["shortfall"]["missing_mib"] == 1
+        ways = {way["change"]: way for way in plan["ways_out"]}
+        assert ways[option][option] == least and variable in ways[option]["text"] and variable in plan["failure"]
+        assert plan_for(shape, tight, **{option: least})["fits"]
+    # RAM apart from its devices' is no way out for these
+    apart = plan_for("qwen3-8b", [spark("spark1", gpu(5000, shared=False))])
+    assert not apart["fits"] and not {"cache_ram_mib", "ctx_checkpoints"} & {way["change"] for way in apart["ways_out"]}
 
 
 def test_text_and_page_show_where_it_comes_from() -> None:
