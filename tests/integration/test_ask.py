@@ -29,6 +29,7 @@ import sparse_gguf
 from ansible_collections.herd.llama_cpp.plugins.module_utils._common import unprivileged
 from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.facts import describe
 from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf.shards import read_gguf_model
+from ansible_collections.herd.llama_cpp.plugins.module_utils._gguf import tensor_types
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import ask as plan_ask
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import caches as plan_caches
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan import check
@@ -122,6 +123,24 @@ def test_its_word_is_what_it_takes_of_every_architecture(llama_cpp_bin: Path, tm
 
     fits, source, found = asking.in_private(llama_cpp_bin, model, asking.arguments(**settings), work)
     assert fits and source == "asked" and found == [[], [], [], []]
+
+
+def test_a_tensor_type_that_only_llama_cpp_knows_is_planned_by_its_word(llama_cpp_bin: Path, smollm2: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if this collection were older than the type of SmolLM2's weights."""
+    plans = []
+    for forgotten in (False, True):
+        if forgotten:
+            monkeypatch.delitem(tensor_types.TENSOR_TYPES, 3)  # type: ignore[arg-type]
+        facts = describe(read_gguf_model(str(smollm2)), include_tensors=True, include_metadata=True)
+        assert ("TYPE_3" in facts["tensor_types_bytes"]) == forgotten and facts["complete"]
+        given = [{"name": "head", "ram_free_mib": 60000}] + [{"name": "w%d" % n, "devices": [{"name": "CPU", "free_mib": 4000}]} for n in range(2)]
+        plans.append(asking.in_private(llama_cpp_bin, smollm2, asking.ARGUMENTS, lambda asker, facts=facts, given=given: report.asked_plan_from_facts(
+            facts, given, asker.ask, host="head", policy="all_machines", beyond_bound=True)))
+    known, newer = plans
+    assert newer["fits"] and newer["figures"]["source"] == "asked" and "(TYPE_3)" in newer["confidence"]["unknown"][0]
+    for plan in plans:
+        assert sum(device["asked"]["weights_mib"] for device in plan["devices"]) == pytest.approx(92, abs=2)
+    assert newer["tensor_split"] == known["tensor_split"] and [d["asked"] for d in newer["devices"]] == [d["asked"] for d in known["devices"]]
 
 
 def test_without_the_measuring_library_it_says_more_than_it_takes(llama_cpp_bin: Path, smollm2: Path) -> None:
