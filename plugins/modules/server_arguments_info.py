@@ -50,6 +50,8 @@ extends_documentation_fragment:
   - herd.llama_cpp.changes_nothing
 seealso:
   - module: herd.llama_cpp.cluster_plan_info
+  - plugin: herd.llama_cpp.server_arguments_question
+    plugin_type: filter
 """
 
 EXAMPLES = r"""
@@ -72,6 +74,13 @@ asked:
   returned: success
   type: bool
   sample: true
+question:
+  description:
+    - An ID of what it was asked, P(herd.llama_cpp.server_arguments_question#filter), by which who comes later sees that this needs no answer again.
+      Empty where it was not asked.
+  returned: success
+  type: str
+  sample: 9f2c51d07ab0e1f49a58e0f8b2a7e6c4d3f1908b7a6c5d4e3f2019a8b7c6d5e4
 """
 
 import grp
@@ -82,7 +91,7 @@ import subprocess
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._common.text import printable
-from ansible_collections.herd.llama_cpp.plugins.module_utils._service.argument_check import PROGRAMS, refused_arguments
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.argument_check import PROGRAMS, question, refused_arguments
 
 
 def main() -> None:
@@ -100,11 +109,11 @@ def main() -> None:
     )
     given = module.params
     if module.check_mode and not os.path.exists(given["binary"]):
-        module.exit_json(changed=False, refused="", asked=False)
+        module.exit_json(changed=False, refused="", asked=False, question="")
     try:
         user = pwd.getpwnam(given["user"])
     except KeyError:
-        module.exit_json(changed=False, refused="", asked=False)
+        module.exit_json(changed=False, refused="", asked=False, question="")
     try:
         groups = [grp.getgrnam(name).gr_gid for name in given["groups"]]
     except KeyError as error:
@@ -117,7 +126,8 @@ def main() -> None:
         module.fail_json(msg="%s did not print its usage within %d s." % (given["binary"], error.timeout))
     except (OSError, subprocess.SubprocessError) as error:
         module.fail_json(msg="The user %s cannot run %s: %s." % (given["user"], given["binary"], getattr(error, "strerror", None) or error))
-    module.exit_json(changed=False, refused=printable(refused), asked=True)
+    asked = question(os.path.realpath(given["binary"]), given["arguments"], environment, given["user"], given["groups"])
+    module.exit_json(changed=False, refused=printable(refused), asked=True, question=asked)
 
 
 if __name__ == "__main__":

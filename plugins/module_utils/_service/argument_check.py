@@ -12,6 +12,8 @@ comes first, then the usage too, and it ends with 0 all the same (tools/rpc/rpc-
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 import subprocess
 from dataclasses import dataclass
@@ -78,6 +80,12 @@ PROGRAMS: Dict[str, Program] = {
     "llama-server": Program(lambda binary, arguments: [binary, "--help", *readable_arguments(arguments)], refusal),
     "rpc-server": Program(lambda binary, arguments: [binary, *arguments, "--help"], rpc_server_refusal),
 }
+
+
+def question(executable: str, arguments: Sequence[str], environment: Mapping[str, str], user: str, groups: Sequence[str]) -> str:
+    """An ID of what a program is asked: where it is the same, the answer is. No value of the environment can be read in it."""
+    asked = [executable, readable_arguments(arguments), sorted(environment.items()), user, list(groups)]
+    return hashlib.sha256(json.dumps(asked).encode("utf-8")).hexdigest()
 
 
 def refused_arguments(binary: str, arguments: Sequence[str], environment: Mapping[str, str], user: Optional[int] = None, group: Optional[int] = None,
