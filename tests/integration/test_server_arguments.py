@@ -30,6 +30,14 @@ PLAY = """
       ansible.builtin.include_role:
         name: herd.llama_cpp.llama_server
         tasks_from: arguments
+        public: true
+
+    - name: Show whether the role would ask this again, and another build
+      ansible.builtin.debug:
+        msg: "again: {{ not __llama_server_arguments_taken }}, other: {{ not (of_other_build | bool) }}"
+      vars:
+        __llama_server_executable: "{{ (llama_server_bin_dir ~ '/llama-server') | realpath }}"
+        of_other_build: "{{ __llama_server_command_line.question == __llama_server_words | herd.llama_cpp.server_arguments_question('/b', user='root') }}"
 """
 SOUND = ["--model", "/nowhere/model.gguf", "--host", "/nowhere/api.sock", "--threads-http", "72",
          "--ctx-size", "8192", "--n-gpu-layers", "all", "--timeout", "3600",
@@ -155,3 +163,5 @@ def test_the_role_stops_with_a_sentence_where_it_does_not(llama_cpp_bin: Path, t
     assert {name: "failed=1" in recap[name] for name in hosts} == {"sound": False, "wrong": True, "bare": False}, run.stdout
     assert f"wrong: {llama_cpp_bin}/llama-server does not take its arguments: invalid argument: --tempp." in " ".join(run.stdout.split()), run.stdout
     assert all("changed=0" in line for line in recap.values())
+    asked = dict(re.findall(r"ok: \[(\w+)\] => \s*msg: '(.*?)'", run.stdout))
+    assert asked == {"sound": "again: False, other: True", "bare": "again: True, other: True"}, run.stdout

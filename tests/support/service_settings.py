@@ -33,3 +33,10 @@ STARTED: dict[str, dict[str, Any]] = {
         "beside": {}, "bin_dir": "/opt/llama.cpp/current/bin", "read_paths": ["/srv/m.gguf"], "sandbox_profile": "auto", "sandbox": {},
         "tunnel_sandbox": {}, "proxy_sandbox": {}, "plan": {}},
 }
+# Where llama-server, its tunnels and its proxy have their files.
+PLACES: dict[str, Any] = {
+    "unit": "llama-server.service", "proxy_unit": "llama-server-proxy.service", "tunnel_unit": "llama-server-tunnel.service",
+    "firewall": {"unit": "llama-server-firewall.service", "rules": "/etc/llama-server/tunnel.nft", "table": "llama_server_tunnel"},
+    "unit_dir": "/etc/systemd/system", "config_dir": "/etc/llama-server", "code_dir": "/usr/local/lib/llama-server",
+    "runtime_dir": "/run/llama-server", "rpc_keys_dir": "/etc/llama-server/rpc-keys", "tls_dir": "/etc/llama-server/tls",
+    "model_files": "/etc/llama-server/model.json", "api_key_file": "/etc/llama-server/api-key"}

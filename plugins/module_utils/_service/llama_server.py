@@ -287,28 +287,59 @@ def _certificate_problems(given: LlamaServer, look: Look) -> Found:
 @dataclass(frozen=True)
 class Installed:
     """Where llama-server should be, and what that path leads to, empty where there is nothing; and all files that it reads, of each ``what`` it is,
-    the ``variable`` that names it and its ``path``."""
+    the ``variable`` that names it and its ``path``. ``user`` reads them, and is in ``groups`` besides while it serves.
+
+    Each of ``tunnel_machines`` has its key in its own ``rpc_key_file``.
+    """
 
     binary: str
     executable: str
     reads: t.Sequence[t.Mapping[str, str]]
+    user: str = ""
+    groups: t.Sequence[str] = ()
+    tunnel_machines: t.Sequence[str] = ()
+    rpc_key_file: str = ""
 
 
 @dataclass(frozen=True)
 class FilesLook:
-    """What was found at each path, by it: of a file ``regular``."""
+    """What was found at each path, by it: of a file ``regular``, and whether the user may read it. ``keys`` are the machines whose key is known.
+
+    In check mode (``check``) nothing was installed or made that a real run would have installed or made by now.
+    """
 
     files: t.Mapping[str, t.Mapping[str, t.Any]]
+    user_exists: bool = True
+    keys: t.Collection[str] = ()
+    check: bool = False
 
 
 def missing(given: Installed, look: FilesLook) -> Found:
-    """What llama-server cannot be started without and is not on the machine."""
+    """What llama-server cannot be started without and is not on the machine, or cannot be read."""
+    if not look.check:
+        yield from _absent(given, look)
+    unreadable = [item["path"] for item in given.reads if _is(look, item, "regular") and not _is(look, item, "readable")]
+    # Further groups are the service's alone and cannot be tried. Nobody knows what a user could read that is not there yet.
+    if unreadable and not given.groups and (look.user_exists or not look.check):
+        yield ("the user %s cannot read %s" % (given.user, " and ".join(unreadable)),
+               "Let everyone read the file and enter the directories above it, or name the file's group in llama_server_supplementary_groups")
+    keyless = [machine for machine in given.tunnel_machines if machine not in look.keys]
+    if keyless and not look.check:
+        yield ("the TLS key of %s could not be read from %s there, or is no key" % (", ".join(keyless), given.rpc_key_file),
+               "Run the role rpc_server there first, or give the key in llama_server_rpc_keys")
+
+
+def _absent(given: Installed, look: FilesLook) -> Found:
     if not given.executable:
         yield "there is no %s" % given.binary, "Install llama.cpp there, or set llama_server_bin_dir"
     for item in given.reads:
-        if not look.files.get(item["path"], {}).get("regular"):
+        if not _is(look, item, "regular"):
             yield ("the %s %s is not a file on this machine" % (item["what"], item["path"]) if item["path"] else "%s is not set" % item["variable"],
                    "Put the GGUF file there, or set %s to its path" % item["variable"])
+
+
+def _is(look: FilesLook, item: t.Mapping[str, str], what: str) -> bool:
+    return bool(look.files.get(item["path"], {}).get(what))
 
 
 def _openssl_reason(result: t.Mapping[str, t.Any]) -> str:

@@ -150,7 +150,7 @@ def test_all_of_them_are_said():
 def test_what_llama_server_cannot_be_started_without():
     model, draft, unset = ({"what": what, "variable": "llama_server_" + name, "path": path}
                            for what, name, path in (("model", "model", "/srv/m.gguf"), ("draft", "draft", "/srv"), ("model", "model", "")))
-    seen = {"/srv/m.gguf": {"regular": True}, "/srv": {"regular": False}, "": {"regular": False}}
+    seen = {"/srv/m.gguf": {"regular": True, "readable": True}, "/srv": {"regular": False}, "": {"regular": False}}
 
     def missing(executable, *reads):
         given = {"binary": "/bin/llama-server", "executable": executable, "reads": list(reads)}
@@ -163,6 +163,34 @@ def test_what_llama_server_cannot_be_started_without():
         ("there is no /bin/llama-server", "Install llama.cpp there, or set llama_server_bin_dir"),
         ("the draft /srv is not a file on this machine", "Put the GGUF file there, or set llama_server_draft to its path"),
         ("llama_server_model is not set", "Put the GGUF file there, or set llama_server_model to its path")]
+
+
+def lacking(given: dict[str, Any], **look: Any) -> list[str]:
+    model = {"what": "model", "variable": "llama_server_model", "path": "/srv/m.gguf"}
+    found = service_problems({"binary": "/b", "executable": "/b", "reads": [model], "user": "llama-server", **given}, "llama_server_files", "m", {
+        "files": {"/srv/m.gguf": {"regular": True, "readable": True}}, **look})
+    return ["%(problem)s. %(remedy)s" % one for one in found]
+
+
+def test_a_model_that_the_user_cannot_read():
+    unreadable = {"/srv/m.gguf": {"regular": True, "readable": False}}
+    expected = ["the user llama-server cannot read /srv/m.gguf. Let everyone read the file and enter the directories above it, or name the file's group "
+                "in llama_server_supplementary_groups"]
+    assert lacking({}, files=unreadable) == lacking({}, files=unreadable, user_exists=False) == lacking({}, files=unreadable, check=True) == expected
+    # which cannot be tried, or is not known yet
+    assert lacking({"groups": ["video"]}, files=unreadable) == lacking({}, files=unreadable, user_exists=False, check=True) == []
+
+
+def test_a_worker_whose_key_is_not_known():
+    tunnels = {"tunnel_machines": ["w1", "w2", "w3"], "rpc_key_file": "/etc/tls-key"}
+    assert lacking(tunnels, keys=["w2"]) == [
+        "the TLS key of w1, w3 could not be read from /etc/tls-key there, or is no key. "
+        "Run the role rpc_server there first, or give the key in llama_server_rpc_keys"]
+    assert lacking(tunnels, keys=["w1", "w2", "w3"]) == []
+
+
+def test_check_mode_says_nothing_of_what_a_real_run_would_have_made():
+    assert lacking({"executable": "", "tunnel_machines": ["w1"]}, files={}, check=True) == []
 
 
 def test_what_cannot_be_judged_is_refused():
