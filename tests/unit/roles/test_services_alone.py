@@ -26,7 +26,9 @@ def role(name: str, **keywords: object) -> dict:
 
 
 def note(folder: Path, expression: str) -> dict:
-    return {"check_mode": False, "ansible.builtin.copy": {"content": "{{ %s | to_json }}" % expression, "dest": f"{folder}/{{{{ inventory_hostname }}}}.json", "mode": "0600"}}
+    """A task that writes down what an expression comes to on each machine."""
+    return {"ansible.builtin.copy": {"content": "{{ %s | to_json }}" % expression, "dest": f"{folder}/{{{{ inventory_hostname }}}}.json", "mode": "0600"},
+            "check_mode": False}
 
 
 def noted(folder: Path, name: str = "m1") -> object:
@@ -73,3 +75,13 @@ def test_the_watchdog_is_restarted_by_what_was_written_last(tmp_path: Path) -> N
     assert run.rc == 0, run.output[-3000:]
     done = {name: [step["state"] for step in noted(tmp_path, name)] for name in cases}
     assert done == {name: [state] if state else [] for name, (_given, state) in cases.items()}
+
+
+def test_nothing_is_removed_of_a_service_whose_units_cannot_be_read(tmp_path: Path) -> None:
+    """What runs would lose its files."""
+    look, refuses, _removes = yaml.safe_load((ROOT / "roles/service_unit/tasks/remove.yml").read_text(encoding="utf-8"))[:3]
+    seen = {"systemd": True, "units": [], "units_problem": "systemctl could not show the units: no bus"}
+    run = played(tmp_path, [refuses], {"m1": {look["register"]: seen}, "m2": {look["register"]: {**seen, "units_problem": ""}}},
+                 vars={"service_unit_title": "the workers"})
+    assert run.says("m1: systemctl could not show the units: no bus. Nothing of the workers was removed.")
+    assert {machine: counts["failed"] for machine, counts in run.recap.items()} == {"m1": 1, "m2": 0}
