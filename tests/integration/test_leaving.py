@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import yaml
-from playbook_run import PlaybookRun, run_playbook
+from playbook_run import ROOT, PlaybookRun, run_playbook
 
 CHANGES = {"remove": {"former": ["head"], "builder": ["head"]}, "renew": False}
 
@@ -37,5 +37,9 @@ def test_a_former_head_loses_what_it_built_and_fetched_with_unless_it_builds(tmp
     assert (tmp_path / "work/src").exists()
     # In no group, so that they are unlocked here; the others when all is done.
     assert unlocked(run) == ["builder", "former"], run.output[-4000:]
-    run = run_playbook("parts/lock.yml", inventory, "--check")
-    assert run.rc == 0 and {name for name, counts in run.recap.items() if counts["ok"]} == {"head", "w1", "former", "builder"}, run.output[-4000:]
+    # An upgrade takes nothing from them.
+    for leaving, locked in ((True, {"head", "w1", "former", "builder"}), (False, {"head", "w1"})):
+        (tmp_path / "play.yml").write_text(yaml.safe_dump([
+            {"ansible.builtin.import_playbook": str(ROOT / "playbooks/parts/lock.yml"), "vars": {"lock_leaving": leaving}}]), encoding="utf-8")
+        run = run_playbook(str(tmp_path / "play.yml"), inventory, "--check")
+        assert run.rc == 0 and {name for name, counts in run.recap.items() if counts["ok"]} == locked, run.output[-4000:]

@@ -17,7 +17,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "address": "192.168.1.101", "port": 8080, "host_name": "", "proxy": True, "tls": "off", "tls_subject": "192.168.1.101",
         "tls_certificate_file": "", "tls_key_file": "", "tls_days": 825, "cors_origins": [], "max_requests": 64, "max_requests_per_client": None,
         "max_connections_per_client": 256, "max_request_mib": 16, "timeout_s": 3600, "context_size": 8192, "parallel": 2,
-        "cache_ram_mib": 2048, "ctx_checkpoints": 4, "rpc_endpoints": [], "rpc_tunnels": [], "extra_args": [], "environment_names": [], "rpc_keys": {}, "api_key": ""},
+        "cache_ram_mib": 2048, "ctx_checkpoints": 4, "rpc_endpoints": [], "rpc_tunnels": [],
+        "extra_args": [], "environment_names": [], "rpc_keys": {}, "api_key": ""},
 }
 # The same, and what they are started with besides.
 STARTED: dict[str, dict[str, Any]] = {

@@ -133,7 +133,8 @@ def with_server(options: Mapping[str, Any]) -> Dict[str, Any]:
         raise PlanError("llama-server's settings cannot be read: %s" % exc) from exc
     sizes = {"type_k": given.cache_type_k, "type_v": given.cache_type_v, "batch": given.batch_size, "ubatch": given.ubatch_size}
     return dict(out, context_size=given.context_size, parallel=given.parallel, kv_unified=given.kv_unified, flash_attention=given.flash_attention != "off",
-                cache_ram_mib=given.cache_ram_mib, ctx_checkpoints=given.ctx_checkpoints, beside=dict(out.get("beside") or {}, words=given.beside), **{key: value for key, value in sizes.items() if value})
+                cache_ram_mib=given.cache_ram_mib, ctx_checkpoints=given.ctx_checkpoints,
+                beside=dict(out.get("beside") or {}, words=given.beside), **{key: value for key, value in sizes.items() if value})
 
 
 def request_from_facts(facts: Mapping[str, Any], machines: Sequence[Mapping[str, Any]], *, host: str, context_size: Any = 8192, parallel: Any = 4,

@@ -24,11 +24,12 @@ def ways_out(request: Request, machines: Sequence[Machine]) -> List[Dict[str, An
     settings = request.settings
     if any(d.shared_memory and d.machine == request.head for m in machines for d in m.devices) or not any(m.devices for m in machines):
         # elsewhere the head's RAM is none of the devices'
-        for change, least, what in (("cache_ram_mib", 0, "no prompt cache instead of one of %d MiB (llama_server_cache_ram_mib: 0)"),
-                                    ("ctx_checkpoints", 1, "1 context checkpoint for each slot instead of %d (llama_server_ctx_checkpoints)")):
-            value = getattr(request, change)
-            if value > least and quick_fits(replace(request, **{change: least}), machines):
-                found.append({"change": change, change: least, "text": what % value})
+        if request.cache_ram_mib > 0 and quick_fits(replace(request, cache_ram_mib=0), machines):
+            found.append({"change": "cache_ram_mib", "cache_ram_mib": 0,
+                          "text": "no prompt cache instead of one of %d MiB (llama_server_cache_ram_mib: 0)" % request.cache_ram_mib})
+        if request.ctx_checkpoints > 1 and quick_fits(replace(request, ctx_checkpoints=1), machines):
+            found.append({"change": "ctx_checkpoints", "ctx_checkpoints": 1,
+                          "text": "1 context checkpoint for each slot instead of %d (llama_server_ctx_checkpoints)" % request.ctx_checkpoints})
     for type_name in ("q8_0", "q4_0"):
         if settings.type_k.lower() in ("f16", "bf16", "f32") and settings.flash_attention:
             smaller = replace(settings, type_k=type_name, type_v=type_name)

@@ -29,7 +29,8 @@ def test_all_that_can_be_set_in_the_order_of_the_unit():
                 batch_size=512, ubatch_size="0", flash_attention="on", n_gpu_layers="all", beside={"mmproj": "/srv/p.gguf"}, extra_args=["--temp", 0.5]) == (
         "--model /srv/m.gguf --host /run/llama-server/api.sock --threads-http 72 --ctx-size 8192 --n-gpu-layers all --timeout 3600 --metrics "
         "--rpc 127.1.1.1:50052,127.1.1.2:50052 --device CUDA0,RPC0,RPC1 --tensor-split 7,8,10.5 --fit on --parallel 2 --kv-unified "
-        "--cache-ram 0 --ctx-checkpoints 32 --cache-type-k q8_0 --cache-type-v q4_0 --batch-size 512 --ubatch-size 0 --flash-attn on --mmproj /srv/p.gguf --alias m -lv 4 --temp 0.5")
+        "--cache-ram 0 --ctx-checkpoints 32 --cache-type-k q8_0 --cache-type-v q4_0 "
+        "--batch-size 512 --ubatch-size 0 --flash-attn on --mmproj /srv/p.gguf --alias m -lv 4 --temp 0.5")
 
 
 @pytest.mark.parametrize(("origins", "says"), [
@@ -53,7 +54,8 @@ def test_a_plan_takes_the_place_of_what_it_decides():
     assert line(plan=PLAN, **own) == (
         "--model /srv/m.gguf --host /run/llama-server/api.sock --threads-http 72 --ctx-size 4096 --n-gpu-layers all --timeout 3600 --no-webui "
         "--rpc 10.0.0.1:50052 --device CUDA0,RPC0 --tensor-split 40,41 --fit off --parallel 3 --kv-unified --cache-ram 2048 --ctx-checkpoints 4 "
-        "--cache-type-k q8_0 --cache-type-v f16 --batch-size 1024 --ubatch-size 256 --flash-attn on --spec-type draft-simple --model-draft /d.gguf --device-draft CUDA0 --mmproj /p.gguf "
+        "--cache-type-k q8_0 --cache-type-v f16 --batch-size 1024 --ubatch-size 256 --flash-attn on "
+        "--spec-type draft-simple --model-draft /d.gguf --device-draft CUDA0 --mmproj /p.gguf "
         "--no-mmproj-offload --alias m -lv 4")
 
 

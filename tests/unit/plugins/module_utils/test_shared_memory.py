@@ -137,6 +137,7 @@ def test_text_and_page_show_where_it_comes_from() -> None:
     shown = plan_text(plan, {"name": "Llama"})
     assert "llama-server" in shown.splitlines()[2] and "CUDA0 of spark1 has no memory of its own" in shown and "needs %d MiB of the same RAM" % own in shown
     page = rendered(plan_page(plan, machines))
+    assert "prompt cache 2\u202f048\u00a0MiB" in page and "2048 MiB of that for its prompt cache" in shown
     assert '<th scope="col" class="n">llama-server</th>' in page and "the memory its device shares" in page and 'class="host' in page
     plain = plan_for("llama-70b-q4", [spark("spark1", gpu(shared=False)), spark("spark2", gpu(shared=False))], policy="all_machines")
     assert "llama-server" not in plan_text(plain, {"name": "Llama"}).splitlines()[2] and 'class="n">llama-server<' not in rendered(plan_page(plain, machines))
