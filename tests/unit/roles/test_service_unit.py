@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible_collections.herd.llama_cpp.plugins.modules.cluster_record_info import HEAD, PARTS, WORKER
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.record import HEAD, WORKER
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.record_look import PARTS
 from playbook_run import ROOT, PlaybookRun, run_playbook
 
 
