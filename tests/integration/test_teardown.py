@@ -11,7 +11,7 @@ import pytest
 import yaml
 from playbook_run import ROOT, PlaybookRun, run_playbook
 
-LOCK, UNLOCK = "Lock the cluster against other runs", "Unlock the cluster"
+LOCK, UNLOCK = "Lock the cluster", "Unlock the cluster"
 LAST = "Remove llama.cpp, and the model if asked for"
 
 
@@ -38,7 +38,7 @@ def torn_down(tmp_path: Path, lost_before: str) -> PlaybookRun:
 def test_machines_are_locked_and_one_that_is_lost_on_the_way_is_named(tmp_path: Path, lost_before: str) -> None:
     run = torn_down(tmp_path, lost_before)
     for task in (LOCK, UNLOCK):
-        said = run.output.partition(f": {task}]")[2].partition("TASK [")[0]
+        said = run.output.partition(f": {task}")[2].partition("TASK [")[0]
         assert "[here" in said and "[web" not in said, run.output[-6000:]
     assert run.rc != 0 and "undefined" not in run.output, run.output[-4000:]
     assert {name: counts["failed"] for name, counts in run.recap.items()} == {"here": 0, "lost": 1, "localhost": 0, "web": 0}, run.output[-4000:]
