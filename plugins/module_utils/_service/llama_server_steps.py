@@ -79,10 +79,10 @@ def due(given: Parts, at: Places, look: t.Optional[Look] = None, written: t.Opti
     kept = [*written.files, *kept_directories(given, at)]
     return Due(
         restart=restart,
-        # First llama-server stops, which would abort when its workers go away. Reloading the firewall replaces its table in one step; others may have
-        # flushed it, so its unit's state proves nothing.
+        # First llama-server stops, which would abort when its workers go away, and then the tunnels: the new rules do not guard the ends that only
+        # those have which run. Reloading the firewall replaces its table in one step; others may have flushed it, so its unit's state proves nothing.
         tunnels=service_steps(
-            ends, in_service=written.in_service, restart=tunnels, check=check, stop=[at.unit] if tunnels and not check else [],
+            ends, in_service=written.in_service, restart=tunnels, check=check, stop=[at.unit, at.tunnel_unit] if tunnels and not check else [],
             reload=[] if written.config_ids.get(at.firewall["unit"], "none") in look.rules else [at.firewall["unit"]]),
         # One that was started without its tunnels already goes on.
         discard=service_steps([], stop=[at.unit] if restart and at.tunnel_unit in gone else []) + service_steps([], disable=gone),

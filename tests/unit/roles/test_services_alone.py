@@ -77,6 +77,15 @@ def test_the_watchdog_is_restarted_by_what_was_written_last(tmp_path: Path) -> N
     assert done == {name: [state] if state else [] for name, (_given, state) in cases.items()}
 
 
+def test_a_worker_stops_before_the_firewall_that_it_was_guarded_by(tmp_path: Path) -> None:
+    worker, fence = "llama-rpc-server@0.service", "llama-rpc-firewall.service"
+    due = {"start": [], "stop": [worker], "remove": [], "tls_restart": [], "tls_remove": [], "in_service": []}
+    steps = {"vars": {"__rpc_server_due": due, "__rpc_server_no_firewall": [fence]}, **note(tmp_path, "__rpc_server_discard_steps")}
+    run = played(tmp_path, [steps], vars_files=[str(ROOT / "roles/rpc_server/vars/main.yml")])
+    assert run.rc == 0, run.output[-3000:]
+    assert [(step["unit"], step["state"]) for step in noted(tmp_path)] == [(worker, "stopped"), (fence, "stopped")]
+
+
 def test_nothing_is_removed_of_a_service_whose_units_cannot_be_read(tmp_path: Path) -> None:
     """What runs would lose its files."""
     look, refuses, _removes = yaml.safe_load((ROOT / "roles/service_unit/tasks/remove.yml").read_text(encoding="utf-8"))[:3]

@@ -65,7 +65,14 @@ def test_somebody_elses_lost_connection_is_no_reason():
 
 def test_llama_server_stops_before_its_tunnels_restart():
     found = due(TUNNELS, unit(TUNNEL, executable="/usr/bin/other"))
-    assert found["restart"] and words(found["tunnels"]) == ["stopped server", "restarted -tunnel"] and words(found["services"]) == ["restarted server"]
+    assert found["restart"]
+    assert words(found["tunnels"]) == ["stopped server", "stopped -tunnel", "restarted -tunnel"]
+    assert words(found["services"]) == ["restarted server"]
+
+
+def test_the_old_tunnels_stop_before_the_rules_that_do_not_guard_their_ends_any_more():
+    found = due(TUNNELS, unit(TUNNEL, environment={"HERD_CONFIG_ID": "before"}), look={"rules": ""})
+    assert words(found["tunnels"]) == ["stopped server", "stopped -tunnel", "reloaded -firewall", "restarted -tunnel"]
 
 
 def test_the_proxy_restarts_alone():
