@@ -188,7 +188,7 @@ import os
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.common.text.converters import to_text
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._common.whole_file import write_whole
+from ansible_collections.herd.llama_cpp.plugins.module_utils._common.whole_file import make_public, write_whole
 from ansible_collections.herd.llama_cpp.plugins.module_utils._service.manager import in_service, supervisor
 from ansible_collections.herd.llama_cpp.plugins.module_utils._service.systemd import SystemdError
 
@@ -231,7 +231,7 @@ def make_directory(module, path, mode):
     """Whether it was not there or had other rights."""
     missing = not os.path.isdir(path)
     if missing and not module.check_mode:
-        os.makedirs(path, mode=0o755, exist_ok=True)
+        make_public(path)
     return missing | (not (missing and module.check_mode) and set_rights(module, path, mode))
 
 

@@ -28,8 +28,9 @@ def _text_of(path: str) -> str:
         return ""
 
 
-def _record(path: str, machine: str, text: str) -> t.Dict[str, t.Any]:
-    """The record that is there, with this text, or what can be told without."""
+def _record(path: str, machine: str) -> t.Dict[str, t.Any]:
+    """The record that is there, or what can be told without."""
+    text = _text_of(path)
     if text:
         return {"record": plain(read(text)), "deduced": False}
     record = deduced(
@@ -44,15 +45,12 @@ def seen(path: str, machine: str) -> t.Dict[str, t.Any]:
     found: t.Dict[str, t.Any] = {"record": {}, "deduced": False, "problem": "", "unread": ""}
     found["parts"] = [part for part, marks in PARTS.items() if any(map(os.path.exists, marks))]
     try:
-        text = _text_of(path)
-    except OSError as error:
-        found["unread"] = "%s cannot be read: %s" % (path, error.strerror)
-        found["problem"] = "%s: %s. Let everyone read it, or become root." % (machine, found["unread"])
-        return found
-    try:
-        found.update(_record(path, machine, text))
+        found.update(_record(path, machine))
     except RecordError as error:
         found["problem"] = "%s: the record %s cannot be used: %s. %s." % (machine, path, error, REMEDY)
     except OSError as error:
-        found["problem"] = "%s: %s cannot be read: %s. Let everyone read it, or become root." % (machine, error.filename or path, error.strerror)
+        why = "%s cannot be read: %s" % (error.filename or path, error.strerror)
+        found["problem"] = "%s: %s. Let everyone read it, or become root." % (machine, why)
+        # Where only a file that one would be worked out from is closed, it is known that there is none.
+        found["unread"] = why if (error.filename or path) == path else ""
     return found
