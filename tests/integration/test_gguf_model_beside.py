@@ -37,6 +37,11 @@ PLAY = """
           ansible.builtin.include_role:
             name: herd.llama_cpp.gguf_model
             tasks_from: "{{ step }}"
+        - name: Run what comes after it in the same play
+          ansible.builtin.include_role:
+            name: herd.llama_cpp.gguf_model
+            tasks_from: "{{ then }}"
+          when: then is defined
       rescue:
         - name: Keep the message
           ansible.builtin.set_fact:
@@ -110,6 +115,8 @@ def test_all_are_there_and_the_second_run_changes_nothing(place: Place) -> None:
     # a file of the user's own without a checksum is known by nothing
     assert [Path(file["path"]).name for file in first["gguf_model_files"]] == ["model.gguf", "small.gguf", "mmproj.gguf"]
     assert place.run("main")["changed"] == 0
+    # as deploy.yml does: to be planned for, it is read once more
+    assert place.run("main", "-e", "then=header")["gguf_model_files"] == first["gguf_model_files"]
     assert place.run("main", gguf_model_beside=[])["gguf_model_beside_files"] == {"lora": []}
 
 

@@ -11,10 +11,17 @@ import os
 
 def make_public(directory: str) -> None:
     """Make a directory, and those above it that are missing, with the mode 0755 whatever the umask is. One that is there stays as it is."""
+    directory = directory.rstrip("/")
     if directory and not os.path.isdir(directory):
         make_public(os.path.dirname(directory))
-        os.mkdir(directory)
-        os.chmod(directory, 0o755)
+        try:
+            os.mkdir(directory)
+        except FileExistsError:
+            # somebody else's, made at this moment
+            if not os.path.isdir(directory):
+                raise
+        else:
+            os.chmod(directory, 0o755)
 
 
 def write_whole(path: str, content: bytes, mode: int = 0o600) -> None:

@@ -302,12 +302,12 @@ class _Largest(NamedTuple):
 class BoundAccounts(Accounts):
     """Accounts by the bound, weights excepted: what a device needs only grows with its run.
 
-    ``least`` counts only what is known exactly instead, which llama.cpp needs in any case.
+    ``least`` counts only what is known exactly instead, which llama.cpp needs in any case, and the context checkpoints as given here, of which it says nothing.
     """
 
-    def __init__(self, model: Model, settings: RunSettings, least: bool = False) -> None:
+    def __init__(self, model: Model, settings: RunSettings, least: bool = False, checkpoint_bytes: int = 0) -> None:
         super().__init__(model, settings)
-        self.least = least
+        self.least, self._checkpoint_bytes = least, checkpoint_bytes
         self.bound = Bound(model)
         self._graph = {(kind, cached): self.bound.graph_bytes(settings, kind, cached) for kind in ALIGNMENT for cached in (False, True)}
         self._inputs = {cached: self.bound.input_bytes(settings, cached) for cached in (False, True)}
@@ -327,7 +327,7 @@ class BoundAccounts(Accounts):
 
     def checkpoint_bytes(self) -> int:
         # without flash attention alone the caches are what they were
-        return 0 if self.least else self.bound.checkpoint_bytes(self.settings) if self.model.unknown else super().checkpoint_bytes()
+        return self._checkpoint_bytes if self.least else self.bound.checkpoint_bytes(self.settings) if self.model.unknown else super().checkpoint_bytes()
 
     def _changes(self, first: int) -> List[int]:
         return list(range(first + 1, self.model.n_slots + 1))

@@ -9,7 +9,7 @@ Where a device of the head shares the machine's RAM, as a GPU on the processor's
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ansible_collections.herd.llama_cpp.plugins.module_utils._service.beside import PART_NAMES
 from ansible_collections.herd.llama_cpp.plugins.module_utils._plan.model import mib_up
@@ -72,8 +72,22 @@ def host_problems(plan: Plan) -> List[str]:
         return problems
     cpu = sum(mib_up(p.memory.total_bytes) for p in plan.split.placed if p.device.machine == head.name and p.device.kind == "cpu")
     if head.ram_free_mib is not None and need + cpu > head.ram_free_mib:
-        problems.append("%s: llama-server needs about %d MiB of RAM%s, %d MiB are free" % (head.name, need + cpu, kept_words(host), head.ram_free_mib))
+        problems.append("%s: llama-server needs about %d MiB of RAM%s, %d MiB are free%s" % (
+            head.name, need + cpu, kept_words(host), head.ram_free_mib, less_kept(host, plan.request, need + cpu - head.ram_free_mib)))
     return problems
+
+
+def less_kept(host: Mapping[str, int], request: Request, missing_mib: int) -> str:
+    """With how much less of what llama-server keeps of prompts it fits where that much is missing, in words; empty where nothing of that would do."""
+    cache_mib, checkpoints = host["prompt_cache_mib"], request.ctx_checkpoints
+    if missing_mib <= cache_mib:
+        return "; llama_server_cache_ram_mib: %d fits" % (cache_mib - missing_mib)
+    each_mib = host["checkpoints_mib"] // checkpoints if checkpoints else 0
+    # 2 more, because all of them together are rounded up
+    fewer = -(-(missing_mib - cache_mib + 2) // each_mib) if each_mib else checkpoints + 1
+    if fewer > checkpoints:
+        return ""
+    return "; llama_server_cache_ram_mib: 0 and llama_server_ctx_checkpoints: %d fit" % (checkpoints - fewer)
 
 
 def _in_head_ram(plan: Plan, device: Device) -> bool:

@@ -43,11 +43,12 @@ def least_beside(request: Request) -> Request:
 def least_known(plan: Plan) -> Optional[Tuple[Request, Accounts]]:
     """What is known exactly: the request and accounts of a plan that counts more than that, None where it counts no more."""
     model, request = plan.request.model, least_beside(plan.request)
+    checkpoint_bytes = plan.accounts.checkpoint_bytes()
     if unsure_of(model, request.settings):
-        return request, BoundAccounts(model, request.settings, least=True)
+        return request, BoundAccounts(model, request.settings, least=True, checkpoint_bytes=checkpoint_bytes)
     try:
         if not request.compared:
-            return request, BoundAccounts(replace(model, unknown=("another llama.cpp",)), request.settings, least=True)
+            return request, BoundAccounts(replace(model, unknown=("another llama.cpp",)), request.settings, least=True, checkpoint_bytes=checkpoint_bytes)
     except MemoryModelError:
         # it reads more of the header than the formulas do
         pass

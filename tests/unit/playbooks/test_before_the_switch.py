@@ -14,7 +14,7 @@ from playbook_run import ROOT, PlaybookRun, run_playbook
 
 PARTS = ROOT / "playbooks" / "parts"
 TARGET = {"id": "new", "version": "b2", "replaces": "old", "replaces_version": "b1", "previous": "", "current": "old"}
-THERE = {**TARGET, "current": "new"}
+THERE = {**TARGET, "replaces": "new", "current": "new"}
 AWAY = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 9}
 
 
@@ -27,9 +27,10 @@ def run(place: Path, hosts: dict[str, dict[str, Any]], plays: list[dict[str, Any
 
 
 def test_current_is_pointed_at_a_build_only_where_it_is_not(tmp_path: Path) -> None:
-    """But where another run may have moved it after it was seen, because its lock was taken over."""
+    """But where another run may have moved it after it was seen, because it has gone back since or its lock was taken over."""
     hosts: dict[str, dict[str, Any]] = {
         "head": {}, "other": {"llama_cpp_target": TARGET}, "there": {"llama_cpp_target": THERE},
+        "halfway": {"llama_cpp_target": {**TARGET, "current": "new"}},
         "taken": {"llama_cpp_target": THERE, "cluster_record_lock": {"taken_from": {"process": 1}}},
         "untaken": {"llama_cpp_target": THERE, "cluster_record_lock": {"record": {}}},
         "broken": {"llama_cpp_target": THERE, "cluster_record_break_lock": "true"},
@@ -39,7 +40,7 @@ def test_current_is_pointed_at_a_build_only_where_it_is_not(tmp_path: Path) -> N
     names = list(hosts)
     done = run(tmp_path, hosts, plays)
     assert done.rc == 0, done.output[-3000:]
-    assert [name for name in names if (tmp_path / name).read_text(encoding="utf-8") == "True"] == ["other", "taken", "broken"]
+    assert [name for name in names if (tmp_path / name).read_text(encoding="utf-8") == "True"] == ["other", "halfway", "taken", "broken"]
 
 
 def before_the_switch(place: Path, **machine: Any) -> PlaybookRun:
@@ -48,7 +49,7 @@ def before_the_switch(place: Path, **machine: Any) -> PlaybookRun:
     (checks,) = [task for task in play["tasks"] if "ansible.builtin.include_tasks" in task]
     checks["ansible.builtin.include_tasks"] = str(PARTS / checks["ansible.builtin.include_tasks"])
     play.update(become=False, vars_files=[str(PARTS / "vars/switch.yml")], tasks=play["tasks"][:-1])
-    facts = {"llama_cpp_target": {**THERE, "replaces": "new"}, "cluster_plan_serves": True}
+    facts = {"llama_cpp_target": THERE, "cluster_plan_serves": True}
     earlier = {"hosts": "all", "gather_facts": False, "tasks": [{"ansible.builtin.ping": {}}]}
     return run(place, {"head": facts, "w1": facts, "w2": {**facts, **AWAY, **machine}}, [earlier, play])
 

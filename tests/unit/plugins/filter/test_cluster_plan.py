@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -214,6 +215,35 @@ def test_what_llama_server_keeps_of_prompts_is_a_part_of_the_head_s_ram(shape: s
     assert "prompt_cache" not in plan_text(dict(kept, host=none), {"name": "A"}) and "prompt cache" not in plan_text(dict(kept, host=none), {"name": "A"})
     # the same split is as good with another
     assert made(64000, cache_ram_mib=500)["basis"] == kept["basis"]
+
+
+@pytest.mark.parametrize(("shape", "missing_mib", "says"), [
+    ("qwen3-8b", 48, "; llama_server_cache_ram_mib: 2000 fits"), ("qwen3-8b", 2048, "; llama_server_cache_ram_mib: 0 fits"), ("qwen3-8b", 2049, ""),
+    ("gemma3-27b", 2049, "; llama_server_cache_ram_mib: 0 and llama_server_ctx_checkpoints: 3 fit"),
+    ("gemma3-27b", 4000, "; llama_server_cache_ram_mib: 0 and llama_server_ctx_checkpoints: 1 fit"), ("gemma3-27b", 5400, "")])
+def test_where_less_of_it_would_do_the_plan_says_how_much(shape: str, missing_mib: int, says: str) -> None:
+    def made(ram: int, **options: Any) -> dict:
+        cluster = of_size(200_000)
+        cluster[0]["ram_free_mib"] = ram
+        return plan(sparse_gguf.facts(shape), cluster, host="head", parallel=2, **options)
+
+    ram = made(64000)["host"]["total_mib"] - missing_mib
+    short = made(ram)
+    assert short["problems"][0].endswith("%d MiB are free%s" % (ram, says)), short["problems"]
+    options = {name.removeprefix("llama_server_"): int(value) for name, value in re.findall(r"(llama_server_\w+): (\d+)", says)}
+    assert made(ram, **options)["fits"] == bool(says)
+
+
+def test_what_llama_cpp_is_not_asked_about_is_no_hope_for_the_build() -> None:
+    """It says nothing of checkpoints, so that a head that is too small for them alone is too small after the build as well."""
+    def made(ram: int) -> dict:
+        cluster = of_size(200_000)
+        cluster[0]["ram_free_mib"] = ram
+        return plan(sparse_gguf.facts("gemma3-27b"), cluster, host="head", parallel=2, build_number=1)
+
+    need = made(64000)["host"]["total_mib"]
+    short = made(need - 3000)
+    assert not short["fits"] and not short["may_fit"] and "beyond_bound" not in short["failure"]
 
 
 def test_the_role_s_own_settings_say_how_much_that_is() -> None:

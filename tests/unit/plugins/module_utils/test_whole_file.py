@@ -31,7 +31,7 @@ def test_what_an_interrupted_write_has_left_is_replaced_and_a_link_not_followed(
 def test_everyone_may_look_into_a_directory_whatever_the_umask_is(tmp_path):
     before = os.umask(0o077)
     try:
-        whole_file.make_public(str(tmp_path / "a" / "b"))
+        whole_file.make_public("%s/a/b/" % tmp_path)
     finally:
         os.umask(before)
     (tmp_path / "a" / "b").chmod(0o700)
