@@ -138,7 +138,6 @@ def _credentials(given: Parts, at: Places) -> t.Dict[str, t.Dict[str, str]]:
             at.tunnel_unit: {"rpc-key-" + name: "%s/%s" % (at.rpc_keys_dir, name) for name in names}}
 
 
-
 def kept_directories(given: Parts, at: Places) -> t.List[str]:
     """Those directories of one configuration or another that have files of this one in them."""
     own_tls = given.proxy and given.tls == "self-signed"
