@@ -53,8 +53,10 @@ def _command(playbook: str, inventory: str | Path, arguments: tuple[str, ...]) -
             *arguments,
         ],
         "cwd": ROOT,
-        # Molecule wants colours, which would hide the recap from us.
-        "env": {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"},
+        # Molecule wants colours, which would hide the recap from us. With -vvv every ansible-core shows what a module was called with, from 2.20 on
+        # only where that is asked for.
+        "env": {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0",
+                "ANSIBLE_INJECT_INVOCATION": "true"},
         "stdin": subprocess.DEVNULL,
         "stdout": subprocess.PIPE,
         "stderr": subprocess.STDOUT,

@@ -20,13 +20,6 @@ RECORD = {"head": "head", "machines": {"head": {"roles": ["head"]}, "w1": {"role
 AWAY = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 9}
 
 
-@pytest.fixture(autouse=True)
-def shown_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
-    """From ansible-core 2.20 on, -vvv alone does not show what a module was called with."""
-    monkeypatch.setenv("ANSIBLE_INJECT_INVOCATION", "true")
-
-
-
 def run(tmp_path: Path, number: int, head: dict[str, Any] | None = None, **facts: object) -> PlaybookRun:
     """One play of the switch. ``head``: what the head has besides ``facts``, which all machines have."""
     for name in ("vars", "tasks"):

@@ -16,13 +16,6 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._service.record_loo
 from playbook_run import ROOT, PlaybookRun, run_playbook
 
 
-@pytest.fixture(autouse=True)
-def shown_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
-    """From ansible-core 2.20 on, -vvv alone does not show what a module was called with."""
-    monkeypatch.setenv("ANSIBLE_INJECT_INVOCATION", "true")
-
-
-
 def run(tmp_path: Path, tasks_from: str, *options: str, **variables: object) -> PlaybookRun:
     (tmp_path / "play.yml").write_text(yaml.safe_dump([{"hosts": "localhost", "gather_facts": False, "tasks": [
         {"ansible.builtin.include_role": {"name": "herd.llama_cpp.service_unit", "tasks_from": tasks_from}, "vars": variables}]}]), encoding="utf-8")
