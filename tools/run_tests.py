@@ -32,6 +32,10 @@ _COUNT = re.compile(r"(\d+) (passed|failed|errors?|skipped)")
 _SANITY = re.compile(r"^sanity: (\d+) checks, (.*)")
 _SANITY_FAILED = re.compile(r"^FATAL: The (\d+) sanity test\(s\)")
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
+# Molecule draws this before each line of pytest.
+_FRAME = "\N{BOX DRAWINGS LIGHT VERTICAL}"
+# A closing table that can be read whole where only the end of an output is kept.
+LONGEST, MOST = 400, 12
 
 
 @dataclass
@@ -55,8 +59,8 @@ class Part:
             self.counts["failed"] += int(match[1])
         elif match := _SANITY.match(text):
             self.counts["passed"] += int(match[1]) - self.counts["failed"]
-        elif text.startswith(("FAILED ", "ERROR ")):
-            self.remarks.append(text)
+        elif text.removeprefix(_FRAME).lstrip().startswith(("FAILED ", "ERROR ")):
+            self.remarks.append(text.removeprefix(_FRAME).lstrip())
         elif " skipped: " in text and text.endswith("."):
             self.counts["skipped"] += 1
             self.remarks.append(text)
@@ -122,8 +126,10 @@ def main() -> int:
     for part in parts:
         counts = ", ".join(f"{number} {kind}" for kind, number in part.counts.items() if number)
         print(f"  test-{part.name:<31} {'FAILED' if part.rc else 'ok':<7} {counts:<36} {part.seconds:6.0f} s")
-        for remark in part.remarks:
-            print(f"      {remark}")
+        for remark in part.remarks[:MOST]:
+            print(f"      {remark[:LONGEST]}")
+        if len(part.remarks) > MOST:
+            print(f"      and {len(part.remarks) - MOST} more")
     total = {kind: sum(part.counts[kind] for part in parts) for kind in ("passed", "failed", "skipped")}
     print(f"\n{total['passed']} passed, {total['failed']} failed, {total['skipped']} skipped in {time.monotonic() - began:.0f} s")
     return 1 if any(part.rc for part in parts) else 0
