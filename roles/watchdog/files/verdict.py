@@ -28,6 +28,8 @@ class Limits:
 
     # The process is stopped (SIGSTOP), which no load and no answer ever does.
     stopped: float = 5
+    # llama-server or the proxy takes connections and says nothing; that is said and not acted upon.
+    silent: float = 2
     # A connection of a loaded head is gone. The head ends itself at its next token, if one is under way.
     dead: float = 2
     # The other machine acknowledges nothing. TCP by itself mends what is shorter.
@@ -268,8 +270,11 @@ class HeadJudge:
         if seen.api == "loading" or (seen.api == "down" and not self._was_ready(seen)):
             return self._obstacle(seen, "loading") or Verdict("loading", "llama-server loads the model")
         silent = self._held.seconds("silent", seen.api in ("silent", "down"), at)
-        if seen.api in ("silent", "down"):
+        if seen.api == "down" or min(silent, quiet) >= limits.silent:
             return Verdict("hung", "llama-server does not answer HTTP", "", min(silent, quiet) >= self._patience(seen), silent)
+        if seen.api == "silent":
+            # Its slots are asked for between two batches, each of which may take longer than a question waits.
+            return Verdict("busy")
         working = self._held.seconds("working", seen.busy, at)
         still = min(working, quiet)
         if seen.busy and still >= limits.cut:
@@ -387,7 +392,7 @@ class ProxyJudge:
             return Verdict("hung", "the process is stopped (state T)", "", stopped >= limits.stopped, stopped)
         # Where it takes no connection any more, those that wait for it are as many as may.
         silent = self._held.seconds("silent", seen.link in ("silent", "unreachable"), at)
-        if silent >= 2:
+        if silent >= limits.silent:
             return Verdict("hung", "it takes connections and says nothing", "", silent >= limits.proxy, silent)
         if seen.link == "refused":
             return Verdict("down", "nobody listens on its port")

@@ -164,6 +164,31 @@ def test_a_server_that_no_longer_answers_http_is_restarted_and_one_that_loads_is
     assert first_restart(run(verdict.HeadJudge(), lambda at: head(at, api="down"), 1200)) is None
 
 
+@pytest.mark.parametrize("progress", ["its own processor", "a worker's processor", "bytes"])
+def test_a_server_that_is_asked_in_the_middle_of_a_long_batch_is_busy(progress):
+    """It answers between two batches, and one of them may take a minute of somebody's work."""
+    judge = verdict.HeadJudge()
+    run(judge, head, 3)
+
+    def see(at):
+        moved = int(at) * 1000 * MS
+        b = worker("b", moved if progress == "bytes" else 0, cpu_ns=moved if progress == "a worker's processor" else 0)
+        return head(at + 3, moved if progress == "its own processor" else 0, api="silent", b=b)
+
+    verdicts = run(judge, see, 600)
+    assert {one.state for one in verdicts} == {"busy"}
+    assert first_restart(verdicts) is None
+
+
+def test_a_silent_server_is_called_hung_once_nothing_has_moved_for_a_moment():
+    """One question that waited too long is no evidence, a port that is closed is."""
+    judge = verdict.HeadJudge()
+    run(judge, head, 9)
+    assert [one.state for one in run(judge, lambda at: head(at + 9, api="silent"), 4)] == ["busy", "busy", "hung", "hung"]
+    assert judge.judge(head(13.0)).state == "idle"
+    assert judge.judge(head(14.0, api="down")).state == "hung"
+
+
 def test_a_refused_model_is_the_reason_whatever_runs_in_the_units_name():
     judge, refused = verdict.HeadJudge(), verdict.Model(refused="m.gguf is not the model that was deployed")
     for process in (None, verdict.Process(8, 1, "R", 0)):
