@@ -9,9 +9,12 @@ import json
 import shlex
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import requests
 import testinfra
 from playbook_run import ROOT
 from testinfra.backend.ansible import AnsibleBackend
@@ -48,6 +51,26 @@ def root_ssh(state_dir: Path, machine: str, command: str) -> list[str]:
     """The command line that runs a shell command as root on a machine of a lab, by name or address, whose sudo asks for no password."""
     return ["ssh", "-F", f"{state_dir}/ssh/config", "-o", "BatchMode=yes", "-o", "ConnectTimeout=5", "-o", "LogLevel=ERROR", machine,
             f"sudo -n /bin/sh -c {shlex.quote(command)}"]
+
+
+def wait(condition: Callable[[], object], seconds: float, what: str) -> None:
+    """Until the condition holds. A machine that is busy with other tests takes its time; how long something may take is for a test of that to say."""
+    ends = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < ends, f"{what} within {seconds:.0f} s"
+        time.sleep(0.25)
+
+
+def journal(host, *which: str) -> str:
+    """What a machine's journal has of `which`, options of journalctl, after all that was said until now has got there."""
+    return host.check_output("journalctl --sync; journalctl -q --no-pager -o cat " + " ".join(which))
+
+
+def _status(url: str) -> int:
+    try:
+        return requests.get(url, timeout=5).status_code
+    except requests.RequestException:
+        return 0
 
 
 def exposure(host, unit: str) -> float:
@@ -95,6 +118,16 @@ class Cluster:
     @property
     def url(self) -> str:
         return f"http://{self.addresses['head']}:{API_PORT}"
+
+    def settle(self) -> None:
+        """Wait until llama-server has loaded its model and each machine's watchdog says that all is well."""
+        urls = [f"{self.url}/health", *(f"http://{address}:{WATCHDOG_PORT}/health" for address in self.addresses.values())]
+        wait(lambda: all(_status(url) == 200 for url in urls), 120, f"not all of {', '.join(urls)} gave 200")
+
+    def clients(self, worker: str) -> int:
+        """How many a worker's rpc-server talks to, as its watchdog has just seen it."""
+        found = requests.get(f"http://{self.addresses[worker]}:{WATCHDOG_PORT}/status", timeout=10).json()["workers"]
+        return sum(one["clients"] for one in found.values())
 
 
 @functools.cache

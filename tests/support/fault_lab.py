@@ -103,9 +103,25 @@ class FaultLab:
     def signal_unit(self, machine: str, unit: str, name: str) -> None:
         self.run(machine, f"systemctl kill --signal={name} {unit}")
 
-    def journal(self, machine: str, since: float) -> str:
-        """What the machine's watchdog said since a time of this computer's clock, which the machines share."""
-        return self.run(machine, f"journalctl -q --no-pager -o cat -u llama-watchdog --since=@{int(since)}", check=False)
+    def journal(self, machine: str, since: float, unit: str = "llama-watchdog.service") -> str:
+        """What the machine's watchdog, or another unit, said since a time of this computer's clock, which the machines share."""
+        return self.run(machine, f"journalctl --sync; journalctl -q --no-pager -o cat -u {unit} --since=@{int(since)}", check=False)
+
+    def says(self, machine: str, since: float, *words: str, unit: str = "llama-watchdog.service", seconds: float = 15) -> None:
+        """Wait until all the words are in it."""
+        self.wait(lambda: all(word in self.journal(machine, since, unit) for word in words), seconds, f"{unit} of {machine} did not say {words}")
+
+    @contextlib.contextmanager
+    def stopped_until_said(self, machine: str, unit: str, words: str) -> Iterator[None]:
+        """A unit's processes stopped until the machine's watchdog says so: the machine itself waits for that, as who logs in from here takes seconds."""
+        said = f"journalctl -q --no-pager -o cat -u llama-watchdog.service --since=@{int(time.time())} | grep -qF '{words}'"
+        go_on = f"systemctl kill --signal=CONT {unit}"
+        self.run(machine, f"systemd-run --quiet --collect --unit=go-on /bin/sh -c \"until {said}; do sleep 0.2; done; {go_on}\"")
+        try:
+            self.signal_unit(machine, unit, "STOP")
+            yield
+        finally:
+            self.run(machine, f"systemctl stop go-on; {go_on}", check=False)
 
     @contextlib.contextmanager
     def cut(self, machine: str) -> Iterator[None]:
@@ -289,10 +305,15 @@ class FaultLab:
     def health(self, machine: str = "head") -> tuple[int, dict[str, Any]]:
         """The watchdog's word; 0 where none comes."""
         try:
-            answer = requests.get(f"http://{self.cluster.addresses[machine]}:{WATCHDOG_PORT}/health", timeout=2)
+            answer = requests.get(f"http://{self.cluster.addresses[machine]}:{WATCHDOG_PORT}/health", timeout=(2, 5))
             return answer.status_code, answer.json()
         except (requests.RequestException, ValueError):
             return 0, {}
+
+    def blames(self, worker: str) -> bool:
+        """Whether the head's watchdog says that the cluster does not answer because of this worker."""
+        code, said = self.health()
+        return code == 503 and str(said.get("worker")).startswith(worker + " ")
 
     # --- time ---
 
