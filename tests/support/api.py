@@ -37,7 +37,7 @@ class Api:
     session: requests.Session = field(default_factory=requests.Session)
 
     def ask(self, method: str, path: str, key: str = "", origin: str = "", **options) -> requests.Response:
-        headers = dict(options.pop("headers", {}))
+        headers, timeout = dict(options.pop("headers", {})), options.pop("timeout", 60)
         if key:
             headers["Authorization"] = f"Bearer {key}"
         if origin:
@@ -45,7 +45,7 @@ class Api:
         # As it stands: requests would tidy a path up.
         request = self.session.prepare_request(requests.Request(method, self.url + path, headers=headers, **options))
         request.url = self.url + path
-        return self.session.send(request, timeout=60, verify=self.ca or True)
+        return self.session.send(request, timeout=timeout, verify=self.ca or True)
 
     def open_with(self, key: str) -> set[tuple[str, str]]:
         """The endpoints that do not refuse this key."""

@@ -9,3 +9,9 @@ import pytest
 @pytest.fixture(scope="session")
 def cluster() -> clusters.Cluster:
     return clusters.scenario("default")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def well(cluster: clusters.Cluster) -> None:
+    """The module before may have restarted something."""
+    cluster.settle()

@@ -15,7 +15,10 @@ testinfra_hosts = ["local://"]
 
 
 def test_shows_each_service_with_its_watchdogs_word(cluster):
+    cluster.settle()
     command = [str(Path(sys.executable).parent / "ansible-playbook"), str(ROOT / "playbooks" / "status.yml"), "-i", str(cluster.inventory)]
-    shown = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True).stdout
+    run = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    shown = run.stdout
+    assert run.returncode == 0, shown
     assert re.search(r"^head +llama-server\.service +active \(running\) +\d+ .* (idle|busy) +\d+ s ago ", shown, re.MULTILINE), shown
     assert len(re.findall(r"^worker(?:1|-2[.]lab) +llama-rpc-server@0\.service +active \(running\) +\d+ .* (?:idle|busy) ", shown, re.MULTILINE)) == 2, shown

@@ -5,12 +5,10 @@
 from __future__ import annotations
 
 import json
-import time
 
 import pytest
-import requests
 from answers import capital_of_france
-from clusters import API_PORT
+from clusters import API_PORT, journal
 from playbook_run import run_playbook
 
 testinfra_hosts = ["local://"]
@@ -31,13 +29,6 @@ def cached(cluster):
     return pytest.fail("no worker has cached a tensor")
 
 
-def loaded(cluster) -> bool:
-    try:
-        return requests.get(f"{cluster.url}/health", timeout=5).status_code == 200
-    except requests.RequestException:
-        return False
-
-
 def start_again(cluster, worker) -> str:
     """What the worker says when it is started; the head is stopped meanwhile."""
     head = cluster.machine("head")
@@ -45,11 +36,8 @@ def start_again(cluster, worker) -> str:
     worker.check_output(f"systemctl restart {UNIT}")
     invocation = worker.check_output(f"systemctl show -P InvocationID {UNIT}")
     head.check_output("systemctl start llama-server")
-    deadline = time.monotonic() + 120
-    while not loaded(cluster):
-        assert time.monotonic() < deadline, "llama-server did not load its model"
-        time.sleep(0.5)
-    return worker.check_output(f"journalctl _SYSTEMD_INVOCATION_ID={invocation} -o cat --no-pager")
+    cluster.settle()
+    return journal(worker, f"_SYSTEMD_INVOCATION_ID={invocation}")
 
 
 def answer(cluster) -> str:

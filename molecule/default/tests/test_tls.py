@@ -7,17 +7,19 @@ from __future__ import annotations
 import re
 
 import pytest
-from clusters import RPC_PORT, tunnel_end
+from clusters import RPC_PORT, journal, tunnel_end, wait
 from playbook_run import run_playbook
 
 testinfra_hosts = ["local://"]
 KEY = "/etc/llama-rpc-server/tls-key"
 WORKER = "worker1"
+# Seconds in which an answer must have come that is expected, and after which one that is not is taken to be refused.
+ANSWER_S, REFUSAL_S = 30, 4
 # HELLO of the RPC protocol: whoever gets an answer is a client. Prints how many bytes came back.
 HELLO = """
 import socket, ssl, struct, sys
 try:
-    peer = socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=4)
+    peer = socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=float(sys.argv[4]))
     if sys.argv[3] == 'tls':
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
@@ -42,20 +44,20 @@ PSKidentity = llama-rpc
 """
 
 
-def hello(machine, address: str, port: int = RPC_PORT, how: str = "plain", user: str = "root") -> int:
+def hello(machine, address: str, port: int = RPC_PORT, how: str = "plain", user: str = "root", within: int = REFUSAL_S) -> int:
     """How many bytes a worker answered to whoever says HELLO."""
-    output = machine.check_output("runuser -u %s -- timeout 10 python3 -c %s %s %s %s", user, HELLO, address, str(port), how)
+    output = machine.check_output(f"runuser -u %s -- timeout {4 * within} python3 -c %s %s %s %s {within}", user, HELLO, address, str(port), how)
     return int(output.split()[0])
 
 
-def hello_by_key(machine, address: str, key: str) -> int:
+def hello_by_key(machine, address: str, key: str, within: int = REFUSAL_S) -> int:
     """The same through a stunnel with this key."""
     machine.check_output("umask 077; printf '%%s\n' %s > /root/try.key; printf %%s %s > /root/try.conf", key,
                          STUNNEL.format(address=address, port=RPC_PORT))
     machine.check_output("systemd-run --quiet --collect --unit=try-stunnel /usr/bin/stunnel4 /root/try.conf")
     try:
-        machine.check_output("timeout 5 bash -c 'until ss -Hltn | grep -q :45678; do sleep 0.1; done'")
-        return hello(machine, "127.0.0.1", 45678)
+        machine.check_output("timeout 30 bash -c 'until ss -Hltn | grep -q :45678; do sleep 0.1; done'")
+        return hello(machine, "127.0.0.1", 45678, within=within)
     finally:
         machine.run("systemctl stop try-stunnel; rm -f /root/try.key /root/try.conf")
 
@@ -65,8 +67,12 @@ def idle_head(cluster):
     """The head with its llama-server stopped, so that a worker has time for somebody else."""
     head = cluster.machine("head")
     head.check_output("systemctl stop llama-server")
-    yield head
-    head.check_output("systemctl start llama-server")
+    try:
+        wait(lambda: cluster.clients(WORKER) == 0, 30, f"{WORKER} was not left by the head")
+        yield head
+    finally:
+        head.check_output("systemctl start llama-server")
+        cluster.settle()
 
 
 @pytest.mark.parametrize("how", ["plain", "tls"])
@@ -78,7 +84,7 @@ def test_only_the_right_key_opens_the_port(cluster, idle_head):
     key = cluster.machine(WORKER).check_output(f"cat {KEY}")
     wrong = key[:-1] + ("0" if key[-1] != "0" else "1")
     assert hello_by_key(idle_head, cluster.addresses[WORKER], wrong) == 0
-    assert hello_by_key(idle_head, cluster.addresses[WORKER], key) == 36
+    assert hello_by_key(idle_head, cluster.addresses[WORKER], key, ANSWER_S) == 36
 
 
 @pytest.mark.parametrize("user", ["nobody", "llama-rpc"])
@@ -93,7 +99,8 @@ def test_the_workers_own_network_is_what_hides_its_port(cluster, idle_head):
     """The test above must be able to fail: inside that network the port answers."""
     worker = cluster.machine(WORKER)
     pid = worker.check_output("systemctl show -P MainPID llama-rpc-server@0")
-    assert int(worker.check_output(f"nsenter -t {pid} -n timeout 10 python3 -c %s 127.0.0.1 {RPC_PORT} plain", HELLO).split()[0]) == 36
+    said = worker.check_output(f"nsenter -t {pid} -n timeout {4 * ANSWER_S} python3 -c %s 127.0.0.1 {RPC_PORT} plain {ANSWER_S}", HELLO)
+    assert int(said.split()[0]) == 36
 
 
 def test_no_user_of_the_head_reaches_a_tunnel(cluster, idle_head):
@@ -102,7 +109,7 @@ def test_no_user_of_the_head_reaches_a_tunnel(cluster, idle_head):
     saved = idle_head.check_output("nft list table inet llama_server_tunnel")
     try:
         idle_head.check_output("nft delete table inet llama_server_tunnel")
-        assert hello(idle_head, address, user="nobody") == 36, "the rules are not what keeps others out"
+        assert hello(idle_head, address, user="nobody", within=ANSWER_S) == 36, "the rules are not what keeps others out"
     finally:
         idle_head.check_output("echo %s | nft -f -", saved)
     assert hello(idle_head, address, user="nobody") == 0
@@ -117,11 +124,10 @@ def test_the_tunnel_refuses_a_worker_without_the_key(cluster, idle_head):
         worker.check_output(
             "systemd-run --quiet --collect --unit=try-impostor -p StandardInput=null"
             f" openssl s_server -accept {cluster.addresses[WORKER]}:{RPC_PORT} -key /root/i.key -cert /root/i.pem -tls1_3 -rev -naccept 4")
-        worker.check_output(f"timeout 5 bash -c 'until ss -Hltn | grep -q :{RPC_PORT}; do sleep 0.1; done'")
+        worker.check_output(f"timeout 30 bash -c 'until ss -Hltn | grep -q :{RPC_PORT}; do sleep 0.1; done'")
         since = idle_head.check_output("date +%s")
         assert hello(idle_head, tunnel_end(cluster.addresses[WORKER]).split(":", maxsplit=1)[0]) == 0
-        log = idle_head.check_output(f"journalctl -u llama-server-tunnel --since=@{since} -o cat")
-        assert "Rejected by CERT" in log, log
+        wait(lambda: "Rejected by CERT" in journal(idle_head, "-u llama-server-tunnel", f"--since=@{since}"), 10, "the tunnel did not say why")
     finally:
         worker.run("systemctl stop try-impostor; rm -f /root/i.key /root/i.pem")
         worker.check_output("systemctl start llama-rpc-tls@0.service")

@@ -32,11 +32,12 @@ def test_cannot_change_its_own_program(host):
 @pytest.mark.parametrize("machine", ["head", "worker1", "worker-2.lab"])
 @pytest.mark.parametrize("page", ["health", "status"])
 def test_says_that_all_is_well_and_no_secret(cluster, machine, page):
-    answer = requests.get(f"http://{cluster.addresses[machine]}:{WATCHDOG_PORT}/{page}", timeout=5)
+    cluster.settle()
+    answer = requests.get(f"http://{cluster.addresses[machine]}:{WATCHDOG_PORT}/{page}", timeout=10)
     assert answer.status_code == 200
     assert cluster.api_key not in answer.text
     assert answer.json().get("status", "ok") == "ok"
 
 
 def test_says_nothing_else(cluster):
-    assert requests.get(f"http://{cluster.addresses['head']}:{WATCHDOG_PORT}/etc/passwd", timeout=5).status_code == 404
+    assert requests.get(f"http://{cluster.addresses['head']}:{WATCHDOG_PORT}/etc/passwd", timeout=10).status_code == 404
