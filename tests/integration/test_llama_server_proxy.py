@@ -208,6 +208,23 @@ def test_who_is_refused_in_the_middle_of_a_body_hears_why(proxy: Proxy, method: 
         assert (answer.status_code, answer.json()["error"]["message"]) == (status, says)
 
 
+def test_who_sends_slowly_what_is_refused_hears_why_and_not_for_ever(proxy: Proxy) -> None:
+    """By a line of 2 MiB/s, with a pause; whoever goes on is ended in the end."""
+    with socket.create_connection(("127.0.0.1", proxy.port), timeout=10) as client, socket.create_connection(("127.0.0.1", proxy.port), timeout=10) as other:
+        client.sendall(head("POST", "/v1/completions", 17 * MIB, KEY))
+        other.sendall(head("POST", "/v1/completions", 170 * MIB, KEY))
+        began = time.monotonic()
+        for part in range(17):
+            client.sendall(b"x" * MIB)
+            time.sleep(3 if part == 8 else 0.4)
+        assert client.recv(1 << 16).startswith(b"HTTP/1.1 413 ")
+        with pytest.raises(OSError):
+            while time.monotonic() - began < 60:
+                other.sendall(b"x")
+                time.sleep(0.5)
+    assert 25 < time.monotonic() - began < 45
+
+
 def test_the_keys_are_for_nginx_alone(proxy: Proxy) -> None:
     kept = proxy.folder / "keys.conf"
     assert (kept.stat().st_mode & 0o777, len(kept.read_text().splitlines())) == (0o600, 4)
