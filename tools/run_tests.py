@@ -32,10 +32,12 @@ _COUNT = re.compile(r"(\d+) (passed|failed|errors?|skipped)")
 _SANITY = re.compile(r"^sanity: (\d+) checks, (.*)")
 _SANITY_FAILED = re.compile(r"^FATAL: The (\d+) sanity test\(s\)")
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
-# Molecule draws this before each line of pytest.
+# Molecule draws this before each line of pytest and Ansible.
 _FRAME = "\N{BOX DRAWINGS LIGHT VERTICAL}"
-# A closing table that can be read whole where only the end of an output is kept.
-LONGEST, MOST = 400, 12
+# What Ansible says of a task that failed goes on until an empty line, the next task or that it does not matter.
+_FATAL, _NEXT, _IGNORED = "fatal: [", ("TASK [", "PLAY ", "RUNNING HANDLER "), "...ignoring"
+# A closing table that can be read whole where only the end of an output is kept. Of the tasks that failed the last are what ended a playbook.
+LONGEST, MOST, MOST_FATAL = 400, 12, 3
 
 
 @dataclass
@@ -47,6 +49,8 @@ class Part:
     seconds: float = 0.0
     counts: dict[str, int] = field(default_factory=lambda: {"passed": 0, "failed": 0, "skipped": 0})
     remarks: list[str] = field(default_factory=list)
+    fatal: list[str] = field(default_factory=list)
+    in_fatal: bool = False
 
     def read(self, line: str) -> None:
         """Take what the line says about the number of tests."""
@@ -59,8 +63,8 @@ class Part:
             self.counts["failed"] += int(match[1])
         elif match := _SANITY.match(text):
             self.counts["passed"] += int(match[1]) - self.counts["failed"]
-        elif text.removeprefix(_FRAME).lstrip().startswith(("FAILED ", "ERROR ")):
-            self.remarks.append(text.removeprefix(_FRAME).lstrip())
+        elif (own := text.removeprefix(_FRAME).lstrip()).startswith(("FAILED ", "ERROR ")):
+            self.remarks.append(own)
         elif " skipped: " in text and text.endswith("."):
             self.counts["skipped"] += 1
             self.remarks.append(text)
@@ -68,10 +72,24 @@ class Part:
             self.counts["passed"] += 1
         elif text.startswith("== molecule scenario ") and " failed after " in text:
             self.counts["failed"] += 1
+        self.read_fatal(text.removeprefix(_FRAME).lstrip())
+
+    def read_fatal(self, text: str) -> None:
+        """Take what the line says about a task of a playbook."""
+        if text.startswith(_FATAL):
+            self.fatal.append(text)
+        elif self.in_fatal and text == _IGNORED:
+            self.fatal.pop()
+        elif self.in_fatal and text and not text.startswith(_NEXT):
+            self.fatal[-1] += " " + text
+            return
+        self.in_fatal = text.startswith(_FATAL)
 
     def close(self, rc: int, seconds: float) -> None:
         """A part without numbers of its own counts as one test; one that ended badly has failed, whatever it counted."""
         self.rc, self.seconds = rc, seconds
+        if rc:
+            self.remarks += self.fatal[-MOST_FATAL:]
         if rc and not self.counts["failed"]:
             self.counts["failed"] += 1
         elif not any(self.counts.values()):
