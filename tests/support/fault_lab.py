@@ -158,7 +158,7 @@ class FaultLab:
         switch = [path for path in (Path(f"{mount}{group}/cgroup.freeze") for mount in mounts) if path.exists()][0]
         switch.write_text("1")
         try:
-            self.wait(lambda: "frozen 1" in switch.with_name("cgroup.events").read_text(), 5, f"{machine} was not frozen")
+            self.wait(lambda: "frozen 1" in switch.with_name("cgroup.events").read_text(), 20, f"{machine} was not frozen")
             yield
         finally:
             switch.write_text("0")

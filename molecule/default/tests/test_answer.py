@@ -19,5 +19,5 @@ def test_a_real_answer(cluster):
 @pytest.mark.parametrize("key", [None, "wrong"])
 def test_no_answer_without_the_key(cluster, key):
     headers = {"Authorization": f"Bearer {key}"} if key else {}
-    response = requests.post(f"{cluster.url}/v1/chat/completions", json={"messages": MESSAGES}, headers=headers, timeout=10)
+    response = requests.post(f"{cluster.url}/v1/chat/completions", json={"messages": MESSAGES}, headers=headers, timeout=30)
     assert response.status_code == 401

@@ -6,13 +6,11 @@ from __future__ import annotations
 
 import json
 import re
-import time
 
 import clusters
 import compared
 import pinned
 import pytest
-import requests
 import sparse_gguf
 from playbook_run import run_playbook
 
@@ -57,7 +55,7 @@ def test_llama_server_runs_as_planned():
 
 def figures() -> list[dict]:
     """For each device, and the head's CPU, what was planned, what llama-server said before its start, and what its log says of that start."""
-    log = on("head", "journalctl --no-pager --quiet -o cat _SYSTEMD_INVOCATION_ID=$(systemctl show -P InvocationID llama-server)")
+    log = on("head", "journalctl --sync; journalctl --no-pager --quiet -o cat _SYSTEMD_INVOCATION_ID=$(systemctl show -P InvocationID llama-server)")
     return deviations(plan(), parse_head(log).to_dict())["rows"]
 
 
@@ -90,10 +88,7 @@ def test_the_report_has_planned_asked_and_real_figures():
 def test_a_cluster_that_runs_otherwise_fails_with_both_figures(change, says):
     on("head", f"cp -n {UNIT} /root/planned.service; sed '{change}' /root/planned.service > {UNIT}")
     on("head", "systemctl daemon-reload && systemctl restart llama-server")
-    deadline = time.monotonic() + 60
-    while requests.get(f"{CLUSTER.url}/health", timeout=20).status_code != 200:
-        assert time.monotonic() < deadline
-        time.sleep(0.5)
+    CLUSTER.settle()
     run = run_playbook("verify.yml", INVENTORY)
     assert run.rc != 0 and "not as planned" in run.output, run.output[-3000:]
     assert run.says(*says), run.output[-3000:]

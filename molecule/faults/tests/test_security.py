@@ -188,7 +188,7 @@ def test_it_is_the_key_that_the_endpoints_ask_for(lab: FaultLab) -> None:
     lab.run("head", command)
     url = f"http://{lab.cluster.addresses['head']}:18080"
     try:
-        lab.wait(lambda: _status(f"{url}/health") == 200, 60, "the open server did not start")
+        lab.wait(lambda: _status(f"{url}/health") == 200, 120, "the open server did not start")
         said = statuses(url, endpoints(lab), "")
         assert not [path for path, status in said.items() if status == 401]
         assert said["/slots"] == 200 and said["/props"] == 200
@@ -239,8 +239,8 @@ def test_a_secret_that_is_somewhere_is_found(lab: FaultLab) -> None:
     """A made up one in each of the places, and then a real key that everybody may read."""
     secret = secrets.token_hex(32)
     lab.run("worker1", "cat > /var/tmp/left; chmod 644 /var/tmp/left; systemd-cat < /var/tmp/left; journalctl --sync;"
-                       " systemd-run --quiet --collect --unit=left -E LEFT=$(cat /var/tmp/left) sleep 60;"
-                       " systemd-run --quiet --collect --unit=left-args bash -c \"sleep 60; : $(cat /var/tmp/left)\"", given=secret)
+                       " systemd-run --quiet --collect --unit=left -E LEFT=$(cat /var/tmp/left) sleep 600;"
+                       " systemd-run --quiet --collect --unit=left-args bash -c \"sleep 600; : $(cat /var/tmp/left)\"", given=secret)
     try:
         # Among others, as it would be.
         found = places_of(lab, "worker1", secrets.token_hex(32), secret)

@@ -28,7 +28,7 @@ def server(host, tmp_path) -> api.Api:
 def test_is_trusted_by_its_certificate_and_by_nothing_else(server):
     assert server.ask("GET", "/v1/models", server.key).status_code == 200
     with pytest.raises(requests.exceptions.SSLError):
-        requests.get(f"{URL}/health", timeout=10)
+        requests.get(f"{URL}/health", timeout=30)
 
 
 def test_speaks_no_old_tls_and_no_plain_http(server):
@@ -37,7 +37,7 @@ def test_speaks_no_old_tls_and_no_plain_http(server):
             ["openssl", "s_client", "-connect", "198.18.2.10:6080", version, "-cipher", "DEFAULT@SECLEVEL=0",
              "-CAfile", server.ca, "-verify_return_error", "-verify_hostname", "chat.reuse.test"], input=b"", capture_output=True, check=False)
         assert (client.returncode == 0) is works, client.stderr
-    answer = requests.get("http://198.18.2.10:6080/v1/models", headers={"Authorization": f"Bearer {server.key}"}, timeout=10)
+    answer = requests.get("http://198.18.2.10:6080/v1/models", headers={"Authorization": f"Bearer {server.key}"}, timeout=30)
     assert (answer.status_code, answer.json()["error"]["message"]) == (400, "This port speaks TLS: ask it by https")
 
 
