@@ -216,6 +216,7 @@ def test_who_sends_slowly_what_is_refused_hears_why_and_not_for_ever(proxy: Prox
         began = time.monotonic()
         for part in range(17):
             client.sendall(b"x" * MIB)
+            other.sendall(b"x")
             time.sleep(3 if part == 8 else 0.4)
         assert client.recv(1 << 16).startswith(b"HTTP/1.1 413 ")
         with pytest.raises(OSError):
