@@ -40,6 +40,10 @@ options:
     description: The machine's name in the inventory, for O(record) as M(herd.llama_cpp.cluster_record_info) takes it.
     type: str
     default: ""
+  prefix:
+    description: Where llama.cpp is installed. Which build is in use is read as soon as the cluster is locked; nothing is when this is empty.
+    type: path
+    default: ""
   run:
     description: Set by the plugin itself on the control node.
     type: dict
@@ -75,6 +79,11 @@ record:
   returned: where O(record) was given and the cluster is locked
   type: dict
   sample: {schema: 1, head: head}
+current:
+  description: The id of the build that C(current) points at, empty where there is none.
+  returned: where O(prefix) was given and the cluster is locked
+  type: str
+  sample: 4f2a9c0b1d3e
 held_by:
   description: The run that changes the cluster, where it is not this one.
   returned: when there is one
@@ -86,6 +95,7 @@ import dataclasses
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.herd.llama_cpp.plugins.module_utils._common.machine import linked_build
 from ansible_collections.herd.llama_cpp.plugins.module_utils._service.lock import PATH, release, run_of, take
 from ansible_collections.herd.llama_cpp.plugins.module_utils._service.record_look import seen
 
@@ -98,6 +108,7 @@ def main():
             "force": {"type": "bool", "default": False},
             "record": {"type": "path", "default": ""},
             "machine": {"type": "str", "default": ""},
+            "prefix": {"type": "path", "default": ""},
             "run": {"type": "dict"},
             "instead_of": {"type": "dict"},
         },
@@ -117,8 +128,11 @@ def main():
         module.fail_json(msg="%s: %s." % (error.filename or given["path"], error.strerror))
     if held:
         module.exit_json(changed=False, held_by=dataclasses.asdict(held))
+    found = {"record": seen(given["record"], given["machine"])["record"]} if given["record"] else {}
+    if given["prefix"]:
+        found["current"] = linked_build(given["prefix"], "current")
     # A note that goes with the run is no change of the machine.
-    module.exit_json(changed=False, **({"record": seen(given["record"], given["machine"])["record"]} if given["record"] else {}))
+    module.exit_json(changed=False, **found)
 
 
 if __name__ == "__main__":

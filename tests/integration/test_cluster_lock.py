@@ -136,3 +136,19 @@ def test_what_was_looked_at_before_must_still_be_so(tmp_path, meanwhile, stopped
     assert (run.rc != 0) == stopped, run.output[-2000:]
     assert run.says("head: another run has changed this cluster since this one looked at it, so nothing was changed") == stopped
     assert not Path(service_lock.PATH).exists()
+
+
+def test_which_build_is_in_use_is_read_with_the_lock(tmp_path):
+    """A run that looked before may have seen another one."""
+    for build in ("old", "new"):
+        (tmp_path / "builds" / build).mkdir(parents=True)
+    (tmp_path / "current").symlink_to("builds/new")
+    playbook = tmp_path / "lock.yml"
+    playbook.write_text(AGAIN + """
+    - ansible.builtin.debug:
+        msg: "current is {{ cluster_record_lock.current }}"
+""", encoding="utf-8")
+    run = run_playbook(str(playbook), "head,", "-c", "local", "-e", json.dumps({
+        "cluster_record_file": str(tmp_path / "cluster.json"), "meanwhile": f"ln -sfn builds/old {tmp_path}/current", "llama_cpp_prefix": str(tmp_path),
+        "ansible_python_interpreter": sys.executable}))
+    assert run.rc == 0 and run.says("current is old"), run.output[-2000:]

@@ -27,12 +27,12 @@ def run(place: Path, hosts: dict[str, dict[str, Any]], plays: list[dict[str, Any
 
 
 def test_current_is_pointed_at_a_build_only_where_it_is_not(tmp_path: Path) -> None:
-    """But where another run may have moved it after it was seen, because it has gone back since or its lock was taken over."""
+    """But where another run has moved it after it was seen, or still may, because its lock was broken."""
     hosts: dict[str, dict[str, Any]] = {
         "head": {}, "other": {"llama_cpp_target": TARGET}, "there": {"llama_cpp_target": THERE},
         "halfway": {"llama_cpp_target": {**TARGET, "current": "new"}},
-        "taken": {"llama_cpp_target": THERE, "cluster_record_lock": {"taken_from": {"process": 1}}},
-        "untaken": {"llama_cpp_target": THERE, "cluster_record_lock": {"record": {}}},
+        "moved": {"llama_cpp_target": THERE, "cluster_record_lock": {"current": "old"}},
+        "unmoved": {"llama_cpp_target": THERE, "cluster_record_lock": {"current": "new", "taken_from": {"process": 1}}},
         "broken": {"llama_cpp_target": THERE, "cluster_record_break_lock": "true"},
     }
     said = {"ansible.builtin.copy": {"content": "{{ __switch_activates }}", "dest": f"{tmp_path}/{{{{ inventory_hostname }}}}", "mode": "0600"}}
@@ -40,7 +40,7 @@ def test_current_is_pointed_at_a_build_only_where_it_is_not(tmp_path: Path) -> N
     names = list(hosts)
     done = run(tmp_path, hosts, plays)
     assert done.rc == 0, done.output[-3000:]
-    assert [name for name in names if (tmp_path / name).read_text(encoding="utf-8") == "True"] == ["other", "halfway", "taken", "broken"]
+    assert [name for name in names if (tmp_path / name).read_text(encoding="utf-8") == "True"] == ["other", "halfway", "moved", "broken"]
 
 
 def before_the_switch(place: Path, **machine: Any) -> PlaybookRun:
