@@ -13,7 +13,7 @@ author:
   - herd.llama_cpp contributors (@herd)
 description:
   - Returns what M(herd.llama_cpp.server_arguments_info) returns as RV(herd.llama_cpp.server_arguments_info#module:question) where it is asked this. Who
-    has that answer already need not ask again.
+    has that answer already need not ask again in the same run.
 options:
   _input:
     description: The arguments. What the module leaves out, such as the endpoints of workers, makes no difference.
@@ -25,7 +25,7 @@ options:
     type: str
     required: true
   environment:
-    description: As O(herd.llama_cpp.server_arguments_info#module:environment).
+    description: As O(herd.llama_cpp.server_arguments_info#module:environment). Only the names count, for a value may be secret and the ID is shown.
     type: dict
     default: {}
   user:

@@ -83,8 +83,11 @@ PROGRAMS: Dict[str, Program] = {
 
 
 def question(executable: str, arguments: Sequence[str], environment: Mapping[str, str], user: str, groups: Sequence[str]) -> str:
-    """An ID of what a program is asked: where it is the same, the answer is. No value of the environment can be read in it."""
-    asked = [executable, readable_arguments(arguments), sorted(environment.items()), user, list(groups)]
+    """An ID of what a program is asked: within one run, where it is the same, the answer is.
+
+    Of the environment only the names count. The ID is shown, and whoever guesses a secret could see by it that the guess is right.
+    """
+    asked = [executable, readable_arguments(arguments), sorted(environment), user, list(groups)]
     return hashlib.sha256(json.dumps(asked).encode("utf-8")).hexdigest()
 
 

@@ -17,10 +17,15 @@ def test_what_names_workers_makes_no_difference():
     assert known == server_arguments_question([*LINE, "--rpc", "10.0.0.1:50052", "--device", "RPC0"], **{**ASKED, "environment": {"B": "2", "A": 1}})
 
 
-@pytest.mark.parametrize("other", [{"executable": "/c/llama-server"}, {"environment": {"A": "1"}}, {"environment": {"A": "1", "B": "3"}}, {"user": "root"},
+@pytest.mark.parametrize("other", [{"executable": "/c/llama-server"}, {"environment": {"A": "1"}}, {"user": "root"},
                                    {"groups": []}, {"arguments": [*LINE, "--no-webui"]}, {"arguments": [*LINE[:-1], 6]}])
 def test_all_else_does(other):
     assert server_arguments_question(LINE, **ASKED) != server_arguments_question(**{"arguments": LINE, **ASKED, **other})
+
+
+def test_no_value_of_the_environment_can_be_told_by_it():
+    """It is shown with -v, and who guesses a value could see whether it is right."""
+    assert server_arguments_question(LINE, **ASKED) == server_arguments_question(LINE, **{**ASKED, "environment": {"A": "1", "B": "a secret"}})
 
 
 @pytest.mark.parametrize("given", [("--model", "/b"), (LINE, "/b", ["A=1"]), (LINE, "/b", {}, "root", "video"), (None, "/b")])
