@@ -36,6 +36,10 @@ options:
     description: Machines that left and are not to be named any more, separated by commas.
     type: str
     default: ""
+  take_over:
+    description: Machines of the groups that are this cluster's from now on although another one has them, separated by commas.
+    type: str
+    default: ""
 """
 
 EXAMPLES = r"""
@@ -83,8 +87,17 @@ _value:
       description: For each of C(unseen) the command that cleans it.
       type: dict
       sample: {}
+    cluster:
+      description: What says of a worker whose it is, as RV(herd.llama_cpp.cluster_record_info#module:owner). A cluster without an ID gets one.
+      type: dict
+      sample: {id: 8f14e45fceea167a, head: head, host: 192.168.1.100, port: ""}
+    taken:
+      description: Machines of the groups that are another cluster's by what is on them, with the keys C(machine), C(problem) and C(remedy).
+      type: list
+      elements: dict
+      sample: []
     renew:
-      description: Whether another machine may know the workers' keys, because the head has no record or another one was the head.
+      description: Whether another machine may know the workers' keys, because the head has no record, another one was the head, or a worker is taken over.
       type: bool
       sample: false
     problems:
@@ -99,13 +112,14 @@ _value:
 """
 
 import dataclasses
+import secrets
 import typing as t
 
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.herd.llama_cpp.plugins.filter.ansible_options import ansible_options
 from ansible_collections.herd.llama_cpp.plugins.module_utils._service import members
-from ansible_collections.herd.llama_cpp.plugins.module_utils._service.record import RecordError, record_of
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.record import RecordError, owner_of, record_of
 
 
 def _seen(machine: t.Mapping[str, t.Any]) -> members.Seen:
@@ -120,10 +134,15 @@ def _seen(machine: t.Mapping[str, t.Any]) -> members.Seen:
         port=str(machine.get("ansible_port") or ""),
         away=away if found.get("parts") is None else "",
         unread=str(found.get("unread") or ""),
+        owner=owner_of(found.get("owner") or {}),
     )
 
 
-def record_changes(machines: t.Any, heads: t.Any, workers: t.Any, forget: str = "") -> t.Dict[str, t.Any]:
+def _names(text: t.Any) -> t.List[str]:
+    return [name.strip() for name in str(text).split(",")]
+
+
+def record_changes(machines: t.Any, heads: t.Any, workers: t.Any, forget: str = "", take_over: str = "") -> t.Dict[str, t.Any]:
     """Return what goes, who left, and what a teardown takes."""
     if isinstance(machines, (str, bytes, t.Mapping)) or not isinstance(machines, t.Iterable):
         raise AnsibleFilterError("The record_changes filter takes a list of machines' variables.")
@@ -131,7 +150,8 @@ def record_changes(machines: t.Any, heads: t.Any, workers: t.Any, forget: str = 
         seen = {machine["inventory_hostname"]: _seen(machine) for machine in machines}
     except RecordError as error:
         raise AnsibleFilterError("record_changes: %s." % error) from error
-    found = members.changes(seen, list(heads), list(workers), [name.strip() for name in str(forget).split(",")])
+    found = members.changes(seen, list(heads), list(workers), _names(forget), _names(take_over))
+    head = next((name for name in heads if name in seen), "")
     options = ansible_options([])
     commands = {name: members.cleaning_command(name, member, options) for name, member in found.unseen.items()}
     lines = [
@@ -143,17 +163,21 @@ def record_changes(machines: t.Any, heads: t.Any, workers: t.Any, forget: str = 
     return {
         "remove": found.remove,
         "teardown": teardown,
-        "words": {name: "".join(members.removal_lines({name: parts})) for name, parts in teardown.items() if parts},
+        "words": members.teardown_words(teardown, seen, bool(heads or workers)),
         "left": {name: dataclasses.asdict(member) for name, member in {**found.left, **found.unseen, **found.others}.items()},
         "unseen": list(found.unseen),
         "commands": commands,
         "former": members.former_heads(seen, found.remove),
+        "cluster": {"id": found.id or secrets.token_hex(8), "head": head, "host": (seen[head].host if head else "") or head,
+                    "port": seen[head].port if head else ""},
+        "taken": members.taken_problems(found),
         "renew": found.renew,
         "problems": found.problems,
         "text": "\n".join(
             ["%s, which the inventory no longer says. playbooks/deploy.yml removes it." % line for line in members.removal_lines(found.remove, " has ")]
             + lines
-            + members.other_lines(found.others, seen, options)
+            + members.other_lines(found, options)
+            + ["%s: %s, so that nothing is taken from it." % (one["machine"], one["problem"]) for one in members.taken_problems(found)]
             + members.left_lines(found.left, options)
         ),
     }

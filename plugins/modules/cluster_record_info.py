@@ -58,6 +58,7 @@ record:
     settings: {url: "http://192.168.1.100:8080"}
     left: {}
     written: "2026-11-29T22:10:00Z"
+    id: 8f14e45fceea167a
 deduced:
   description: Whether it was worked out from other files, because the deployment is older than records are.
   returned: always
@@ -73,6 +74,13 @@ unread:
   returned: always
   type: str
   sample: ""
+owner:
+  description:
+    - Of which cluster the machine is a worker - the C(id) of its record, and its C(head) with the C(host) and C(port) at which the control node reached
+      that. Empty where nothing says so, as on a worker that was set up before this was written.
+  returned: always
+  type: dict
+  sample: {id: 8f14e45fceea167a, head: head, host: 192.168.1.100, port: ""}
 parts:
   description: What is installed on the machine, C(head), C(worker) or both.
   returned: always

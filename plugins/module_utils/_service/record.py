@@ -21,6 +21,8 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._service.systemd im
 #: The version of the file's form. A reader refuses a newer one.
 SCHEMA = 1
 PATH = "/etc/llama.cpp/cluster.json"
+#: What the role rpc_server writes on a worker: an Owner.
+OWNER_PATH = "/etc/llama-rpc-server/cluster.json"
 HEAD, WORKER = "head", "worker"
 REMEDY = "Run playbooks/deploy.yml, which writes it anew"
 
@@ -55,7 +57,10 @@ class Model:
 
 @dataclass(frozen=True)
 class Record:
-    """The whole. ``left`` are machines that left the cluster and may still have their services, by name."""
+    """The whole. ``left`` are machines that left the cluster and may still have their services, by name.
+
+    ``id`` tells two clusters apart whose machines have the same names. It stays when another machine becomes the head; older records have none.
+    """
 
     head: str
     machines: t.Dict[str, Member]
@@ -64,6 +69,17 @@ class Record:
     settings: t.Dict[str, t.Any] = field(default_factory=dict)
     left: t.Dict[str, Member] = field(default_factory=dict)
     written: str = ""
+    id: str = ""
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Whose a worker is: the ID of the cluster, and its head, by name and by how the control node reached it."""
+
+    id: str
+    head: str = ""
+    host: str = ""
+    port: str = ""
 
 
 def _of(kind: type, value: t.Any, where: str) -> t.Any:
@@ -99,6 +115,15 @@ def record_of(value: t.Any) -> Record:
     return dataclasses.replace(record, machines=machines, left=left, model=_of(Model, record.model, "model"))
 
 
+def owner_of(value: t.Any) -> t.Optional[Owner]:
+    """Whose a worker is, None where that is not said."""
+    try:
+        owner: Owner = _of(Owner, value, "owner")
+    except RecordError:
+        return None
+    return owner if owner.id else None
+
+
 def read(text: str) -> Record:
     """A record from the text of its file."""
     try:
@@ -132,6 +157,7 @@ def renewed(new: Record, old: t.Optional[Record], anew: bool = False) -> Record:
         return new
     if new.plan.get("kept") and old.plan:
         new = dataclasses.replace(new, plan=old.plan)
+    new = dataclasses.replace(new, id=new.id or old.id)
     same = dataclasses.replace(new, written=old.written)
     return old if same == old and not anew else new
 

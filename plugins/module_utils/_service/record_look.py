@@ -6,10 +6,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
 import typing as t
 
-from ansible_collections.herd.llama_cpp.plugins.module_utils._service.record import HEAD, REMEDY, WORKER, RecordError, deduced, plain, read
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.record import (
+    HEAD, OWNER_PATH, REMEDY, WORKER, RecordError, deduced, owner_of, plain, read,
+)
 
 UNITS = "/etc/systemd/system"
 # What an interrupted removal leaves last counts as much as the unit.
@@ -40,9 +44,18 @@ def _record(path: str, machine: str) -> t.Dict[str, t.Any]:
     return {"record": plain(record) if record else {}, "deduced": record is not None}
 
 
-def seen(path: str, machine: str) -> t.Dict[str, t.Any]:
+def _owner(path: str) -> t.Dict[str, t.Any]:
+    """Whose the machine's worker is, as far as that is said: one that was set up before it was belongs to whoever names it."""
+    try:
+        owner = owner_of(json.loads(_text_of(path)))
+    except (OSError, ValueError):
+        return {}
+    return dataclasses.asdict(owner) if owner else {}
+
+
+def seen(path: str, machine: str, owner_path: str = OWNER_PATH) -> t.Dict[str, t.Any]:
     """What the module cluster_record_info returns. A record that cannot be used or read is a ``problem``."""
-    found: t.Dict[str, t.Any] = {"record": {}, "deduced": False, "problem": "", "unread": ""}
+    found: t.Dict[str, t.Any] = {"record": {}, "deduced": False, "problem": "", "unread": "", "owner": _owner(owner_path)}
     found["parts"] = [part for part, marks in PARTS.items() if any(map(os.path.exists, marks))]
     try:
         found.update(_record(path, machine))

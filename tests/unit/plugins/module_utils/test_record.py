@@ -12,6 +12,7 @@ from ansible_collections.herd.llama_cpp.plugins.filter.systemd_quote import syst
 from ansible_collections.herd.llama_cpp.plugins.module_utils._service.record import (
     SCHEMA, Member, Model, Record, RecordError, deduced, plain, read, record_of, renewed, write,
 )
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.record_look import seen
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -97,6 +98,25 @@ def test_what_was_proved_anew_is_of_another_time():
     """By it what a machine saved for an earlier switch is told from what it saved for this one."""
     later = dataclasses.replace(RECORD, written="2026-11-30T00:00:00Z", plan={"machines": ["head", "worker1"], "kept": True, "free": 9})
     assert renewed(later, RECORD, anew=True) == dataclasses.replace(RECORD, written=later.written)
+
+
+def test_the_id_of_a_cluster_stays_and_one_without_gets_one():
+    old = dataclasses.replace(RECORD, id="a1")
+    assert renewed(RECORD, old) == old
+    assert renewed(old, RECORD).id == "a1"
+    assert read(json.dumps({key: value for key, value in plain(old).items() if key != "id"})).id == "", "an older one has none"
+
+
+@pytest.mark.parametrize(("text", "owner"), [
+    ('{"id": "a1", "head": "h", "host": "192.0.2.10", "port": ""}', {"id": "a1", "head": "h", "host": "192.0.2.10", "port": ""}),
+    ('{"id": "a1", "later": 1}', {"id": "a1", "head": "", "host": "", "port": ""}),
+    ('{"id": ""}', {}), ('{"id": 1}', {}), ("[]", {}), ("{", {}), ("\udcff", {}), (None, {}),
+])
+def test_whose_a_worker_is_is_read_as_far_as_it_is_said(tmp_path, text, owner):
+    path = tmp_path / "owner.json"
+    if text is not None:
+        path.write_text(text, encoding="utf-8", errors="surrogateescape")
+    assert seen(str(tmp_path / "cluster.json"), "w1", str(path))["owner"] == owner
 
 
 def unit(*arguments: str) -> str:
