@@ -17,8 +17,8 @@ options:
   _input:
     description:
       - The machines' variables, the head first, as C(hostvars) has them. C(llama_cpp_target), C(switch_failures), C(switch_lost),
-        C(switch_saved), C(switch_compared), C(switch_restored), C(rpc_server_restart_needed), C(llama_server_restart_needed) and C(verify_answered)
-        are read of them, each where it is set.
+        C(switch_saved), C(switch_compared), C(switch_restored), C(rpc_server_restart_needed), C(llama_server_restart_needed), C(rpc_server_files_changed),
+        C(llama_server_files_changed), C(service_unit_written) and C(verify_answered) are read of them, each where it is set.
     type: list
     elements: dict
     required: true
@@ -86,13 +86,16 @@ from ansible_collections.herd.llama_cpp.plugins.module_utils._service.switch imp
 
 _TOLD = ("needed", "can_return", "renews", "known", "new", "old", "failed", "reason", "returns", "back_failed", "is_back", "rejected")
 
+# What the roles say of their services' files and processes, but for the watchdog's, which writes last: its files are those of service_unit_written.
+_CHANGES = ("rpc_server_restart_needed", "llama_server_restart_needed", "rpc_server_files_changed", "llama_server_files_changed")
+
 
 def _machine(seen: t.Mapping[str, t.Any]) -> Machine:
     return Machine(
         name=seen["inventory_hostname"],
         target=seen.get("llama_cpp_target") or {},
         failures=seen.get("switch_failures") or {},
-        restarts=bool(seen.get("rpc_server_restart_needed") or seen.get("llama_server_restart_needed")),
+        restarts=any(seen.get(fact) for fact in _CHANGES) or bool((seen.get("service_unit_written") or {}).get("changed")),
         kept=bool((seen.get("switch_saved") or {}).get("kept")),
         differs=bool((seen.get("switch_compared") or {}).get("differs")),
         restored=bool(seen.get("switch_restored")))

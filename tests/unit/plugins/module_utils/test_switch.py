@@ -62,10 +62,13 @@ def test_a_run_that_changes_nothing_goes_back_to_nothing() -> None:
 
 
 @pytest.mark.parametrize(("facts", "renews"), [
-    ({}, False), ({"rpc_server_restart_needed": True}, True), ({"llama_server_restart_needed": True}, True), ({"switch_saved": {"kept": True}}, True)])
+    ({}, False), ({"rpc_server_restart_needed": True}, True), ({"llama_server_restart_needed": True}, True), ({"switch_saved": {"kept": True}}, True),
+    # Its firewall, the head's proxy or tunnels, the watchdog: nothing of llama.cpp is restarted for those, and what is saved of them must not go on.
+    ({"rpc_server_files_changed": True}, True), ({"llama_server_files_changed": True}, True), ({"service_unit_written": {"changed": True}}, True),
+    ({"service_unit_written": {"changed": False}}, False)])
 def test_what_is_proved_is_proved_anew_where_it_was_changed(facts: dict, renews: bool) -> None:
     """By this run, or by one that was interrupted. The record names neither keys nor most settings."""
-    still = {"rpc_server_restart_needed": False, "llama_server_restart_needed": False, "switch_saved": {"kept": False}}
+    still = {"rpc_server_restart_needed": False, "llama_server_restart_needed": False, "rpc_server_files_changed": False, "switch_saved": {"kept": False}}
     machines = [{"inventory_hostname": "head", **still}, {"inventory_hostname": "w1", **still, **facts}, {"inventory_hostname": "idle"}]
     assert switch_state(machines, {})["renews"] is renews
 
