@@ -18,9 +18,9 @@ class Machine:
     """A machine of the cluster in a switch.
 
     ``target`` is the fact llama_cpp_target, empty where the machine serves nothing. ``failures`` has by phase why the machine failed in it, with an
-    empty word where it ended the phase because another machine did. ``restarts`` says that its services had to be restarted or their files were written, ``kept`` that what it
-    had before an interrupted switch is what was saved. ``differs`` says that its configuration is no longer the saved one, ``restored`` that this
-    was put back.
+    empty word where it ended the phase because another machine did. ``restarts`` says that its services had to be restarted or their files were
+    written, ``kept`` that what it had before an interrupted switch is what was saved. ``differs`` says that its configuration is no longer the saved
+    one, ``restored`` that this was put back.
     """
 
     name: str

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import yaml
+from ansible_collections.herd.llama_cpp.plugins.module_utils._service.record import OWNER_PATH, Owner, owner_of
 from playbook_run import ROOT, PlaybookRun, run_playbook
 
 
@@ -84,6 +85,20 @@ def test_a_worker_stops_before_the_firewall_that_it_was_guarded_by(tmp_path: Pat
     run = played(tmp_path, [steps], vars_files=[str(ROOT / "roles/rpc_server/vars/main.yml")])
     assert run.rc == 0, run.output[-3000:]
     assert [(step["unit"], step["state"]) for step in noted(tmp_path)] == [(worker, "stopped"), (fence, "stopped")]
+
+
+def test_a_worker_says_of_which_cluster_it_is_as_far_as_that_is_known(tmp_path: Path) -> None:
+    """What has compared nothing, as rotate_keys.yml, leaves the file that is there."""
+    owner = {"id": "a1", "head": "head", "host": "192.0.2.10", "port": ""}
+    tasks = yaml.safe_load((ROOT / "playbooks/parts/tasks/services.yml").read_text(encoding="utf-8"))
+    (configure,) = [task for task in tasks if task.get("ansible.builtin.include_role", {}).get("tasks_from") == "configure"]
+    files = {"vars": configure["vars"], **note(tmp_path, "__rpc_server_own_files | selectattr('content', 'defined') | list")}
+    run = played(tmp_path, [files], {"m1": {"__switch_head": {"cluster_record_changes": {"cluster": owner}}}, "m2": {"__switch_head": {}}},
+                 vars_files=[str(ROOT / "roles/rpc_server" / name / "main.yml") for name in ("defaults", "vars")])
+    assert run.rc == 0, run.output[-3000:]
+    (file,) = noted(tmp_path)
+    assert file["path"] == OWNER_PATH and owner_of(json.loads(file["content"])) == Owner(**owner)
+    assert noted(tmp_path, "m2") == []
 
 
 def test_nothing_is_removed_of_a_service_whose_units_cannot_be_read(tmp_path: Path) -> None:

@@ -192,7 +192,7 @@ def test_a_worker_that_another_cluster_has_taken_since_is_left_alone_and_named()
     machines = [HEAD, seen("w1", "worker", owner=OURS), w2(THEIRS)]
     found = record_changes(machines, ["head"], ["w1"])
     assert (found["remove"], found["taken"], list(found["left"]), sorted(found["teardown"])) == ({}, [], ["w2"], ["head", "w1"])
-    assert found["text"].startswith(f"w2: it was part of this cluster, and {WHOSE}, so that nothing is taken from it. Forget it with -e cluster_record_forget=w2;")
+    assert found["text"].startswith(f"w2: it was part of this cluster, and {WHOSE}, so that nothing is taken from it. Forget it with -e ")
     forgotten = record_changes(machines, ["head"], ["w1"], "w2")
     assert (forgotten["remove"], forgotten["left"], forgotten["text"]) == ({}, {}, "")
     ours = record_changes([*machines[:2], w2(OURS)], ["head"], ["w1"])
