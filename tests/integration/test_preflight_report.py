@@ -33,16 +33,18 @@ def host(number: int, cluster: str) -> dict[str, object]:
 
 
 HIDDEN = {"machine": "m1", "problem": "/r cannot be read: Permission denied", "remedy": "let everyone read it"}
+TAKEN = {"machine": "m2", "problem": "its rpc-server is of another one", "remedy": "take it over"}
 
 
-@pytest.mark.parametrize(("second", "problems", "rc", "words"), [
-    ("198.18.0.2", [], 0, "Nothing stands in the way: 2 machines (m1, m2) looked at, and nothing was changed."),
-    ("198.18.0.1", [], 2, "found, and nothing was changed."),
+@pytest.mark.parametrize(("second", "changes", "rc", "words"), [
+    ("198.18.0.2", {}, 0, "Nothing stands in the way: 2 machines (m1, m2) looked at, and nothing was changed."),
+    ("198.18.0.1", {}, 2, "found, and nothing was changed."),
     # A cluster would be set up anew beside the one that it tells of.
-    ("198.18.0.2", [HIDDEN], 2, "m1: /r cannot be read: Permission denied. Let everyone read it."),
+    ("198.18.0.2", {"problems": [HIDDEN]}, 2, "m1: /r cannot be read: Permission denied. Let everyone read it."),
+    ("198.18.0.2", {"taken": [TAKEN]}, 2, "m2: its rpc-server is of another one. Take it over."),
 ])
-def test_it_says_when_all_is_well(tmp_path: Path, second: str, problems: list[dict[str, str]], rc: int, words: str) -> None:
-    head = {**host(1, "198.18.0.1"), "cluster_record_changes": {"former": [], "problems": problems}}
+def test_it_says_when_all_is_well(tmp_path: Path, second: str, changes: dict[str, list[dict[str, str]]], rc: int, words: str) -> None:
+    head = {**host(1, "198.18.0.1"), "cluster_record_changes": {"former": [], "problems": [], **changes}}
     inventory = {"llama_host": {"hosts": {"m1": head}}, "llama_rpc": {"hosts": {"m2": host(2, second)}}}
     (tmp_path / "hosts.yml").write_text(json.dumps(inventory))
     (tmp_path / "play.yml").write_text(PLAY)
